@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a rendered set in the layout of Pandora's processed crops: many processes, resumable, the same for a seed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from facedepth_edge.errors import ConfigError
+from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
+from train.synth.hair_cards import CardHair, load_cards
+from train.synth.headmodel import HeadModel
+from train.synth.shot import REACH_MM, Shot, shoot
+from train.synth.skin import FaceCanvas
+from train.synth.subject import (
+    SEQUENCES_PER_SUBJECT,
+    Outfit,
+    Subject,
+    sample_expression,
+    sample_outfit,
+    sample_subject,
+)
+
+_FORMAT = 1
+_EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+@dataclass(frozen=True)
+class SetConfig:
+    """A rendered set.
+
+    Attributes:
+        seed: everything follows from it.
+        train_subjects, val_subjects, test_subjects: people in each split, numbered in this order from 1.
+        frames: frames of a sequence; a subject has five sequences.
+        frames_per_expression: frames that share an expression.
+        crop_px: rows and columns of a crop.
+        margin: a crop reaches over margin * 320 mm at the head's distance.
+    """
+
+    seed: int = 0
+    train_subjects: int = 210
+    val_subjects: int = 10
+    test_subjects: int = 20
+    frames: int = 20
+    frames_per_expression: int = 5
+    crop_px: int = 144
+    margin: float = 1.5
+
+    def __post_init__(self) -> None:
+        for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"SetConfig.{name}: got {getattr(self, name)}, expected at least 1. Give a positive number.")
+        if self.val_subjects < 0 or self.test_subjects < 0:
+            raise ConfigError(
+                f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, expected 0 or more."
+                " Give no negative number."
+            )
+        if self.margin < 1:
+            raise ConfigError(f"SetConfig.margin: got {self.margin}, expected at least 1. The crop must hold eq. 6's box.")
+
+    @property
+    def subjects(self) -> int:
+        """How many people there are in all."""
+        return self.train_subjects + self.val_subjects + self.test_subjects
+
+    def splits(self) -> dict[str, list[int]]:
+        """Return the subject numbers of train, val and test."""
+        first_val, first_test = self.train_subjects + 1, self.train_subjects + self.val_subjects + 1
+        return {
+            "train": list(range(1, first_val)),
+            "val": list(range(first_val, first_test)),
+            "test": list(range(first_test, self.subjects + 1)),
+        }
+
+
+class Studio:
+    """Everything that the renderer needs for one set; one a process."""
+
+    def __init__(self, config: SetConfig, head: str | Path, hair: str | Path | None) -> None:
+        self.config = config
+        self.model = HeadModel.load(head)
+        self.canvas = FaceCanvas(self.model)
+        self.cards: dict[str, CardHair] = load_cards(hair, self.model)
+
+    def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
+        """Return a subject (1-based) dressed for one of its sequences (1..5)."""
+        subject = sample_subject(self.config.seed, number)
+        outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards))
+        return subject, outfit, dress(self.canvas, subject, outfit, self.cards)
+
+    def head(self, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, expression: dict[str, float]) -> PosedHead:
+        """Build the head's scene for one expression; under a face mask the mouth hardly moves."""
+        if outfit.face_mask:
+            still = ("jaw", "mouth", "cheekPuff")
+            expression = {name: w * (0.12 if name.startswith(still) else 1.0) for name, w in expression.items()}
+        return pose_head(self.model, subject, outfit, wardrobe, self.cards, expression)
+
+    def shots(self, number: int, sequence: int) -> Iterator[tuple[int, Shot, bool, dict[str, object]]]:
+        """Render a sequence: (frame, shot, whether it shows a face, attributes), the same for the same seed."""
+        subject, outfit, wardrobe = self.cast(number, sequence)
+        config = self.config
+        head, expression = None, {}
+        for frame in range(config.frames):
+            rng = np.random.default_rng([config.seed, 4, number, sequence, frame])
+            if frame % config.frames_per_expression == 0:
+                expression = sample_expression(rng, self.model.expression_names)
+                head = self.head(subject, outfit, wardrobe, expression)
+            assert head is not None
+            empty = rng.uniform() < _EMPTY_RATE
+            angle = rng.uniform(0, np.pi)  # to the sides or below, never over the head
+            aside = rng.uniform(270, 480) * np.array([np.cos(angle), np.sin(angle)]) if empty else None
+            shot = shoot(
+                self.model, head, outfit, wardrobe, sequence, rng,
+                crop_px=config.crop_px, margin=config.margin, away_mm=aside,
+            )  # fmt: skip
+            attributes = {
+                "hair": outfit.style.card or outfit.style.kind, "beard": outfit.beard, "glasses": outfit.glasses,
+                "hat": outfit.hat, "face_mask": outfit.face_mask, "infrared": outfit.infrared,
+                "tone": round(subject.traits.tone, 4), "age": round(subject.traits.age, 4),
+                "jaw_open": round(expression.get("jawOpen", 0.0), 3),
+            }  # fmt: skip
+            yield frame, shot, not empty, attributes
+
+
+def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Path:
+    """Render and write one sequence; the folder appears under its name only when it is whole."""
+    index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
+    folder, partial = out / f"{index:03d}", out / f".{index:03d}.partial"
+    if folder.is_dir():
+        return folder
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    angles, notes = [], []
+    for frame, shot, face, attributes in studio.shots(number, sequence):
+        stem = str(partial / f"frame_{frame:06d}_face_")
+        gray = bool((shot.picture[..., 0] == shot.picture[..., 1]).all() and (shot.picture[..., 1] == shot.picture[..., 2]).all())
+        for name, image in (("rgb", shot.picture[..., 0] if gray else shot.picture), ("depth", shot.depth_mm), ("label", shot.label)):
+            if not cv2.imwrite(f"{stem}{name}.png", image, _PNG):
+                raise ConfigError(f"{stem}{name}.png: got a write error, expected a writable folder. Check disk space and rights.")
+        roll, pitch, yaw = shot.angles_deg
+        angles.append(f"{frame}\t{roll:.4f}\t{pitch:.4f}\t{yaw:.4f}\n")
+        notes.append(
+            {
+                "frame": frame, "distance_mm": round(shot.distance_mm, 2), "visible": round(shot.visible, 4) if face else 0.0,
+                "face": face, "focal_px": round(shot.focal_px, 4), "principal_xy": [round(c, 4) for c in shot.principal_xy],
+                "head_center_xy": [round(c, 4) for c in shot.head_center_xy],
+                "head_center_mm": [round(float(c), 3) for c in shot.centre_mm], "attributes": attributes,
+            }
+        )  # fmt: skip
+    (partial / "angles.txt").write_text("".join(angles), encoding="utf-8")
+    (partial / "frames.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
+    os.replace(partial, folder)
+    return folder
+
+
+def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, processes: int) -> None:
+    """Render a whole set, or what is still missing of it.
+
+    Args:
+        config: the set.
+        head: the packed head model.
+        hair: folder of modelled hair, or None to do without it.
+        out: folder of the set; one that holds another configuration's set is refused.
+        processes: how many to use.
+
+    Raises:
+        ConfigError: `out` holds a set of other settings.
+    """
+    note = {
+        "format": _FORMAT, "layout": "pandora-crops", "crop_px": config.crop_px, "margin": config.margin,
+        "reach_mm": REACH_MM, "seed": config.seed, "subjects": config.splits(), "frames": config.frames,
+        "generator": {**asdict(config), "hair": hair is not None},
+    }  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "dataset.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != note:
+        raise ConfigError(f"{path}: got a set of other settings, expected the same to resume it. Choose another --out or remove it.")
+    path.write_text(json.dumps(note, indent=1), encoding="utf-8")
+    # Test and validation subjects first: a set that is still growing can already be measured on.
+    jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
+    done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)
+    missing = [(n, s) for n, s in jobs if not (out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir()]
+    bar = tqdm(total=len(jobs) * config.frames, initial=done * config.frames, unit="frame", desc="render")
+    if processes == 1:
+        studio = Studio(config, head, hair)
+        for number, sequence in missing:
+            write_sequence(studio, out, number, sequence)
+            bar.update(config.frames)
+    else:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(processes, _open_studio, (config, str(head), str(hair) if hair else None, str(out))) as pool:
+            for _ in pool.imap_unordered(_write_job, missing):
+                bar.update(config.frames)
+    bar.close()
+
+
+_STUDIO: Studio | None = None
+_OUT = Path()
+
+
+def _open_studio(config: SetConfig, head: str, hair: str | None, out: str) -> None:
+    global _STUDIO, _OUT
+    cv2.setNumThreads(1)
+    _STUDIO, _OUT = Studio(config, head, hair), Path(out)
+
+
+def _write_job(job: tuple[int, int]) -> str:
+    assert _STUDIO is not None
+    return str(write_sequence(_STUDIO, _OUT, *job))

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Head hair and beards: fur shells grown from the scalp, curtains of long hair, and their textures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
+from train.synth.mesh import Mesh, compact, grid_triangles, subdivided, vertex_normals
+from train.synth.noise import blurred, fractal_noise, smoothstep, strands
+from train.synth.skin import TEXTURE_HW, FaceCanvas, hairline_deg
+from train.synth.tracer import sample_nearest
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """How the head hair is cut.
+
+    Attributes:
+        kind: "bald", "shaved", "short", "medium", "afro", "long", or "cards" (a modelled hair style).
+        thickness_mm: height of the hair over the scalp.
+        front_shift_deg: hairline of the forehead, positive is higher.
+        recede_deg: how far the temples have receded.
+        fringe_mm: length of hair hanging over the forehead, 0 for none.
+        length_mm: how far long hair reaches below the head's centre.
+        opening_deg: azimuth where long hair begins beside the face.
+        parting_deg: azimuth of the parting, shifts the volume to one side.
+        waves: 0..1.
+        card: name of the modelled style where kind is "cards".
+    """
+
+    kind: str
+    thickness_mm: float = 0.0
+    front_shift_deg: float = 0.0
+    recede_deg: float = 0.0
+    fringe_mm: float = 0.0
+    length_mm: float = 0.0
+    opening_deg: float = 60.0
+    parting_deg: float = 0.0
+    waves: float = 0.0
+    card: str = ""
+
+
+def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> HairStyle:
+    """Draw a hair style; long hair takes more than a third, because it covers most of the face's outline."""
+    kinds = {"bald": 0.03 + 0.06 * age, "shaved": 0.07, "short": 0.26, "medium": 0.13, "afro": 0.06, "long": 0.25,
+             "cards": 0.22 if cards else 0.0}  # fmt: skip
+    weights = np.array(list(kinds.values()))
+    kind = str(rng.choice(list(kinds), p=weights / weights.sum()))
+    low, high = {"bald": (0, 0), "shaved": (1.5, 3), "short": (5, 18), "medium": (14, 34), "afro": (28, 75),
+                 "long": (8, 26), "cards": (3, 7)}[kind]  # fmt: skip
+    fringe = rng.uniform() < {"short": 0.3, "medium": 0.55, "long": 0.4}.get(kind, 0.0)
+    return HairStyle(
+        kind=kind,
+        thickness_mm=float(rng.uniform(low, high)),
+        front_shift_deg=float(rng.normal(0, 3.5)),
+        recede_deg=float(max(0.0, rng.normal(8 * age - 1, 6))) if kind != "long" else 0.0,
+        fringe_mm=float(rng.uniform(12, 48)) if fringe else 0.0,
+        length_mm=float(rng.uniform(20, 240)),
+        opening_deg=float(rng.uniform(46, 82)),
+        parting_deg=float(rng.uniform(-50, 50)),
+        waves=float(rng.uniform(0, 1)),
+        card=str(rng.choice(cards)) if kind == "cards" else "",
+    )
+
+
+def scalp_cover(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
+    """Where hair grows on the spherical texture: (512, 1024) float32 0..1, soft along the hairline."""
+    if style.kind == "bald":
+        crown_free = smoothstep(-canvas.elevation_deg, -20, -5) * (rng.uniform() < 0.7)
+        return (0.35 * _above_hairline(canvas, style, rng) * crown_free).astype(np.float32)
+    return _above_hairline(canvas, style, rng)
+
+
+def _above_hairline(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
+    line = hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg)
+    ragged = 1.2 * fractal_noise(rng, TEXTURE_HW, (16, 10), 3)
+    return smoothstep(canvas.elevation_deg - line + ragged, -1.0, 2.5).astype(np.float32)
+
+
+def thickness_map(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
+    """Height of the hair over the scalp in mm on the spherical texture, (512, 1024) float32."""
+    above = canvas.elevation_deg - hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg)
+    rise = smoothstep(above, -0.5, 16 if style.kind != "shaved" else 4)
+    rough = 0.5 if style.kind == "afro" else 1.0
+    lumps = 1 + rough * (0.2 * fractal_noise(rng, TEXTURE_HW, (70, 90), 2) + 0.07 * fractal_noise(rng, TEXTURE_HW, (14, 10), 2))
+    top = 1.0 + (0.7 * smoothstep(canvas.elevation_deg, 10, 70) if style.kind in ("short", "medium") else 0.0)
+    side = 1 + 0.35 * np.tanh((canvas.azimuth_deg - style.parting_deg) / 30) * smoothstep(canvas.elevation_deg, 20, 60)
+    return np.clip(style.thickness_mm * rise * lumps * top * side, 0, None).astype(np.float32)
+
+
+def shells(
+    model: HeadModel, vertices: np.ndarray, thickness: np.ndarray, prefix: str, layers: int, *, least_mm: float = 0.6
+) -> list[Mesh]:
+    """Grow fur shells: copies of the skin, raised by shares of the thickness.
+
+    Args:
+        model: the head model.
+        vertices: (V, 3) mm, the subject's shape.
+        thickness: (512, 1024) float32, mm over the skin on the spherical texture.
+        prefix: the layers' materials are called prefix0 (inside, opaque) .. prefix{layers - 1}.
+        layers: number of shells.
+        least_mm: skin with less hair than this carries no shell.
+
+    Returns:
+        One mesh a layer; empty where no skin carries hair.
+    """
+    skin = model.part_triangles("skin")
+    height = blurred_lookup(thickness, model.sphere_uv)
+    height[model.ear] = 0.0
+    carried = (height[skin] > least_mm).any(axis=1) & ~model.ear[skin].any(axis=1)
+    if not carried.any():
+        return []
+    normal = vertex_normals(vertices, skin)
+    # Hair leans away from the skull's centre: smoother than the skin's own normals behind the ears and at the jaw.
+    outward = vertices - SPHERE_CENTRE_MM
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    lean = 0.5 * normal + 0.5 * outward
+    lean /= np.maximum(np.linalg.norm(lean, axis=1, keepdims=True), 1e-6)
+    points, triangles, lean, height, uv = compact(vertices, skin[carried], lean, height, model.sphere_uv)
+    seam = np.ptp(uv[triangles][:, :, 0], axis=1) > 0.5
+    triangles = triangles[~seam] if seam.mean() < 0.05 else triangles
+    points, triangles, lean, height, uv = subdivided(points, triangles, lean, height[:, None], uv)
+    out = []
+    for layer in range(layers):
+        share = (layer + 1.0) / layers if layers > 1 else 1.0
+        share = 0.55 + 0.45 * share if layers > 1 else 1.0
+        raised = points + lean * height * share
+        depth = 0.45 + 0.55 * share * np.ones(len(points), np.float32)
+        out.append(Mesh(raised.astype(np.float32), triangles, uv, f"{prefix}{layer}", depth.astype(np.float32)))
+    return out
+
+
+def blurred_lookup(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Read a texture at vertices after a blur of two texels, so that a coarse mesh does not alias."""
+    return sample_nearest(blurred(texture, 2.0), uv).astype(np.float32)
+
+
+def shell_textures(rng: np.random.Generator, colour: np.ndarray, layers: int, waves: float, hw: tuple[int, int] = (256, 512)
+                   ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:  # fmt: skip
+    """Make the albedo and the holes of fur shells.
+
+    Returns:
+        albedo of each layer (H, W, 3) float32, and each layer's alpha (H, W) float32, None for the inner one.
+    """
+    lock = strands(rng, hw, 2.0 + 2 * waves, 30 - 17 * waves)
+    fine = strands(rng, hw, 1.3, 14)
+    field = 0.5 * lock + 0.5 * fine
+    albedo = (colour * (0.45 + 1.15 * field)[..., None]).astype(np.float32)
+    alphas: list[np.ndarray | None] = [None]
+    for layer in range(1, layers):
+        alphas.append((field > 0.30 + 0.35 * layer / layers).astype(np.float32))
+    return [np.clip(albedo, 0.003, 0.9)] * layers, alphas
+
+
+def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> Mesh | None:
+    """Hang hair over the forehead: a sheet from the hairline down, a few millimetres over the skin."""
+    if style.fringe_mm <= 0:
+        return None
+    spread = rng.uniform(38, 62)
+    columns, rows = 48, 14
+    azimuth = np.linspace(-spread, spread, columns) + rng.uniform(-8, 8)
+    start = hairline_deg(azimuth, style.front_shift_deg, style.recede_deg) + 9
+    skin = _skin_radius(model, vertices)
+    swept = rng.uniform(-22, 22)
+    jag = np.interp(np.arange(columns), np.linspace(0, columns, 15), rng.uniform(0.72, 1.15, 15))
+    length_deg = np.rad2deg(style.fringe_mm / 95.0) * jag * np.cos(np.deg2rad(azimuth * 0.6)) ** 0.5 + 9
+    t = np.linspace(0, 1, rows)[:, None]
+    elevation = start[None] - t * length_deg[None]
+    around = azimuth[None] + t * swept
+    lift = style.thickness_mm * 0.6 * (1 - t) ** 1.5 + 4.0 + 2.5 * np.sin(np.pi * t) + rng.normal(0, 0.5, (1, columns))
+    points = _on_sphere(around, elevation, skin(around, elevation) + lift)
+    u = np.broadcast_to(np.linspace(0, 0.35, columns)[None], (rows, columns))
+    v = np.broadcast_to(t, (rows, columns))
+    uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
+    return Mesh(points, grid_triangles(rows, columns), uv, "hair_sheet", np.full(len(points), 0.8, np.float32))
+
+
+def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> list[Mesh]:
+    """Let long hair fall around the head in two sheets, open in front of the face."""
+    skin = _skin_radius(model, vertices)
+    out = []
+    for sheet in range(2):
+        columns, rows = 72, 40
+        opening = style.opening_deg + sheet * rng.uniform(2, 10)
+        left, right = opening + rng.uniform(-10, 10), opening + rng.uniform(-10, 10)
+        azimuth = np.linspace(left, 360 - right, columns)
+        parting = style.parting_deg
+        t = np.linspace(0, 1, rows)[:, None]
+        crown = 78.0
+        bottom_mm = -style.length_mm * (0.8 + 0.2 * rng.uniform(size=columns)) - 20 * sheet
+        # From the crown down along the skull to the widest ring, then straight down.
+        split = 0.45
+        elevation = np.where(t < split, crown + (0 - crown) * (t / split), 0.0)
+        around = azimuth[None] + (1 - t) ** 2 * parting * 0.4 * np.cos(np.deg2rad(azimuth[None]))
+        over_ear = 12 * np.exp(-((np.abs(((around + 180) % 360) - 180) - 92) / 26) ** 2)
+        lift = style.thickness_mm * (0.55 + 0.3 * sheet) + over_ear + 3
+        waviness = style.waves * 5 * np.sin(t * rng.uniform(12, 30) + np.deg2rad(azimuth[None]) * rng.integers(5, 14))
+        lift = lift + waviness * smoothstep(t, 0.25, 0.6) + rng.normal(0, 1.2, (1, columns)) * t
+        points = _on_sphere(around, elevation, skin(around, elevation) + lift).reshape(rows, columns, 3)
+        below = np.clip((t[:, 0] - split) / (1 - split), 0, 1)
+        for row in np.flatnonzero(below > 0):
+            share = below[row]
+            points[row, :, 1] = SPHERE_CENTRE_MM[1] + (bottom_mm - SPHERE_CENTRE_MM[1]) * share
+            narrow = 1 - rng.uniform(0.04, 0.1) * np.sin(np.pi * min(share * 1.3, 1)) + 0.12 * share
+            points[row, :, 0] *= narrow
+            points[row, :, 2] = SPHERE_CENTRE_MM[2] + (points[row, :, 2] - SPHERE_CENTRE_MM[2]) * narrow - 6 * share
+        u = np.broadcast_to(np.linspace(0, 1, columns)[None] * 0.98, (rows, columns))
+        uv = np.stack([u, np.broadcast_to(t, (rows, columns))], -1).reshape(-1, 2).astype(np.float32)
+        shade = np.full(rows * columns, 0.55 + 0.35 * sheet, np.float32)
+        out.append(Mesh(points.reshape(-1, 3).astype(np.float32), grid_triangles(rows, columns), uv, "hair_sheet", shade))
+    return out
+
+
+def sheet_texture(rng: np.random.Generator, colour: np.ndarray, waves: float) -> tuple[np.ndarray, np.ndarray]:
+    """Albedo (256, 1024, 3) and alpha (256, 1024) of hanging hair: strands along v, ragged at the lower end."""
+    hw = (256, 1024)
+    lock, fine = strands(rng, hw, 14.0, 120 - 60 * waves), strands(rng, hw, 2.2, 80)
+    field = 0.55 * lock + 0.45 * fine
+    albedo = np.clip(colour * (0.4 + 1.2 * field)[..., None], 0.003, 0.9).astype(np.float32)
+    v = np.linspace(0, 1, hw[0], dtype=np.float32)[:, None]
+    alpha = (field > 0.08 + 0.75 * smoothstep(v, 0.72, 1.0)).astype(np.float32)
+    return albedo, alpha
+
+
+def _skin_radius(model: HeadModel, vertices: np.ndarray):  # noqa: ANN202 - a closure over the subject's shape
+    """Return radius(azimuth_deg, elevation_deg) in mm of the subject's skin without ears, smooth."""
+    index = np.flatnonzero(~model.ear[: PARTS["skin"][1] + 1] & (model.neutral[: PARTS["skin"][1] + 1, 1] > -95))
+    uv = model.sphere_uv[index]
+    radius = np.linalg.norm(vertices[index] - SPHERE_CENTRE_MM, axis=1)
+    rows, columns = 48, 96
+    cell = (np.clip((uv[:, 1] * rows).astype(int), 0, rows - 1), (uv[:, 0] * columns).astype(int) % columns)
+    total, count = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+    np.add.at(total, cell, radius)
+    np.add.at(count, cell, 1)
+    for _ in range(6):  # fill the empty cells from their neighbours
+        spread_total = blurred(np.hstack([total] * 3), 1.2)[:, columns : 2 * columns]
+        spread_count = blurred(np.hstack([count] * 3), 1.2)[:, columns : 2 * columns]
+        empty = count < 0.5
+        total = np.where(empty, spread_total / np.maximum(spread_count, 1e-6), total)
+        count = np.where(empty & (spread_count > 1e-3), 1.0, count)
+    grid = blurred(np.hstack([total / np.maximum(count, 1e-6)] * 3), 0.9)[:, columns : 2 * columns]
+
+    def radius_at(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
+        u, v = np.broadcast_arrays(azimuth_deg / 360 + 0.5, 0.5 - elevation_deg / 180)
+        x, y = u * columns - 0.5, np.clip(v * rows - 0.5, 0, rows - 1.001)
+        x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+        fx, fy = x - x0, y - y0
+        top = grid[y0, x0 % columns] * (1 - fx) + grid[y0, (x0 + 1) % columns] * fx
+        low = grid[y0 + 1, x0 % columns] * (1 - fx) + grid[y0 + 1, (x0 + 1) % columns] * fx
+        return top * (1 - fy) + low * fy
+
+    return radius_at
+
+
+def _on_sphere(azimuth_deg: np.ndarray, elevation_deg: np.ndarray, radius_mm: np.ndarray) -> np.ndarray:
+    a, e, r = np.broadcast_arrays(np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg), radius_mm)
+    points = np.stack([r * np.cos(e) * np.sin(a), r * np.sin(e), r * np.cos(e) * np.cos(a)], -1).reshape(-1, 3)
+    return (points + SPHERE_CENTRE_MM).astype(np.float32)

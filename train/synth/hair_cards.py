@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modelled hair of the MakeHuman community (CC0), carried onto the ICT head by a similarity and a radial warp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from train.synth.hair import _skin_radius
+from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
+from train.synth.mesh import Mesh, triangles_from_quads
+
+
+@dataclass(frozen=True)
+class CardHair:
+    """One modelled hair style.
+
+    Attributes:
+        vertices: (V, 3) float32 mm in the ICT head's frame, fitted to its neutral mean head.
+        triangles: (T, 3) int32.
+        uv: (V, 2) float32.
+        shade: (H, W) float32 relative brightness of the strands, mean about 1.
+        alpha: (H, W) float32 0..1.
+    """
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+    uv: np.ndarray
+    shade: np.ndarray
+    alpha: np.ndarray
+
+
+def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHair]:
+    """Read every style (NAME.obj with NAME.png) of a folder that also has hm08_base.obj; {} without a folder."""
+    if folder is None:
+        return {}
+    folder = Path(folder)
+    base_vertices, groups = _read_base(folder / "hm08_base.obj")
+    to_ict = _fit(base_vertices, groups, model)
+    cards = {}
+    for path in sorted(folder.glob("*.obj")):
+        picture = path.with_suffix(".png")
+        if not picture.is_file():
+            continue
+        vertices, triangles, uv = _read_obj(path)
+        rgba = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED).astype(np.float32) / 255
+        grey = rgba[..., :3].mean(axis=2)
+        solid = rgba[..., 3] > 0.3
+        shade = np.clip(grey / max(float(grey[solid].mean()), 1e-3), 0.25, 2.2)
+        placed = _seated(to_ict(vertices), model)
+        cards[path.stem] = CardHair(placed, triangles, uv, shade.astype(np.float32), rgba[..., 3])
+    return cards
+
+
+def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """Fit a style to a subject: radial warp by the ratio of the skulls, mirrored at random, a little longer or shorter."""
+    mean_radius, own_radius = _skin_radius(model, model.neutral), _skin_radius(model, vertices)
+    points = card.vertices.astype(np.float64).copy()
+    triangles = card.triangles
+    if rng.uniform() < 0.5:
+        points[:, 0] *= -1
+        triangles = triangles[:, ::-1]
+    offset = points - SPHERE_CENTRE_MM
+    azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
+    elevation = np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
+    low = np.maximum(elevation, -35)
+    own, mean = own_radius(azimuth, low), mean_radius(azimuth, low)
+    reach = np.linalg.norm(offset, axis=1)
+    offset *= (own / mean)[:, None]
+    reach *= own / mean
+    # Nothing of the modelled hair may lie inside the skull: push it out to a few millimetres over the skin.
+    above = np.where(elevation > -10, own + rng.uniform(3, 6), 0)
+    offset *= np.maximum(1.0, above / np.maximum(reach, 1e-3))[:, None]
+    offset *= 1 + rng.uniform(-0.01, 0.06)
+    falling = np.clip(-offset[:, 1] / 100, 0, 3)
+    offset[:, 1] *= 1 + rng.uniform(-0.35, 0.25) * np.clip(falling, 0, 1)
+    wave = rng.uniform(0, 4) * np.sin(offset[:, 1] / rng.uniform(8, 25) + rng.uniform(0, 6))
+    offset[:, 0] += wave * np.clip(falling, 0, 1)
+    moved = (offset + SPHERE_CENTRE_MM).astype(np.float32)
+    return Mesh(moved, np.ascontiguousarray(triangles), card.uv, "hair_card", np.full(len(moved), 0.85, np.float32))
+
+
+def _seated(points: np.ndarray, model: HeadModel) -> np.ndarray:
+    """Bring a style that floats over the skull down onto it: some were modelled on a taller base mesh."""
+    skull = model.neutral[: PARTS["skin"][1] + 1]
+    above = points[:, 1].max() - skull[:, 1].max()
+    if above < 30:
+        return points
+    back = points[points[:, 1] > points[:, 1].max() - 120][:, 2].min() - skull[skull[:, 1] > 20][:, 2].min()
+    return (points - [0, above - 22, back + 10]).astype(np.float32)
+
+
+def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read an OBJ with one texture coordinate a corner; corners become vertices of their own."""
+    v, vt, corners, faces = [], [], {}, []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("v "):
+            v.append([float(x) for x in line.split()[1:4]])
+        elif line.startswith("vt "):
+            vt.append([float(x) for x in line.split()[1:3]])
+        elif line.startswith("f "):
+            face = [corners.setdefault(tuple(c.split("/")[:2]), len(corners)) for c in line.split()[1:]]
+            faces.append((face + [-1])[:4] if len(face) == 3 else face[:4])
+    index = np.array([[int(a), int(b) if b else 1] for a, b in corners]) - 1
+    uv = np.array(vt)[index[:, 1]]
+    uv = np.stack([uv[:, 0], 1 - uv[:, 1]], 1)
+    return np.array(v)[index[:, 0]], triangles_from_quads(np.array(faces)), uv.astype(np.float32)
+
+
+def _read_base(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    vertices, groups, current = [], {}, None
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("v "):
+            vertices.append([float(x) for x in line.split()[1:4]])
+        elif line.startswith("g "):
+            current = groups.setdefault(line.split()[1], set())
+        elif line.startswith("f ") and current is not None:
+            current.update(int(c.split("/")[0]) - 1 for c in line.split()[1:])
+    return np.array(vertices), {name: np.array(sorted(index)) for name, index in groups.items()}
+
+
+def _fit(base: np.ndarray, groups: dict[str, np.ndarray], model: HeadModel):  # noqa: ANN202 - a closure
+    """Find the similarity that carries the base mesh's head onto the ICT head, from six points of each."""
+    body = base[groups["body"]]
+    head = body[body[:, 1] > body[:, 1].max() - 2.6]
+    eyes = [base[groups[f"joint-{side}-eye"]].mean(0) for side in ("l", "r")]
+    skull = head[np.abs(head[:, 0]) < 0.2]
+    top = skull[skull[:, 1].argmax()]
+    back = skull[skull[:, 2].argmin()]
+    nose = skull[skull[:, 2].argmax()]
+    source = np.stack([*eyes, top, back, nose])
+    ict = model.neutral[: 11248]
+    middle = ict[np.abs(ict[:, 0]) < 12]
+    eye_left, eye_right = (model.neutral[21451:23021].mean(0), model.neutral[23021:24591].mean(0))
+    target = np.stack(
+        [eye_left, eye_right, middle[middle[:, 1].argmax()],
+         middle[(middle[:, 1] > -40)][middle[middle[:, 1] > -40][:, 2].argmin()], middle[middle[:, 2].argmax()]]
+    )  # fmt: skip
+    target[2:, 0] = 0
+    source[2:, 0] = 0
+    a, b = source - source.mean(0), target - target.mean(0)
+    u, s, vt = np.linalg.svd(a.T @ b)
+    sign = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u @ sign @ vt).T
+    scale = (s * np.diag(sign)).sum() / (a**2).sum()
+
+    def carry(points: np.ndarray) -> np.ndarray:
+        return ((points - source.mean(0)) @ rotation.T * scale + target.mean(0)).astype(np.float32)
+
+    return carry

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How heads move: Pandora's five sequences, head position in front of the camera, and the paper's angle convention."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def rotation_from_angles(roll_deg: float, pitch_deg: float, yaw_deg: float) -> np.ndarray:
+    """Return the head's rotation (3, 3) in camera axes (x right, y down, z forward), identity = looks into the camera.
+
+    Convention: R = Rz(roll) Ry(yaw) Rx(pitch), so that roll = atan2(R10, R00), pitch = atan2(R21, R22) and
+    yaw = asin(-R20), as the Biwi data set defines them.
+    """
+    r, p, y = np.deg2rad([roll_deg, pitch_deg, yaw_deg])
+    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    return about_z @ about_y @ about_x
+
+
+def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Return (roll, pitch, yaw) in degrees of a head rotation (3, 3) in camera axes."""
+    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
+    pitch = np.arctan2(rotation[2, 1], rotation[2, 2])
+    yaw = np.arcsin(np.clip(-rotation[2, 0], -1, 1))
+    return tuple(float(np.rad2deg(a)) for a in (roll, pitch, yaw))
+
+
+def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float, float]:
+    """Draw (roll, pitch, yaw) in degrees: S1 yaw, S2 pitch, S3 roll alone, S4 and S5 all together."""
+    small = rng.normal(0, 3, 3)
+
+    def wide(limit: float) -> float:
+        return float(np.clip(rng.normal(0, limit / 2), -limit, limit)) if rng.uniform() < 0.6 else float(rng.uniform(-limit, limit))
+
+    roll, pitch, yaw = small
+    if sequence == 1:
+        yaw += wide(80)
+    elif sequence == 2:
+        pitch += wide(48)
+    elif sequence == 3:
+        roll += wide(42)
+    else:
+        roll, pitch, yaw = wide(32), wide(36), wide(70)
+    return float(roll), float(pitch), float(yaw)
+
+
+def sample_torso(rng: np.random.Generator, head_rotation: np.ndarray) -> np.ndarray:
+    """Draw the torso's rotation (3, 3) in camera axes: it follows the head a little."""
+    roll, pitch, yaw = angles_from_rotation(head_rotation)
+    follow = rng.uniform(0.1, 0.6)
+    return rotation_from_angles(
+        0.25 * roll + rng.normal(0, 4), 0.15 * pitch + rng.normal(0, 6), follow * yaw + rng.normal(0, 14)
+    )
+
+
+def sample_position(rng: np.random.Generator) -> np.ndarray:
+    """Draw the head centre (3,) in mm in the camera frame: 380 to 1500 mm away, up to 20 degrees off the axis."""
+    distance = float(np.exp(rng.uniform(np.log(420), np.log(1500))))
+    across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, [9, 6]), -22, 22)))
+    return np.array([across * distance, down * distance, distance])

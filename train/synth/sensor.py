@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera behind the lens: exposure, vignetting, defocus, noise, tone curve; and the depth camera's noise and holes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from train.synth.noise import blurred, fractal_noise
+
+
+def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, infrared: bool) -> np.ndarray:
+    """Turn radiance into an 8-bit picture as a camera would.
+
+    Args:
+        radiance: (H, W, 3) float32 linear RGB.
+        label: (H, W) uint8; the exposure is set mostly by the head.
+        rng: exposure error, vignetting, blur, noise and tone curve.
+        infrared: make the picture gray.
+
+    Returns:
+        (H, W, 3) uint8 BGR; gray pictures have three equal channels.
+    """
+    head = (label >= 1) & (label <= 3)
+    metered = radiance[head] if head.sum() > 50 else radiance.reshape(-1, 3)
+    level = 0.75 * float(np.mean(metered)) + 0.25 * float(radiance.mean())
+    target = 0.20 * np.exp(rng.normal(0, 0.38))
+    if rng.uniform() < 0.06:
+        target *= rng.uniform(0.15, 0.5)  # a dark frame
+    elif rng.uniform() < 0.05:
+        target *= rng.uniform(1.8, 3.0)  # an over-exposed one
+    image = radiance * np.float32(target / max(level, 1e-4))
+    height, width = image.shape[:2]
+    if rng.uniform() < 0.5:
+        y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        image = image * (1 - rng.uniform(0, 0.3) * (x**2 + y**2) / 2)[..., None].astype(np.float32)
+    scale = min(height, width) / 144
+    image = blurred(image, scale * max(0.0, rng.normal(0.25, 0.3)))
+    if rng.uniform() < 0.12:
+        image = _motion_blurred(image, rng, scale)
+    shot, read = np.exp(rng.uniform(np.log(0.002), np.log(0.03))), np.exp(rng.uniform(np.log(0.0005), np.log(0.008)))
+    if infrared:
+        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+        grain = rng.standard_normal((height, width, 1), np.float32)
+    else:
+        grain = rng.standard_normal((height, width, 3), np.float32)
+    image = image + grain * np.sqrt(np.maximum(image, 0) * shot**2 * 4 + read**2)
+    gamma = rng.uniform(1.7, 2.6)
+    tone = np.clip(image, 0, None)
+    knee = rng.uniform(0.75, 1.0)
+    tone = np.where(tone > knee, knee + (1 - knee) * (1 - np.exp(-np.maximum(tone - knee, 0) / max(1 - knee, 1e-3))), tone)
+    encoded = np.clip(tone, 0, 1) ** (1 / gamma)
+    contrast = rng.uniform(0.0, 0.5)
+    encoded = (1 - contrast) * encoded + contrast * (encoded * encoded * (3 - 2 * encoded))
+    return np.clip(np.round(encoded[..., ::-1] * 255), 0, 255).astype(np.uint8)
+
+
+def _motion_blurred(image: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
+    size = int(2 * round(scale * rng.uniform(1.5, 4.5)) + 1)
+    kernel = np.zeros((size, size), np.float32)
+    angle = rng.uniform(0, np.pi)
+    middle = (size - 1) / 2
+    end = (middle + np.cos(angle) * middle, middle + np.sin(angle) * middle)
+    start = (2 * middle - end[0], 2 * middle - end[1])
+    cv2.line(kernel, tuple(round(c) for c in start), tuple(round(c) for c in end), 1.0, 1)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def depth_picture(depth_mm: np.ndarray, backdrop_mm: float) -> np.ndarray:
+    """Round depth to a 16-bit millimetre image; what no ray hit lies at backdrop_mm. (H, W) uint16."""
+    filled = np.where(np.isfinite(depth_mm), depth_mm, backdrop_mm)
+    return np.clip(np.round(filled), 1, 65535).astype(np.uint16)
+
+
+def structured_light_depth(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Give a 16-bit depth image the noise, steps and holes of a structured-light camera; 0 marks a hole."""
+    z = depth.astype(np.float32)
+    disparity = 580.0 * 75.0 / np.maximum(z, 1)
+    noisy = np.round((disparity + rng.normal(0, 0.06, z.shape)) * 8) / 8
+    out = 580.0 * 75.0 / np.maximum(noisy, 1e-3)
+    edge = cv2.morphologyEx(z, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 40
+    holes = edge & (rng.uniform(size=z.shape) < 0.7)
+    holes |= fractal_noise(rng, z.shape, (12, 12), 2) > 3.0
+    shadow = np.zeros(z.shape, bool)
+    shadow[:, 1:] = (z[:, 1:] - z[:, :-1]) > 60
+    for step in range(1, 6):
+        shadow[:, step:] |= shadow[:, :-step] & (rng.uniform() < 0.8)
+    out[holes | shadow] = 0
+    return np.clip(np.round(out), 0, 65535).astype(np.uint16)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is rendered and in what outfit: subjects keep shape and skin, every sequence draws hair, clothes and things anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.synth.hair import HairStyle, sample_style
+from train.synth.skin import SkinTraits, sample_traits
+
+SEQUENCES_PER_SUBJECT = 5
+_MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person.
+
+    Attributes:
+        number: 1-based.
+        identity: (100,) weights of the head model.
+        scale: size of the head relative to the model's mean.
+        traits: skin, brows, eyes, hair colour.
+    """
+
+    number: int
+    identity: np.ndarray
+    scale: float
+    traits: SkinTraits
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """What a subject wears in one sequence, and which camera looks.
+
+    Attributes:
+        style: the hair.
+        hair_colour: (3,), now and then dyed.
+        beard: "none", "stubble", "short", "full", "moustache".
+        beard_mm: its length.
+        glasses: "none", "clear", "dark".
+        hat: "none", "cap", "beanie", "scarf".
+        face_mask: a mask over mouth and nose.
+        makeup: 0..1.
+        seat: a car seat with a headrest behind the head.
+        infrared: a 940 nm camera with a flash.
+        occlusion_rate: share of the frames with something in front of the face.
+        seed: of everything else in the sequence (patterns, garments).
+    """
+
+    style: HairStyle
+    hair_colour: tuple[float, float, float]
+    beard: str
+    beard_mm: float
+    glasses: str
+    hat: str
+    face_mask: bool
+    makeup: float
+    seat: bool
+    infrared: bool
+    occlusion_rate: float
+    seed: int
+
+
+def sample_subject(seed: int, number: int) -> Subject:
+    """Draw the subject `number` of a set; the same seed and number give the same person."""
+    rng = np.random.default_rng([seed, 1, number])
+    return Subject(
+        number=number,
+        identity=np.clip(rng.normal(0, 0.95, 100), -2.6, 2.6).astype(np.float32),
+        scale=float(np.clip(rng.normal(1.0, 0.03), 0.92, 1.08)),
+        traits=sample_traits(rng),
+    )
+
+
+def sample_outfit(seed: int, subject: Subject, sequence: int, cards: list[str]) -> Outfit:
+    """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage."""
+    rng = np.random.default_rng([seed, 2, subject.number, sequence])
+    free = sequence >= 4
+    beard_free = np.random.default_rng([seed, 3, subject.number]).uniform() < 0.5
+    beard = str(rng.choice(["none", "stubble", "short", "full", "moustache"], p=[0.3, 0.3, 0.17, 0.15, 0.08]))
+    if beard_free:
+        beard = "none"
+    style = sample_style(rng, subject.traits.age if not beard_free else 0.3 * subject.traits.age, cards)
+    hat = str(rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02]))
+    dyed = rng.uniform() < 0.06
+    return Outfit(
+        style=style,
+        hair_colour=tuple(rng.uniform(0.03, 0.5, 3)) if dyed else subject.traits.hair_colour,
+        beard=beard,
+        beard_mm={"none": 0.0, "stubble": 0.0, "short": rng.uniform(1.5, 5), "full": rng.uniform(6, 32),
+                  "moustache": rng.uniform(2, 5)}[beard],  # fmt: skip
+        glasses=str(rng.choice(["none", "clear", "dark"], p=[0.56, 0.26, 0.18] if free else [0.66, 0.28, 0.06])),
+        hat=hat,
+        face_mask=bool(rng.uniform() < (0.13 if free else 0.02)),
+        makeup=float(rng.uniform(0, 1)) if beard_free and rng.uniform() < 0.6 else 0.0,
+        seat=bool(rng.uniform() < 0.35),
+        infrared=bool(rng.uniform() < 0.28),
+        occlusion_rate=0.4 if free else 0.04,
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:
+    """Draw weights of the expression space: neutral, smile, talk, or anything; gaze and blinks over it."""
+    weights: dict[str, float] = {}
+
+    def both(name: str, value: float, imbalance: float = 0.15) -> None:
+        for side in ("_L", "_R"):
+            weights[name + side] = float(np.clip(value * (1 + rng.normal(0, imbalance)), 0, 1))
+
+    kind = rng.choice(["neutral", "smile", "talk", "surprise", "any"], p=[0.28, 0.22, 0.22, 0.08, 0.2])
+    if kind == "smile":
+        strength = rng.uniform(0.2, 1.0)
+        both("mouthSmile", strength)
+        both("cheekSquint", strength * rng.uniform(0.2, 0.8))
+        both("mouthUpperUp", strength * rng.uniform(0, 0.5))
+        weights["jawOpen"] = float(rng.uniform(0, 0.25) * strength)
+    elif kind == "talk":
+        weights["jawOpen"] = float(rng.beta(1.2, 2.2))
+        weights["mouthFunnel"] = float(max(0.0, rng.normal(0, 0.4)))
+        weights["mouthPucker"] = float(max(0.0, rng.normal(0, 0.4)))
+        both("mouthStretch", max(0.0, rng.normal(0, 0.3)))
+        both("mouthLowerDown", max(0.0, rng.normal(0, 0.3)))
+    elif kind == "surprise":
+        weights["jawOpen"] = float(rng.uniform(0.3, 1.0))
+        both("browOuterUp", rng.uniform(0.3, 1))
+        both("browInnerUp", rng.uniform(0.3, 1))
+        both("eyeWide", rng.uniform(0.2, 1))
+    elif kind == "any":
+        free = [n for n in names if not n.startswith(("eyeLook", "Pupil", "eyeBlink", "mouthClose"))]
+        for name in rng.choice(free, int(rng.integers(2, 7)), replace=False):
+            weights[str(name)] = float(rng.uniform(0.1, 0.8))
+    if rng.uniform() < 0.5:
+        both("browDown" if rng.uniform() < 0.5 else "browOuterUp", max(0.0, rng.normal(0, 0.4)))
+    if rng.uniform() < 0.13:
+        both("eyeBlink", rng.uniform(0.4, 1.0) if rng.uniform() < 0.5 else 1.0, 0.02)
+    elif rng.uniform() < 0.4:
+        both("eyeSquint", abs(rng.normal(0, 0.4)))
+    across, up = rng.normal(0, 0.35), rng.normal(-0.05, 0.25)
+    weights["eyeLookOut_L" if across > 0 else "eyeLookIn_L"] = float(min(abs(across), 1))
+    weights["eyeLookIn_R" if across > 0 else "eyeLookOut_R"] = float(min(abs(across), 1))
+    both("eyeLookUp" if up > 0 else "eyeLookDown", min(abs(up), 1.0), 0.0)
+    return {name: weight for name, weight in weights.items() if weight > 0.005 and name in names}
+
+
+def shows_teeth(expression: dict[str, float]) -> bool:
+    """Say whether the lips part, so that gums and teeth must be in the scene."""
+    return any(expression.get(name, 0.0) > 0.04 for name in _MOUTH_OPENERS)
