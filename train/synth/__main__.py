@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of the renderer: `python -m train.synth render | pack-head`."""
+"""Command line of the renderer: `python -m train.synth render | render-raw | render-frame | pack-head`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 from facedepth_edge.errors import FaceDepthError
-from train.synth.dataset import SetConfig, render_set
+from train.synth.dataset import SetConfig, Studio, render_set
+from train.synth.full_frame import shoot_frame, write_frame, write_raw_sequence
 from train.synth.pack_head import pack_head
+from train.synth.shot import FrameSize
+from train.synth.subject import SEQUENCES_PER_SUBJECT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,12 +22,32 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser("render", help="render a set of heads in the layout of Pandora's crops")
     render.add_argument("--head", type=Path, required=True, help="packed head model (.npz), see pack-head")
-    render.add_argument("--hair", type=Path, default=None, help="folder of modelled hair: NAME.obj, NAME.png, hm08_base.obj")
+    render.add_argument(
+        "--hair", type=Path, default=None, help="folder of modelled hair: NAME.obj, NAME.png, hm08_base.obj"
+    )
     render.add_argument("--out", type=Path, required=True, help="folder of the set; a started one is continued")
     render.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     defaults = SetConfig()
     for name in ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression"):
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
+    raw = commands.add_parser(
+        "render-raw", help="render full frames of a few sequences in the layout of Pandora's raw frames"
+    )
+    raw.add_argument("--sequences", type=int, nargs="+", required=True, help="numbers of the sequences, 1 and up")
+    one = commands.add_parser("render-frame", help="render one full frame, with its depth and intrinsics beside it")
+    one.add_argument("--subject", type=int, default=1)
+    one.add_argument("--outfit", type=int, default=1, help="which of the subject's five sequences, 1..5")
+    one.add_argument("--shot", type=int, default=0, help="seed of light, background and noise")
+    one.add_argument("--size", type=int, nargs=2, default=(1280, 720), metavar=("W", "H"))
+    one.add_argument("--focal-px", type=float, default=None, help="default: 0.87 W")
+    one.add_argument("--position-mm", type=float, nargs=3, default=(0.0, 0.0, 700.0), metavar=("X", "Y", "Z"))
+    one.add_argument("--angles-deg", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("ROLL", "PITCH", "YAW"))
+    for parser_ in (raw, one):
+        parser_.add_argument("--head", type=Path, required=True)
+        parser_.add_argument("--hair", type=Path, default=None)
+        parser_.add_argument("--out", type=Path, required=True)
+        parser_.add_argument("--seed", type=int, default=0)
+    raw.add_argument("--frames", type=int, default=20)
     pack = commands.add_parser("pack-head", help="pack a checkout of the public repository ICT-VGL/ICT-FaceKit")
     pack.add_argument("--checkout", type=Path, required=True, help="folder that holds FaceXModel/")
     pack.add_argument("--out", type=Path, required=True)
@@ -32,6 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.command == "pack-head":
             pack_head(chosen.checkout, chosen.out)
+        elif chosen.command == "render-raw":
+            studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+            for index in chosen.sequences:
+                number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
+                write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
+        elif chosen.command == "render-frame":
+            studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+            width, height = chosen.size
+            size = FrameSize(chosen.focal_px or 0.87 * width, (height, width))
+            angles = tuple(chosen.angles_deg)
+            shot = shoot_frame(studio, chosen.subject, chosen.outfit, size, chosen.shot, chosen.position_mm, angles)
+            write_frame(shot, chosen.out)
         else:
             names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
             config = SetConfig(**{name: getattr(chosen, name) for name in names})

@@ -78,7 +78,10 @@ def face_mask(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) 
     for side, tragus in zip((1, -1), model.tragi, strict=True):
         ear = vertices[tragus] + np.array([side * 8, 12, -14])
         edge = points[(np.sign(points[:, 0]) == side)]
-        for corner in (edge[(edge[:, 1] + np.abs(edge[:, 0])).argmax()], edge[(np.abs(edge[:, 0]) - edge[:, 1]).argmax()]):
+        for corner in (
+            edge[(edge[:, 1] + np.abs(edge[:, 0])).argmax()],
+            edge[(np.abs(edge[:, 0]) - edge[:, 1]).argmax()],
+        ):
             bow = (ear + corner) / 2 + np.array([side * 5, 0, 0])
             v, t, tuv = tube(np.stack([corner, bow, ear]), 1.3, 5)
             out.append(Mesh(v, t, tuv, "mask_cloth"))
@@ -87,8 +90,15 @@ def face_mask(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) 
 
 def cap(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, hair_mm: float) -> list[Mesh]:
     """Put on a cap with a visor."""
-    dome = _dome(model, vertices, rng, edge_front=rng.uniform(28, 40), edge_back=rng.uniform(-6, 14),
-                 lift=hair_mm * 0.5 + rng.uniform(4, 8), tall=rng.uniform(6, 26))  # fmt: skip
+    dome = _dome(
+        model,
+        vertices,
+        rng,
+        edge_front=rng.uniform(28, 40),
+        edge_back=rng.uniform(-6, 14),
+        lift=hair_mm * 0.5 + rng.uniform(4, 8),
+        tall=rng.uniform(6, 26),
+    )
     skin = _skin_radius(model, vertices)
     edge = rng.uniform(30, 40)
     azimuth = np.linspace(-62, 62, 25)
@@ -106,8 +116,17 @@ def cap(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, hai
 def beanie(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, hair_mm: float) -> list[Mesh]:
     """Put on a knitted hat that covers the upper head, sometimes the ears."""
     low = rng.uniform(-25, 10)
-    return [_dome(model, vertices, rng, edge_front=rng.uniform(24, 40), edge_back=low,
-                  lift=hair_mm * 0.4 + rng.uniform(4, 11), tall=rng.uniform(0, 45))]  # fmt: skip
+    return [
+        _dome(
+            model,
+            vertices,
+            rng,
+            edge_front=rng.uniform(24, 40),
+            edge_back=low,
+            lift=hair_mm * 0.4 + rng.uniform(4, 11),
+            tall=rng.uniform(0, 45),
+        )
+    ]
 
 
 def head_scarf(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> list[Mesh]:
@@ -121,9 +140,14 @@ def head_scarf(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator)
     chin = -rng.uniform(58, 66)
     rim_azimuth = opening_side * np.sin(theta)
     rim_elevation = np.where(np.cos(theta) > 0, opening_top * np.cos(theta), -chin * np.cos(theta))
-    direction = np.stack([np.cos(np.deg2rad(rim_elevation)) * np.sin(np.deg2rad(rim_azimuth)),
-                          np.sin(np.deg2rad(rim_elevation)),
-                          np.cos(np.deg2rad(rim_elevation)) * np.cos(np.deg2rad(rim_azimuth))], 1)  # fmt: skip
+    direction = np.stack(
+        [
+            np.cos(np.deg2rad(rim_elevation)) * np.sin(np.deg2rad(rim_azimuth)),
+            np.sin(np.deg2rad(rim_elevation)),
+            np.cos(np.deg2rad(rim_elevation)) * np.cos(np.deg2rad(rim_azimuth)),
+        ],
+        1,
+    )
     back = np.array([0, -0.35, -1.0])
     path = direction[None] * np.cos(t * np.pi / 2)[..., None] ** 0.8 + back * np.sin(t * np.pi / 2)[..., None]
     side = path - (path @ (back / np.linalg.norm(back)))[..., None] * back / np.linalg.norm(back)
@@ -132,22 +156,38 @@ def head_scarf(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator)
     azimuth = np.rad2deg(np.arctan2(path[..., 0], path[..., 2]))
     elevation = np.rad2deg(np.arcsin(np.clip(path[..., 1], -1, 1)))
     fold = 2.5 * np.sin(theta[None] * rng.integers(7, 15) + 5 * t) * smoothstep(t, 0.05, 0.4)
-    ears = 9 * np.exp(-((np.abs(azimuth) - 88) / 22) ** 2 - ((elevation + 8) / 25) ** 2)
-    points = _on_sphere(azimuth, elevation, skin(azimuth, np.maximum(elevation, -58)) + lift * (0.4 + 0.6 * t) + fold + ears)
+    ears = 9 * np.exp(-(((np.abs(azimuth) - 88) / 22) ** 2) - ((elevation + 8) / 25) ** 2)
+    points = _on_sphere(
+        azimuth, elevation, skin(azimuth, np.maximum(elevation, -58)) + lift * (0.4 + 0.6 * t) + fold + ears
+    )
     uv = np.stack(np.broadcast_arrays(theta[None] / (2 * np.pi), t), -1).reshape(-1, 2).astype(np.float32)
     wrap = Mesh(points, grid_triangles(rows, columns, closed=True), uv, "hat_cloth")
     heights = np.linspace(0, 1, 14)[:, None]
     ring = np.linspace(0, 2 * np.pi, 48, endpoint=False)[None]
     radius_x, radius_z = 66 + 45 * heights**2, 72 + 30 * heights**2
     crease = 1 + 0.04 * np.sin(ring * 9 + heights * 12)
-    neck = np.stack(np.broadcast_arrays(radius_x * crease * np.sin(ring), -62 - 75 * heights + 8 * np.cos(ring),
-                                        8 + radius_z * crease * np.cos(ring)), -1)  # fmt: skip
+    neck = np.stack(
+        np.broadcast_arrays(
+            radius_x * crease * np.sin(ring),
+            -62 - 75 * heights + 8 * np.cos(ring),
+            8 + radius_z * crease * np.cos(ring),
+        ),
+        -1,
+    )
     nuv = np.stack(np.broadcast_arrays(ring / (2 * np.pi), heights), -1).reshape(-1, 2).astype(np.float32)
     return [wrap, Mesh(neck.reshape(-1, 3).astype(np.float32), grid_triangles(14, 48, closed=True), nuv, "hat_cloth")]
 
 
-def _dome(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, edge_front: float, edge_back: float,
-          lift: float, tall: float) -> Mesh:  # fmt: skip
+def _dome(
+    model: HeadModel,
+    vertices: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    edge_front: float,
+    edge_back: float,
+    lift: float,
+    tall: float,
+) -> Mesh:
     skin = _skin_radius(model, vertices)
     rows, columns = 22, 72
     azimuth = np.linspace(-180, 180, columns, endpoint=False)
@@ -156,10 +196,8 @@ def _dome(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, e
     t = np.linspace(0, 1, rows)[:, None]
     elevation = edge[None] + (89 - edge[None]) * t
     bumps = 0.8 * np.sin(np.deg2rad(azimuth[None]) * rng.integers(20, 60)) * (1 - t)
-    ears = 7 * np.exp(-((np.abs(azimuth[None]) - 88) / 22) ** 2) * smoothstep(-elevation, -20, 10)
+    ears = 7 * np.exp(-(((np.abs(azimuth[None]) - 88) / 22) ** 2)) * smoothstep(-elevation, -20, 10)
     radius = skin(azimuth[None], elevation) + lift + bumps + ears + tall * t**2
     points = _on_sphere(azimuth[None], elevation, radius)
     uv = np.stack(np.broadcast_arrays(azimuth[None] / 360 + 0.5, t), -1).reshape(-1, 2).astype(np.float32)
     return Mesh(points, grid_triangles(rows, columns, closed=True), uv, "hat_cloth")
-
-

@@ -73,10 +73,16 @@ def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str,
     scalp = hair.scalp_cover(canvas, outfit.style, rng)
     textures = {
         "skin": paint_skin(
-            canvas, subject.traits, infrared=infrared, stubble=float(outfit.beard != "none") * rng.uniform(0.2, 1.0),
-            beard=beard_cover, scalp=0.92 * scalp, makeup=outfit.makeup, rng=rng,
+            canvas,
+            subject.traits,
+            infrared=infrared,
+            stubble=float(outfit.beard != "none") * rng.uniform(0.2, 1.0),
+            beard=beard_cover,
+            scalp=0.92 * scalp,
+            makeup=outfit.makeup,
+            rng=rng,
         )
-    }  # fmt: skip
+    }
     textures["neck"] = textures["skin"]
     alpha: dict[str, np.ndarray] = {}
     for prefix, tint, waves in (("hair", colour, outfit.style.waves), ("beard", colour * rng.uniform(0.7, 1.3), 0.5)):
@@ -99,9 +105,13 @@ def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str,
     textures["teeth"] = flat(np.array([0.72, 0.68, 0.58]) * rng.uniform(0.7, 1.05))
     dark = rng.uniform() < 0.6
     textures["frame"] = flat(rng.uniform(0.008, 0.06, 3) if dark else rng.uniform(0.1, 0.6, 3))
-    textures["dark_lens"] = flat(np.full(3, rng.uniform(0.2, 0.4) if infrared and rng.uniform() < 0.6 else rng.uniform(0.004, 0.04)))
+    textures["dark_lens"] = flat(
+        np.full(3, rng.uniform(0.2, 0.4) if infrared and rng.uniform() < 0.6 else rng.uniform(0.004, 0.04))
+    )
     plain = [(0.75, 0.78, 0.8), (0.35, 0.5, 0.62), (0.02, 0.02, 0.022), (0.6, 0.62, 0.6)]
-    textures["mask_cloth"] = cloth(rng, infrared=infrared) if rng.uniform() < 0.3 else flat(np.array(plain[rng.integers(4)]))
+    textures["mask_cloth"] = (
+        cloth(rng, infrared=infrared) if rng.uniform() < 0.3 else flat(np.array(plain[rng.integers(4)]))
+    )
     for name in ("hat_cloth", "garment", "scarf", "seat"):
         textures[name] = cloth(rng, infrared=infrared)
     textures["seat"] = textures["seat"] * 0.4
@@ -111,9 +121,13 @@ def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str,
 
 
 def pose_head(
-    model: HeadModel, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, cards: dict[str, CardHair],
+    model: HeadModel,
+    subject: Subject,
+    outfit: Outfit,
+    wardrobe: Wardrobe,
+    cards: dict[str, CardHair],
     expression: dict[str, float],
-) -> PosedHead:  # fmt: skip
+) -> PosedHead:
     """Build the scene of everything that moves rigidly with the head."""
     vertices = model.shape(subject.identity, expression, subject.scale)
     skin = model.part_triangles("skin")
@@ -179,8 +193,12 @@ def surroundings(
     meshes = [Mesh(points, triangles, uv, "neck", shade)]
     meshes += [mesh.moved(torso_from_head, shift) for mesh in wardrobe.torso]
     meshes += occluders
-    shaded = [m if m.ambient is not None else Mesh(m.vertices, m.triangles, m.uv, m.material, np.full(len(m.vertices), 0.85, np.float32))
-              for m in meshes]  # fmt: skip
+    shaded = [
+        m
+        if m.ambient is not None
+        else Mesh(m.vertices, m.triangles, m.uv, m.material, np.full(len(m.vertices), 0.85, np.float32))
+        for m in meshes
+    ]
     return TraceScene(shaded, MATERIAL_NAMES, {})
 
 

@@ -41,12 +41,19 @@ def background(rng: np.random.Generator, shape_hw: tuple[int, int], *, infrared:
             left = rng.uniform(-step, 0)
             while left < width:
                 wide = step * rng.uniform(0.06, 0.5)
-                cv2.rectangle(picture, (int(left), int(top + step * rng.uniform(0.15, 0.6))),
-                              (int(left + wide), int(top + step)), _colour(rng), -1)  # fmt: skip
+                cv2.rectangle(
+                    picture,
+                    (int(left), int(top + step * rng.uniform(0.15, 0.6))),
+                    (int(left + wide), int(top + step)),
+                    _colour(rng),
+                    -1,
+                )
                 left += wide
     elif kind == "foliage":
         leaf = np.exp(0.8 * fractal_noise(rng, shape_hw, (unit * 0.2, unit * 0.2), 5))
-        tint = np.stack([np.exp(0.15 * fractal_noise(rng, shape_hw, (unit * 0.3, unit * 0.3), 2)) for _ in range(3)], -1)
+        tint = np.stack(
+            [np.exp(0.15 * fractal_noise(rng, shape_hw, (unit * 0.3, unit * 0.3), 2)) for _ in range(3)], -1
+        )
         picture *= (leaf[..., None] * tint).astype(np.float32)
     picture *= np.exp(0.12 * fractal_noise(rng, shape_hw, (unit * 0.15, unit * 0.15), 4))[..., None]
     sigma = unit / 144 * (rng.uniform(0, 0.8) if rng.uniform() < 0.4 else rng.uniform(0.8, 7))
@@ -84,8 +91,14 @@ def _shape(picture: np.ndarray, rng: np.random.Generator, unit: int) -> None:
         colours = [_colour(rng), _colour(rng)]
         for i in range(int(rng.integers(2, 12))):
             a = at + across * gap * i
-            cv2.line(picture, tuple((a - direction * size * 2).astype(int).tolist()),
-                     tuple((a + direction * size * 2).astype(int).tolist()), colours[i % 2], max(1, int(gap * 0.6)), cv2.LINE_AA)  # fmt: skip
+            cv2.line(
+                picture,
+                tuple((a - direction * size * 2).astype(int).tolist()),
+                tuple((a + direction * size * 2).astype(int).tolist()),
+                colours[i % 2],
+                max(1, int(gap * 0.6)),
+                cv2.LINE_AA,
+            )
 
 
 def _cabin(picture: np.ndarray, rng: np.random.Generator) -> None:
@@ -98,14 +111,27 @@ def _cabin(picture: np.ndarray, rng: np.random.Generator) -> None:
     while left < width:
         wide = rng.uniform(0.25, 0.7) * width
         lean = rng.normal(0, 0.06) * width
-        window = np.array([[left, sill], [left + lean, roof], [left + lean + wide, roof + rng.normal(0, 0.03) * height],
-                           [left + wide, sill]])  # fmt: skip
-        cv2.fillPoly(picture, [window.astype(np.int32)], tuple(float(c) for c in sky * rng.uniform(0.5, 1.2)), cv2.LINE_AA)
+        window = np.array(
+            [
+                [left, sill],
+                [left + lean, roof],
+                [left + lean + wide, roof + rng.normal(0, 0.03) * height],
+                [left + wide, sill],
+            ]
+        )
+        cv2.fillPoly(
+            picture, [window.astype(np.int32)], tuple(float(c) for c in sky * rng.uniform(0.5, 1.2)), cv2.LINE_AA
+        )
         for _ in range(int(rng.integers(0, 6))):
             a = window[0] + rng.uniform(0, 1, 2) * (window[2] - window[0])
             b = a + rng.uniform(0.05, 0.3, 2) * [width, height]
-            cv2.rectangle(picture, tuple(a.astype(int).tolist()), tuple(b.astype(int).tolist()),
-                          tuple(float(c) for c in sky * rng.uniform(0.1, 0.8)), -1)  # fmt: skip
+            cv2.rectangle(
+                picture,
+                tuple(a.astype(int).tolist()),
+                tuple(b.astype(int).tolist()),
+                tuple(float(c) for c in sky * rng.uniform(0.1, 0.8)),
+                -1,
+            )
         left += wide + rng.uniform(0.04, 0.14) * width
     for _ in range(int(rng.integers(0, 3))):
         at, half = rng.uniform(0, width), rng.uniform(0.08, 0.2) * width

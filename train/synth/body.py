@@ -50,7 +50,9 @@ def torso(rng: np.random.Generator) -> list[Mesh]:
         high = rng.uniform(-105, -72)
         for turn in range(2):
             radius = 76 + rng.uniform(-4, 8)
-            path = np.stack([radius * np.sin(ring1), high - 26 * turn + 9 * np.cos(ring1 + turn), radius * 1.05 * np.cos(ring1)], 1)
+            path = np.stack(
+                [radius * np.sin(ring1), high - 26 * turn + 9 * np.cos(ring1 + turn), radius * 1.05 * np.cos(ring1)], 1
+            )
             v, tri, tuv = tube(path, 20 + 4 * np.sin(ring1 * 5 + turn), 10)
             out.append(Mesh(v, tri, tuv, "scarf"))
     return out
@@ -60,8 +62,10 @@ def headrest(rng: np.random.Generator) -> list[Mesh]:
     """Put a car seat with its headrest behind the head."""
     behind = -rng.uniform(105, 190)
     out = []
-    boxes = [((rng.uniform(-20, 20), rng.uniform(0, 60), behind - 45), (rng.uniform(110, 150), rng.uniform(70, 110), 45)),
-             ((0, -300, behind - 70), (rng.uniform(220, 270), rng.uniform(190, 225), 60))]  # fmt: skip
+    boxes = [
+        ((rng.uniform(-20, 20), rng.uniform(0, 60), behind - 45), (rng.uniform(110, 150), rng.uniform(70, 110), 45)),
+        ((0, -300, behind - 70), (rng.uniform(220, 270), rng.uniform(190, 225), 60)),
+    ]
     for centre, half in boxes:
         out.append(_rounded_box(np.array(centre), np.array(half), "seat"))
     return out
@@ -99,8 +103,14 @@ def occluder(rng: np.random.Generator, target_mm: np.ndarray) -> list[Mesh]:
     for part in parts:
         moved = part.moved(matrix, front)
         flip = np.linalg.det(side) < 0
-        out.append(Mesh(moved.vertices, np.ascontiguousarray(moved.triangles[:, ::-1]) if flip else moved.triangles,
-                        moved.uv, moved.material))  # fmt: skip
+        out.append(
+            Mesh(
+                moved.vertices,
+                np.ascontiguousarray(moved.triangles[:, ::-1]) if flip else moved.triangles,
+                moved.uv,
+                moved.material,
+            )
+        )
     return out
 
 
@@ -133,7 +143,9 @@ def _hand(rng: np.random.Generator, curl: float, shift: tuple[float, float, floa
 def _cup(rng: np.random.Generator) -> Mesh:
     height, radius = rng.uniform(40, 110), rng.uniform(30, 42)
     path = np.stack([np.zeros(10), np.linspace(-height, height, 10), np.zeros(10)], 1)
-    profile = radius * np.array([0.02, 0.9, 0.95, 1, 1, 1, 0.98, 0.8 if height > 75 else 1.0, 0.45 if height > 75 else 1.0, 0.02])
+    profile = radius * np.array(
+        [0.02, 0.9, 0.95, 1, 1, 1, 0.98, 0.8 if height > 75 else 1.0, 0.45 if height > 75 else 1.0, 0.02]
+    )
     v, t, uv = tube(path, profile, 20)
     return Mesh(v, t, uv, "thing")
 
@@ -147,7 +159,10 @@ def _rounded_box(centre: np.ndarray, half: np.ndarray, material: str) -> Mesh:
     def power(x: np.ndarray) -> np.ndarray:
         return np.sign(x) * np.abs(x) ** 0.4
 
-    unit = np.stack(np.broadcast_arrays(power(np.cos(e)) * power(np.cos(a)), power(np.sin(e)), power(np.cos(e)) * power(np.sin(a))), -1)
+    unit = np.stack(
+        np.broadcast_arrays(power(np.cos(e)) * power(np.cos(a)), power(np.sin(e)), power(np.cos(e)) * power(np.sin(a))),
+        -1,
+    )
     uv = np.stack(np.broadcast_arrays(a / (2 * np.pi) + 0.5, e / np.pi + 0.5), -1).reshape(-1, 2).astype(np.float32)
     points = (unit * half + centre).reshape(-1, 3).astype(np.float32)
     return Mesh(points, grid_triangles(rows, columns, closed=True)[:, ::-1].copy(), uv, material)

@@ -60,14 +60,18 @@ class SetConfig:
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"SetConfig.{name}: got {getattr(self, name)}, expected at least 1. Give a positive number.")
+                raise ConfigError(
+                    f"SetConfig.{name}: got {getattr(self, name)}, expected at least 1. Give a positive number."
+                )
         if self.val_subjects < 0 or self.test_subjects < 0:
             raise ConfigError(
-                f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, expected 0 or more."
-                " Give no negative number."
+                f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, "
+                "expected 0 or more. Give no negative number."
             )
         if self.margin < 1:
-            raise ConfigError(f"SetConfig.margin: got {self.margin}, expected at least 1. The crop must hold eq. 6's box.")
+            raise ConfigError(
+                f"SetConfig.margin: got {self.margin}, expected at least 1. The crop must hold eq. 6's box."
+            )
 
     @property
     def subjects(self) -> int:
@@ -121,15 +125,27 @@ class Studio:
             angle = rng.uniform(0, np.pi)  # to the sides or below, never over the head
             aside = rng.uniform(270, 480) * np.array([np.cos(angle), np.sin(angle)]) if empty else None
             shot = shoot(
-                self.model, head, outfit, wardrobe, sequence, rng,
-                crop_px=config.crop_px, margin=config.margin, away_mm=aside,
-            )  # fmt: skip
+                self.model,
+                head,
+                outfit,
+                wardrobe,
+                sequence,
+                rng,
+                crop_px=config.crop_px,
+                margin=config.margin,
+                away_mm=aside,
+            )
             attributes = {
-                "hair": outfit.style.card or outfit.style.kind, "beard": outfit.beard, "glasses": outfit.glasses,
-                "hat": outfit.hat, "face_mask": outfit.face_mask, "infrared": outfit.infrared,
-                "tone": round(subject.traits.tone, 4), "age": round(subject.traits.age, 4),
+                "hair": outfit.style.card or outfit.style.kind,
+                "beard": outfit.beard,
+                "glasses": outfit.glasses,
+                "hat": outfit.hat,
+                "face_mask": outfit.face_mask,
+                "infrared": outfit.infrared,
+                "tone": round(subject.traits.tone, 4),
+                "age": round(subject.traits.age, 4),
                 "jaw_open": round(expression.get("jawOpen", 0.0), 3),
-            }  # fmt: skip
+            }
             yield frame, shot, not empty, attributes
 
 
@@ -144,20 +160,34 @@ def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Pat
     angles, notes = [], []
     for frame, shot, face, attributes in studio.shots(number, sequence):
         stem = str(partial / f"frame_{frame:06d}_face_")
-        gray = bool((shot.picture[..., 0] == shot.picture[..., 1]).all() and (shot.picture[..., 1] == shot.picture[..., 2]).all())
-        for name, image in (("rgb", shot.picture[..., 0] if gray else shot.picture), ("depth", shot.depth_mm), ("label", shot.label)):
+        gray = bool(
+            (shot.picture[..., 0] == shot.picture[..., 1]).all()
+            and (shot.picture[..., 1] == shot.picture[..., 2]).all()
+        )
+        for name, image in (
+            ("rgb", shot.picture[..., 0] if gray else shot.picture),
+            ("depth", shot.depth_mm),
+            ("label", shot.label),
+        ):
             if not cv2.imwrite(f"{stem}{name}.png", image, _PNG):
-                raise ConfigError(f"{stem}{name}.png: got a write error, expected a writable folder. Check disk space and rights.")
+                raise ConfigError(
+                    f"{stem}{name}.png: got a write error, expected a writable folder. Check disk space and rights."
+                )
         roll, pitch, yaw = shot.angles_deg
         angles.append(f"{frame}\t{roll:.4f}\t{pitch:.4f}\t{yaw:.4f}\n")
         notes.append(
             {
-                "frame": frame, "distance_mm": round(shot.distance_mm, 2), "visible": round(shot.visible, 4) if face else 0.0,
-                "face": face, "focal_px": round(shot.focal_px, 4), "principal_xy": [round(c, 4) for c in shot.principal_xy],
+                "frame": frame,
+                "distance_mm": round(shot.distance_mm, 2),
+                "visible": round(shot.visible, 4) if face else 0.0,
+                "face": face,
+                "focal_px": round(shot.focal_px, 4),
+                "principal_xy": [round(c, 4) for c in shot.principal_xy],
                 "head_center_xy": [round(c, 4) for c in shot.head_center_xy],
-                "head_center_mm": [round(float(c), 3) for c in shot.centre_mm], "attributes": attributes,
+                "head_center_mm": [round(float(c), 3) for c in shot.centre_mm],
+                "attributes": attributes,
             }
-        )  # fmt: skip
+        )
     (partial / "angles.txt").write_text("".join(angles), encoding="utf-8")
     (partial / "frames.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
     os.replace(partial, folder)
@@ -178,14 +208,22 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         ConfigError: `out` holds a set of other settings.
     """
     note = {
-        "format": _FORMAT, "layout": "pandora-crops", "crop_px": config.crop_px, "margin": config.margin,
-        "reach_mm": REACH_MM, "seed": config.seed, "subjects": config.splits(), "frames": config.frames,
+        "format": _FORMAT,
+        "layout": "pandora-crops",
+        "crop_px": config.crop_px,
+        "margin": config.margin,
+        "reach_mm": REACH_MM,
+        "seed": config.seed,
+        "subjects": config.splits(),
+        "frames": config.frames,
         "generator": {**asdict(config), "hair": hair is not None},
-    }  # fmt: skip
+    }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "dataset.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != note:
-        raise ConfigError(f"{path}: got a set of other settings, expected the same to resume it. Choose another --out or remove it.")
+        raise ConfigError(
+            f"{path}: got a set of other settings, expected the same to resume it. Choose another --out or remove it."
+        )
     path.write_text(json.dumps(note, indent=1), encoding="utf-8")
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]

@@ -45,12 +45,26 @@ class HairStyle:
 
 def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> HairStyle:
     """Draw a hair style; long hair takes more than a third, because it covers most of the face's outline."""
-    kinds = {"bald": 0.03 + 0.06 * age, "shaved": 0.07, "short": 0.26, "medium": 0.13, "afro": 0.06, "long": 0.25,
-             "cards": 0.22 if cards else 0.0}  # fmt: skip
+    kinds = {
+        "bald": 0.03 + 0.06 * age,
+        "shaved": 0.07,
+        "short": 0.26,
+        "medium": 0.13,
+        "afro": 0.06,
+        "long": 0.25,
+        "cards": 0.22 if cards else 0.0,
+    }
     weights = np.array(list(kinds.values()))
     kind = str(rng.choice(list(kinds), p=weights / weights.sum()))
-    low, high = {"bald": (0, 0), "shaved": (1.5, 3), "short": (5, 18), "medium": (14, 34), "afro": (28, 75),
-                 "long": (8, 26), "cards": (3, 7)}[kind]  # fmt: skip
+    low, high = {
+        "bald": (0, 0),
+        "shaved": (1.5, 3),
+        "short": (5, 18),
+        "medium": (14, 34),
+        "afro": (28, 75),
+        "long": (8, 26),
+        "cards": (3, 7),
+    }[kind]
     fringe = rng.uniform() < {"short": 0.3, "medium": 0.55, "long": 0.4}.get(kind, 0.0)
     return HairStyle(
         kind=kind,
@@ -85,7 +99,9 @@ def thickness_map(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator
     above = canvas.elevation_deg - hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg)
     rise = smoothstep(above, -0.5, 16 if style.kind != "shaved" else 4)
     rough = 0.5 if style.kind == "afro" else 1.0
-    lumps = 1 + rough * (0.2 * fractal_noise(rng, TEXTURE_HW, (70, 90), 2) + 0.07 * fractal_noise(rng, TEXTURE_HW, (14, 10), 2))
+    lumps = 1 + rough * (
+        0.2 * fractal_noise(rng, TEXTURE_HW, (70, 90), 2) + 0.07 * fractal_noise(rng, TEXTURE_HW, (14, 10), 2)
+    )
     top = 1.0 + (0.7 * smoothstep(canvas.elevation_deg, 10, 70) if style.kind in ("short", "medium") else 0.0)
     side = 1 + 0.35 * np.tanh((canvas.azimuth_deg - style.parting_deg) / 30) * smoothstep(canvas.elevation_deg, 20, 60)
     return np.clip(style.thickness_mm * rise * lumps * top * side, 0, None).astype(np.float32)
@@ -138,8 +154,9 @@ def blurred_lookup(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return sample_nearest(blurred(texture, 2.0), uv).astype(np.float32)
 
 
-def shell_textures(rng: np.random.Generator, colour: np.ndarray, layers: int, waves: float, hw: tuple[int, int] = (256, 512)
-                   ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:  # fmt: skip
+def shell_textures(
+    rng: np.random.Generator, colour: np.ndarray, layers: int, waves: float, hw: tuple[int, int] = (256, 512)
+) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     """Make the albedo and the holes of fur shells.
 
     Returns:
@@ -195,7 +212,7 @@ def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ra
         split = 0.45
         elevation = np.where(t < split, crown + (0 - crown) * (t / split), 0.0)
         around = azimuth[None] + (1 - t) ** 2 * parting * 0.4 * np.cos(np.deg2rad(azimuth[None]))
-        over_ear = 12 * np.exp(-((np.abs(((around + 180) % 360) - 180) - 92) / 26) ** 2)
+        over_ear = 12 * np.exp(-(((np.abs(((around + 180) % 360) - 180) - 92) / 26) ** 2))
         lift = style.thickness_mm * (0.55 + 0.3 * sheet) + over_ear + 3
         waviness = style.waves * 5 * np.sin(t * rng.uniform(12, 30) + np.deg2rad(azimuth[None]) * rng.integers(5, 14))
         lift = lift + waviness * smoothstep(t, 0.25, 0.6) + rng.normal(0, 1.2, (1, columns)) * t
@@ -210,7 +227,9 @@ def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ra
         u = np.broadcast_to(np.linspace(0, 1, columns)[None] * 0.98, (rows, columns))
         uv = np.stack([u, np.broadcast_to(t, (rows, columns))], -1).reshape(-1, 2).astype(np.float32)
         shade = np.full(rows * columns, 0.55 + 0.35 * sheet, np.float32)
-        out.append(Mesh(points.reshape(-1, 3).astype(np.float32), grid_triangles(rows, columns), uv, "hair_sheet", shade))
+        out.append(
+            Mesh(points.reshape(-1, 3).astype(np.float32), grid_triangles(rows, columns), uv, "hair_sheet", shade)
+        )
     return out
 
 
@@ -225,7 +244,7 @@ def sheet_texture(rng: np.random.Generator, colour: np.ndarray, waves: float) ->
     return albedo, alpha
 
 
-def _skin_radius(model: HeadModel, vertices: np.ndarray):  # noqa: ANN202 - a closure over the subject's shape
+def _skin_radius(model: HeadModel, vertices: np.ndarray):
     """Return radius(azimuth_deg, elevation_deg) in mm of the subject's skin without ears, smooth."""
     index = np.flatnonzero(~model.ear[: PARTS["skin"][1] + 1] & (model.neutral[: PARTS["skin"][1] + 1, 1] > -95))
     uv = model.sphere_uv[index]

@@ -56,7 +56,7 @@ def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHai
 
 
 def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> Mesh:
-    """Fit a style to a subject: radial warp by the ratio of the skulls, mirrored at random, a little longer or shorter."""
+    """Fit a style to a subject: warped by the ratio of the skulls, mirrored at random, a little longer or shorter."""
     mean_radius, own_radius = _skin_radius(model, model.neutral), _skin_radius(model, vertices)
     points = card.vertices.astype(np.float64).copy()
     triangles = card.triangles
@@ -103,7 +103,7 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             vt.append([float(x) for x in line.split()[1:3]])
         elif line.startswith("f "):
             face = [corners.setdefault(tuple(c.split("/")[:2]), len(corners)) for c in line.split()[1:]]
-            faces.append((face + [-1])[:4] if len(face) == 3 else face[:4])
+            faces.append(([*face, -1])[:4] if len(face) == 3 else face[:4])
     index = np.array([[int(a), int(b) if b else 1] for a, b in corners]) - 1
     uv = np.array(vt)[index[:, 1]]
     uv = np.stack([uv[:, 0], 1 - uv[:, 1]], 1)
@@ -122,7 +122,7 @@ def _read_base(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.array(vertices), {name: np.array(sorted(index)) for name, index in groups.items()}
 
 
-def _fit(base: np.ndarray, groups: dict[str, np.ndarray], model: HeadModel):  # noqa: ANN202 - a closure
+def _fit(base: np.ndarray, groups: dict[str, np.ndarray], model: HeadModel):
     """Find the similarity that carries the base mesh's head onto the ICT head, from six points of each."""
     body = base[groups["body"]]
     head = body[body[:, 1] > body[:, 1].max() - 2.6]
@@ -132,13 +132,18 @@ def _fit(base: np.ndarray, groups: dict[str, np.ndarray], model: HeadModel):  # 
     back = skull[skull[:, 2].argmin()]
     nose = skull[skull[:, 2].argmax()]
     source = np.stack([*eyes, top, back, nose])
-    ict = model.neutral[: 11248]
+    ict = model.neutral[:11248]
     middle = ict[np.abs(ict[:, 0]) < 12]
     eye_left, eye_right = (model.neutral[21451:23021].mean(0), model.neutral[23021:24591].mean(0))
     target = np.stack(
-        [eye_left, eye_right, middle[middle[:, 1].argmax()],
-         middle[(middle[:, 1] > -40)][middle[middle[:, 1] > -40][:, 2].argmin()], middle[middle[:, 2].argmax()]]
-    )  # fmt: skip
+        [
+            eye_left,
+            eye_right,
+            middle[middle[:, 1].argmax()],
+            middle[(middle[:, 1] > -40)][middle[middle[:, 1] > -40][:, 2].argmin()],
+            middle[middle[:, 2].argmax()],
+        ]
+    )
     target[2:, 0] = 0
     source[2:, 0] = 0
     a, b = source - source.mean(0), target - target.mean(0)

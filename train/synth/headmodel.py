@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -28,13 +29,14 @@ PARTS = {
 NARROW_FACE = (0, 6705)
 
 # Multi-PIE 68 landmarks as vertex indices.
-LANDMARKS = np.array(
-    [1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443]
-    + [268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360]
-    + [1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732]
-    + [5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470]
-    + [5517, 5966]
-)
+# fmt: off
+LANDMARKS = np.array([
+    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268,
+    493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360,
+    1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200,
+    6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
+])
+# fmt: on
 # Where the tragi lie on the neutral head, mm; the nearest vertex of each ear is taken.
 _TRAGUS_MM = np.array([72.5, 4.0, 12.0])
 # The centre of the spherical texture coordinates, mm: inside the skull, at the height of the eyes.
@@ -87,7 +89,7 @@ class HeadModel:
                     expression_names=tuple(str(name) for name in data["expr"]),
                     triangles=solid,
                 )
-        except (KeyError, ValueError, OSError, EOFError) as error:
+        except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
             raise ConfigError(f"head model {path}: got {error}, expected a readable ICT-FaceKit pack. {how}") from error
 
     def shape(self, identity: np.ndarray, expression: dict[str, float], scale: float = 1.0) -> np.ndarray:

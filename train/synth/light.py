@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Illumination: a few soft directional lights and a tilted ambient, drawn as rooms, cars, nights and flashes have them."""
+"""Illumination: a few soft directional lights and a tilted ambient, as rooms, cars, nights and flashes have them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def sample_lighting(rng: np.random.Generator, *, infrared: bool) -> Lighting:
     """Draw the light: near infra-red flash by the camera, or daylight, lamps, mixed and one-sided light."""
     if infrared:
         side = rng.normal(0, 0.22, 2)
-        flash = Light(_unit(np.array([side[0], side[1] - 0.05, -1.0])), np.full(3, rng.uniform(0.8, 1.3)), rng.uniform(0.01, 0.06))
+        flash = Light(
+            _unit(np.array([side[0], side[1] - 0.05, -1.0])), np.full(3, rng.uniform(0.8, 1.3)), rng.uniform(0.01, 0.06)
+        )
         lights = [flash]
         if rng.uniform() < 0.4:
             lights.append(Light(_from_above(rng), np.full(3, rng.uniform(0.1, 0.9)), rng.uniform(0.02, 0.3)))
@@ -60,7 +62,9 @@ def sample_lighting(rng: np.random.Generator, *, infrared: bool) -> Lighting:
         "flash": (rng.uniform(0.8, 1.5), rng.uniform(0.1, 0.4), rng.uniform(0.01, 0.05)),
     }[kind]
     if kind == "side":
-        direction = _unit(np.array([rng.choice([-1, 1]) * rng.uniform(0.6, 1.5), rng.uniform(-0.9, 0.2), rng.uniform(-0.8, 0.5)]))
+        direction = _unit(
+            np.array([rng.choice([-1, 1]) * rng.uniform(0.6, 1.5), rng.uniform(-0.9, 0.2), rng.uniform(-0.8, 0.5)])
+        )
     elif kind in ("screen", "flash"):
         direction = _unit(np.array([rng.normal(0, 0.3), rng.uniform(-0.3, 0.5), -1.0]))
     else:

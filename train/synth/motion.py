@@ -32,7 +32,11 @@ def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float
     small = rng.normal(0, 3, 3)
 
     def wide(limit: float) -> float:
-        return float(np.clip(rng.normal(0, limit / 2), -limit, limit)) if rng.uniform() < 0.6 else float(rng.uniform(-limit, limit))
+        return (
+            float(np.clip(rng.normal(0, limit / 2), -limit, limit))
+            if rng.uniform() < 0.6
+            else float(rng.uniform(-limit, limit))
+        )
 
     roll, pitch, yaw = small
     if sequence == 1:

@@ -31,7 +31,8 @@ def pack_head(checkout: Path, out: Path) -> None:
     neutral_path = folder / "generic_neutral_mesh.obj"
     if not neutral_path.is_file():
         raise ConfigError(
-            f"{neutral_path}: got no such file, expected the ICT Face Model Light. Give a checkout of ICT-VGL/ICT-FaceKit."
+            f"{neutral_path}: got no such file, expected the ICT Face Model Light. "
+            "Give a checkout of ICT-VGL/ICT-FaceKit."
         )
     neutral, uv, faces, face_uv = _read_mesh(neutral_path)
     identities = [folder / f"identity{i:03d}.obj" for i in range(_IDENTITIES)]
@@ -42,10 +43,14 @@ def pack_head(checkout: Path, out: Path) -> None:
             raise ConfigError(f"{path}: got no such file, expected {_IDENTITIES} identities. Complete the checkout.")
         offsets.append((_read_vertices(path) - neutral).astype(np.float16))
     arrays = {
-        "neutral": neutral.astype(np.float32), "uv": uv, "faces": faces, "face_uv": face_uv,
-        "identity": np.stack(offsets[:_IDENTITIES]), "expression": np.stack(offsets[_IDENTITIES:]),
+        "neutral": neutral.astype(np.float32),
+        "uv": uv,
+        "faces": faces,
+        "face_uv": face_uv,
+        "identity": np.stack(offsets[:_IDENTITIES]),
+        "expression": np.stack(offsets[_IDENTITIES:]),
         "expr": np.array([p.stem for p in expressions]),
-    }  # fmt: skip
+    }
     partial = out.with_name(out.name + ".partial.npz")
     np.savez_compressed(partial, **arrays)
     os.replace(partial, out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rays to pixels: traces head and body scenes, shades them with soft shadows, and returns radiance, depth and labels."""
+"""Rays to pixels: traces head and body scenes, shades them with soft shadows; returns radiance, depth and labels."""
 
 from __future__ import annotations
 
@@ -145,7 +145,9 @@ def render(
     """
     height, width = view.size_hw
     out = Rendering(
-        np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32), np.empty((height, width), np.uint8)
+        np.empty((height, width, 3), np.float32),
+        np.empty((height, width), np.float32),
+        np.empty((height, width), np.uint8),
     )
     step = max(1, _BAND_RAYS // (width * len(_PATTERN)))
     for top in range(0, height, step):
@@ -168,9 +170,16 @@ def render(
 
 
 def _shade(
-    scenes: list[TraceScene], textures: dict[str, np.ndarray], hits: Hits, hit: np.ndarray, origins: np.ndarray,
-    turned: np.ndarray, pose: HeadPose, lighting: Lighting, rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+    scenes: list[TraceScene],
+    textures: dict[str, np.ndarray],
+    hits: Hits,
+    hit: np.ndarray,
+    origins: np.ndarray,
+    turned: np.ndarray,
+    pose: HeadPose,
+    lighting: Lighting,
+    rng: np.random.Generator,
+) -> np.ndarray:
     material, normal, uv = hits.material[hit], hits.normal[hit], hits.uv[hit]
     albedo = np.empty((len(hit), 3), np.float32)
     gloss, shininess, wrap = (np.empty(len(hit), np.float32) for _ in range(3))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera behind the lens: exposure, vignetting, defocus, noise, tone curve; and the depth camera's noise and holes."""
+"""The camera behind the lens: exposure, vignetting, defocus, noise, tone curve; a depth camera's noise and holes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *,
     gamma = rng.uniform(1.7, 2.6)
     tone = np.clip(image, 0, None)
     knee = rng.uniform(0.75, 1.0)
-    tone = np.where(tone > knee, knee + (1 - knee) * (1 - np.exp(-np.maximum(tone - knee, 0) / max(1 - knee, 1e-3))), tone)
+    tone = np.where(
+        tone > knee, knee + (1 - knee) * (1 - np.exp(-np.maximum(tone - knee, 0) / max(1 - knee, 1e-3))), tone
+    )
     encoded = np.clip(tone, 0, 1) ** (1 / gamma)
     contrast = rng.uniform(0.0, 0.5)
     encoded = (1 - contrast) * encoded + contrast * (encoded * encoded * (3 - 2 * encoded))

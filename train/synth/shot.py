@@ -58,10 +58,20 @@ class FrameSize:
 
 
 def shoot(
-    model: HeadModel, head: PosedHead, outfit: Outfit, wardrobe: Wardrobe, sequence: int, rng: np.random.Generator, *,
-    crop_px: int = 144, margin: float = 1.5, frame: FrameSize | None = None, position_mm: np.ndarray | None = None,
-    angles_deg: tuple[float, float, float] | None = None, away_mm: np.ndarray | None = None,
-) -> Shot:  # fmt: skip
+    model: HeadModel,
+    head: PosedHead,
+    outfit: Outfit,
+    wardrobe: Wardrobe,
+    sequence: int,
+    rng: np.random.Generator,
+    *,
+    crop_px: int = 144,
+    margin: float = 1.5,
+    frame: FrameSize | None = None,
+    position_mm: np.ndarray | None = None,
+    angles_deg: tuple[float, float, float] | None = None,
+    away_mm: np.ndarray | None = None,
+) -> Shot:
     """Draw a pose, light and background, and render.
 
     Args:
@@ -117,9 +127,7 @@ def shoot(
     )
 
 
-def _occluders(
-    model: HeadModel, head: PosedHead, outfit: Outfit, pose: HeadPose, rng: np.random.Generator
-) -> list:  # fmt: skip
+def _occluders(model: HeadModel, head: PosedHead, outfit: Outfit, pose: HeadPose, rng: np.random.Generator) -> list:
     if rng.uniform() >= outfit.occlusion_rate:
         return []
     marks = model.landmarks(head.vertices)
@@ -134,8 +142,11 @@ def _visible_share(scene: TraceScene, view: View, pose: HeadPose, image: Renderi
     """Compare the head's silhouette, traced alone, with what of it the picture shows."""
     height, width = view.size_hw
     step = max(1, round(min(height, width) / 48))
-    coarse = View(view.focal_px / step, (view.principal_xy[0] / step, view.principal_xy[1] / step),
-                  (height // step, width // step))  # fmt: skip
+    coarse = View(
+        view.focal_px / step,
+        (view.principal_xy[0] / step, view.principal_xy[1] / step),
+        (height // step, width // step),
+    )
     hits = trace([scene], *pose.rays(coarse.directions()))
     alone = (hits.material >= 0).reshape(coarse.size_hw)
     shown = np.isin(image.label[step // 2 :: step, step // 2 :: step], (1, 2, 3))[: alone.shape[0], : alone.shape[1]]

@@ -19,9 +19,16 @@ _TONES = np.array(
 )
 # Linear RGB albedo of hair, with the probability of each before grey is mixed in.
 HAIR_COLOURS = np.array(
-    [[0.010, 0.008, 0.007], [0.025, 0.014, 0.009], [0.065, 0.035, 0.019], [0.14, 0.08, 0.042]]
-    + [[0.34, 0.22, 0.11], [0.19, 0.065, 0.024]]
+    [
+        [0.010, 0.008, 0.007],
+        [0.025, 0.014, 0.009],
+        [0.065, 0.035, 0.019],
+        [0.14, 0.08, 0.042],
+        [0.34, 0.22, 0.11],
+        [0.19, 0.065, 0.024],
+    ]
 )
+_UNDER_EYE_MM = np.array([0, -9, 0])
 _HAIR_ODDS = np.array([0.33, 0.25, 0.18, 0.1, 0.1, 0.04])
 
 
@@ -61,9 +68,11 @@ def sample_traits(rng: np.random.Generator) -> SkinTraits:
     grey = np.clip(rng.normal(1.5 * age - 0.9, 0.25), 0, 0.95)
     hair = hair * (1 - grey) + np.array([0.42, 0.42, 0.41]) * grey
     light_eyes = rng.uniform() < 0.45 * (1 - tone)
-    iris = rng.uniform([0.08, 0.14, 0.16], [0.2, 0.3, 0.4]) if light_eyes else rng.uniform(0.4, 1.3) * np.array(
-        [0.05, 0.025, 0.012]
-    )  # fmt: skip
+    iris = (
+        rng.uniform([0.08, 0.14, 0.16], [0.2, 0.3, 0.4])
+        if light_eyes
+        else rng.uniform(0.4, 1.3) * np.array([0.05, 0.025, 0.012])
+    )
     return SkinTraits(
         tone=tone,
         blood=float(rng.uniform(0.2, 1.6)),
@@ -89,8 +98,11 @@ class FaceCanvas:
     def __init__(self, model: HeadModel) -> None:
         self.marks_mm = model.landmarks(model.neutral)
         self.marks_px = self.texels(self.marks_mm)
-        v, u = np.meshgrid((np.arange(TEXTURE_HW[0]) + 0.5) / TEXTURE_HW[0],
-                           (np.arange(TEXTURE_HW[1]) + 0.5) / TEXTURE_HW[1], indexing="ij")  # fmt: skip
+        v, u = np.meshgrid(
+            (np.arange(TEXTURE_HW[0]) + 0.5) / TEXTURE_HW[0],
+            (np.arange(TEXTURE_HW[1]) + 0.5) / TEXTURE_HW[1],
+            indexing="ij",
+        )
         self.azimuth_deg = ((u - 0.5) * 360).astype(np.float32)
         self.elevation_deg = ((0.5 - v) * 180).astype(np.float32)
 
@@ -122,7 +134,12 @@ class FaceCanvas:
         """The part of the face where a beard grows, without the lips: (H, W) float32 0..1."""
         m = self.marks_mm
         under = m[1:16] + np.array([0, -24, -12])
-        cheek = [m[16] * 0.4 + m[15] * 0.6, m[14] * 0.75 + m[54] * 0.25, m[54] * 0.65 + m[35] * 0.35, m[33] + [0, -1, 0]]
+        cheek = [
+            m[16] * 0.4 + m[15] * 0.6,
+            m[14] * 0.75 + m[54] * 0.25,
+            m[54] * 0.65 + m[35] * 0.35,
+            m[33] + [0, -1, 0],
+        ]
         other = [m[48] * 0.65 + m[31] * 0.35, m[2] * 0.75 + m[48] * 0.25, m[0] * 0.4 + m[1] * 0.6]
         region = self.filled(np.concatenate([under, cheek, other]), 4.0)
         return region * (1 - self.filled(m[48:60], 1.2))
@@ -140,14 +157,34 @@ def hairline_deg(azimuth_deg: np.ndarray, front_shift_deg: float, recede_deg: fl
     a = np.abs(azimuth_deg)
     knots = [0, 22, 40, 54, 64, 72, 84, 100, 112, 124, 150, 180]
     front = 38 + front_shift_deg
-    heights = [front, front + 0.6 * recede_deg, front - 5 + recede_deg, 20 + 0.7 * recede_deg, 8, -6, 4, 8, -14, -26, -36, -38]
+    heights = [
+        front,
+        front + 0.6 * recede_deg,
+        front - 5 + recede_deg,
+        20 + 0.7 * recede_deg,
+        8,
+        -6,
+        4,
+        8,
+        -14,
+        -26,
+        -36,
+        -38,
+    ]
     return np.interp(a, knots, heights).astype(np.float32)
 
 
 def paint_skin(
-    canvas: FaceCanvas, traits: SkinTraits, *, infrared: bool, stubble: float, beard: np.ndarray, scalp: np.ndarray,
-    makeup: float, rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+    canvas: FaceCanvas,
+    traits: SkinTraits,
+    *,
+    infrared: bool,
+    stubble: float,
+    beard: np.ndarray,
+    scalp: np.ndarray,
+    makeup: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Paint the albedo of the skin.
 
     Args:
@@ -181,10 +218,12 @@ def paint_skin(
     skin *= (1 + (0.02 + 0.025 * traits.age) * patches + 0.025 * fine)[..., None]
     skin += (0.12 * traits.blood * fractal_noise(own, TEXTURE_HW, (30, 30), 2) * 0.3)[..., None] * red
     dark = 1.0 - (0.10 + 0.25 * traits.age) * own.uniform(0.2, 1.0) * sum(
-        canvas.spot(marks[[a, b]].mean(0) + [0, -9, 0], 7) for a, b in ((40, 41), (46, 47))
+        canvas.spot(marks[[a, b]].mean(0) + _UNDER_EYE_MM, 7) for a, b in ((40, 41), (46, 47))
     )
-    folds = [np.stack([marks[a] + [2 * s, 3, 0], marks[c] + [6 * s, 9, 0], marks[c] + [6 * s, -4, 0]])
-             for a, c, s in ((31, 48, -1), (35, 54, 1))]  # fmt: skip
+    folds = [
+        np.stack([marks[a] + [2 * s, 3, 0], marks[c] + [6 * s, 9, 0], marks[c] + [6 * s, -4, 0]])
+        for a, c, s in ((31, 48, -1), (35, 54, 1))
+    ]
     for fold in folds:
         dark = dark - 0.35 * traits.age * canvas.line(canvas.texels(fold), 2, 1.6)
     for row in range(int(traits.age * 5)):
@@ -258,8 +297,9 @@ def brows(canvas: FaceCanvas, traits: SkinTraits, rng: np.random.Generator) -> n
     return np.clip(blurred(mask, 0.7) * 1.15, 0, 0.95)
 
 
-def paint_eye(iris_colour: tuple[float, float, float], *, infrared: bool, pupil: float, rng: np.random.Generator
-              ) -> np.ndarray:  # fmt: skip
+def paint_eye(
+    iris_colour: tuple[float, float, float], *, infrared: bool, pupil: float, rng: np.random.Generator
+) -> np.ndarray:
     """Paint an eyeball seen from the front: (128, 128, 3) float32; the disc of radius 0.5 is its front half."""
     y, x = (np.mgrid[:128, :128] + 0.5) / 64 - 1
     radius, angle = np.hypot(x, y), np.arctan2(y, x)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is rendered and in what outfit: subjects keep shape and skin, every sequence draws hair, clothes and things anew."""
+"""Who is rendered and in what outfit: subjects keep shape and skin, every sequence draws hair and clothes anew."""
 
 from __future__ import annotations
 
@@ -84,14 +84,21 @@ def sample_outfit(seed: int, subject: Subject, sequence: int, cards: list[str]) 
     if beard_free:
         beard = "none"
     style = sample_style(rng, subject.traits.age if not beard_free else 0.3 * subject.traits.age, cards)
-    hat = str(rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02]))
+    hat = str(
+        rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02])
+    )
     dyed = rng.uniform() < 0.06
     return Outfit(
         style=style,
         hair_colour=tuple(rng.uniform(0.03, 0.5, 3)) if dyed else subject.traits.hair_colour,
         beard=beard,
-        beard_mm={"none": 0.0, "stubble": 0.0, "short": rng.uniform(1.5, 5), "full": rng.uniform(6, 32),
-                  "moustache": rng.uniform(2, 5)}[beard],  # fmt: skip
+        beard_mm={
+            "none": 0.0,
+            "stubble": 0.0,
+            "short": rng.uniform(1.5, 5),
+            "full": rng.uniform(6, 32),
+            "moustache": rng.uniform(2, 5),
+        }[beard],
         glasses=str(rng.choice(["none", "clear", "dark"], p=[0.56, 0.26, 0.18] if free else [0.66, 0.28, 0.06])),
         hat=hat,
         face_mask=bool(rng.uniform() < (0.13 if free else 0.02)),

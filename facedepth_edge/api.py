@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EdgeDepth: a camera frame and a head centre in, a DepthResult in millimetres out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.backends.base import PRECISIONS, choose_backend, open_backend
+from facedepth_edge.camera import Camera
+from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
+from facedepth_edge.result import DepthResult
+from facedepth_edge.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_AVERAGES = ("median", "mean")
+_WARM_UP_RUNS = 3
+
+
+class EdgeDepth:
+    """Estimate face depth with one model on one backend.
+
+    Safe to call from several threads: each has buffers of its own. As a context manager it closes itself.
+
+    Args:
+        model: a bundled model's name, or the folder of an artifact.
+        backend: "onnxruntime", "torch", or "auto": the first of these that works. A named backend never falls back.
+        precision: "fp32", "fp16", "int8", or "auto": what suits the backend best among the model's files.
+        camera: the camera's intrinsics; None: a 60 degree view, the optical axis in the middle of each frame.
+        threads: host threads of the network, or None: the backend's default.
+        depth_average: how a depth image is read around the head centre, "median", or "mean" as in the paper.
+
+    Raises:
+        ConfigError: an option is wrong, or the model has no such precision.
+        ArtifactError: the model is missing, altered or breaks a rule.
+        BackendUnavailable: the named backend, or every one, cannot run here.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] = "edge",
+        backend: str = "auto",
+        precision: str = "auto",
+        camera: Camera | None = None,
+        threads: int | None = None,
+        *,
+        depth_average: str = "median",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
+        if camera is not None and not isinstance(camera, Camera):
+            raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ConfigError.of("threads", threads, "a whole number, 1 or more, or None", "Leave it out if unsure.")
+        if depth_average not in _AVERAGES:
+            raise ConfigError.of(
+                "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
+            )
+        artifact = open_artifact(model)
+        if backend == "auto":
+            chosen = choose_backend(artifact, precision, threads)
+        else:
+            chosen = open_backend(backend, artifact, precision, threads)
+        self._spec = artifact.spec
+        self._camera = camera
+        self._average = depth_average
+        self._info: dict[str, Any] = {
+            "model": self._spec.name,
+            "version": self._spec.version,
+            "folder": str(artifact.folder),
+            "backend": chosen.name,
+            "provider": chosen.provider,
+            "precision": chosen.precision,
+            "threads": chosen.threads,
+            "why_not": list(chosen.notes),
+        }
+        self._path = HostPath(chosen, self._spec)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Run a blank frame, so that the first real one does not pay for imports, buffers and kernels."""
+        frame = np.zeros((256, 256, 3), np.uint8)
+        for _ in range(_WARM_UP_RUNS):
+            self.predict(frame, (128.0, 128.0), distance_mm=320.0)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What runs: model, version, folder, backend, provider, precision and threads, all fit for JSON.
+
+        "why_not" lists each backend or provider that was passed over, one line with its reason.
+        """
+        return {**self._info, "why_not": list(self._info["why_not"])}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model's spec.json says."""
+        return self._spec
+
+    def predict(
+        self,
+        frame: NDArray[Any],
+        head_center: Sequence[float],
+        *,
+        distance_mm: float | None = None,
+        depth: NDArray[Any] | None = None,
+        head_width_px: float | None = None,
+        out: DepthResult | NDArray[np.float32] | None = None,
+    ) -> DepthResult:
+        """Estimate the depth of one face.
+
+        The head's distance is the first of: distance_mm; the median of the depth image's measured pixels in a 40 mm
+        window around the head centre; head_width_px; the camera's nominal distance.
+
+        Args:
+            frame: (H, W, 3) uint8 or uint16 BGR, (H, W) or (H, W, 1) uint8 or uint16 gray; host, any strides; uint16
+                needs the camera's max_value. It is only read, and not kept.
+            head_center: (x, y) in pixels of the frame: the projection of the point midway between the ears (tragi);
+                pixel i covers [i, i + 1).
+            distance_mm: the z along the optical axis of the visible surface at the head centre.
+            depth: (H, W) integer or float mm, registered to the frame; 0, negative and NaN pixels are holes.
+            head_width_px: the head's width between the ears in pixels.
+            out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32
+                array that becomes the result's depth_mm. None: everything is fresh.
+
+        Returns:
+            The depth, with its box, mask and validity. A face that the model finds unusable gives a result whose valid
+            is False, not an error.
+
+        Raises:
+            InputError: an argument breaks a rule.
+            ConfigError: after close().
+        """
+        started = time.perf_counter()
+        request = FaceRequest(head_center, distance_mm, head_width_px)
+        located = self._locate(frame, [request], depth)
+        depth_out = self._check_out(out)
+        checked = time.perf_counter()
+        max_value = located.camera.max_value
+        outputs, crop_ms, network_ms = self._path.run(located.frame, [located.faces[0].box], max_value)
+        result = self._write_result(outputs[0], located, located.faces[0], out if depth_out is None else depth_out)
+        ended = time.perf_counter()
+        _time(result, started, checked, ended, crop_ms, network_ms)
+        return result
+
+    def predict_batch(
+        self,
+        frame: NDArray[Any],
+        head_centers: Sequence[Sequence[float]],
+        *,
+        distances_mm: Sequence[float | None] | None = None,
+        depth: NDArray[Any] | None = None,
+        head_widths_px: Sequence[float | None] | None = None,
+    ) -> list[DepthResult]:
+        """Estimate the depth of several faces in one frame.
+
+        Args:
+            frame: as for predict().
+            head_centers: one (x, y) for each face.
+            distances_mm: one for each face, None where it is not known.
+            depth: as for predict(), for all faces.
+            head_widths_px: one for each face, None where it is not known.
+
+        Returns:
+            One result for each face, in order; none for none.
+
+        Raises:
+            InputError: an argument breaks a rule; the text says of which face.
+            ConfigError: after close().
+        """
+        started = time.perf_counter()
+        count = len(head_centers)
+        distances = _one_each(distances_mm, count, "distances_mm")
+        widths = _one_each(head_widths_px, count, "head_widths_px")
+        requests = [FaceRequest(*values) for values in zip(head_centers, distances, widths, strict=True)]
+        located = self._locate(frame, requests, depth)
+        checked = time.perf_counter()
+        results = []
+        step = self._path.max_batch
+        for first in range(0, count, step):
+            faces = located.faces[first : first + step]
+            boxes = [face.box for face in faces]
+            outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
+            for output, face in zip(outputs, faces, strict=True):
+                result = self._write_result(output, located, face, None)
+                _time(result, started, checked, time.perf_counter(), crop_ms, network_ms)
+                results.append(result)
+        return results
+
+    def close(self) -> None:
+        """Wait for the calls on their way in other threads, then let the network go; a second call does nothing."""
+        self._path.close()
+
+    def __enter__(self) -> EdgeDepth:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _locate(self, frame: Any, requests: Sequence[FaceRequest], depth: Any) -> FrameFaces:
+        return locate_faces(frame, requests, camera=self._camera, depth=depth, average=self._average, spec=self._spec)
+
+    def _check_out(self, out: Any) -> NDArray[np.float32] | None:
+        """Check out; return it where it is an array."""
+        if out is None:
+            return None
+        fix = "Give a DepthResult of this model, an array of numpy.empty(shape, numpy.float32), or leave it out."
+        kinds: tuple[str, ...] = ("float32",)
+        if isinstance(out, np.ndarray):
+            arrays: tuple[Any, ...] = (out,)
+        elif isinstance(out, DepthResult):
+            arrays, kinds = (out.depth_mm, out.relative, out.mask), ("float32", "float32", "bool")
+        else:
+            raise InputError.of("out", f"a {type(out).__name__}", "a DepthResult or a float32 array", fix)
+        shape = self._spec.output_hw
+        for array, kind in zip(arrays, kinds, strict=True):
+            if array.shape != shape or array.dtype != kind or not array.flags.writeable:
+                got = f"shape {array.shape}, dtype {array.dtype}, writeable {array.flags.writeable}"
+                raise InputError.of("out", got, f"shape {shape}, dtype {kind}, writeable", fix)
+        return out if isinstance(out, np.ndarray) else None
+
+    def _write_result(
+        self,
+        output: NetworkOutput,
+        located: FrameFaces,
+        face: Face,
+        out: DepthResult | NDArray[np.float32] | None,
+    ) -> DepthResult:
+        """Turn the network's numbers into a result: fresh arrays, or those of out."""
+        spec = self._spec
+        shape = spec.output_hw
+        if isinstance(out, DepthResult):
+            depth_mm, relative, mask = out.depth_mm, out.relative, out.mask
+        else:
+            depth_mm = np.empty(shape, np.float32) if out is None else out
+            relative, mask = np.empty(shape, np.float32), np.empty(shape, np.bool_)
+        np.minimum(output.depth, 1.0, out=relative)
+        np.maximum(relative, -1.0, out=relative)
+        np.multiply(relative, np.float32(spec.depth_scale.half_range_mm), out=depth_mm)
+        depth_mm += np.float32(face.distance_mm)
+        if output.mask is not None and spec.outputs.mask is not None:
+            mask_source = "model"
+            np.greater(output.mask, spec.outputs.mask.threshold, out=mask)
+        else:
+            threshold = spec.depth_mask_threshold
+            assert threshold is not None, "ModelSpec wants a threshold where there is no mask output"
+            mask_source = f"relative depth below {threshold:g}"
+            np.less(relative, threshold, out=mask)
+        reason = _why_not_valid(spec, relative, mask, output.validity)
+        size_hw = (located.frame.shape[0], located.frame.shape[1])
+        cx, cy = located.camera.center_px(size_hw)
+        fields = {
+            "depth_mm": depth_mm,
+            "relative": relative,
+            "mask": mask,
+            "mask_source": mask_source,
+            "box": face.box,
+            "head_center": face.head_center,
+            "distance_mm": face.distance_mm,
+            "distance_source": face.distance_source,
+            "validity": output.validity,
+            "valid": not reason,
+            "reason": reason,
+            "camera": dataclasses.replace(located.camera, cx=cx, cy=cy),
+            "frame_hw": size_hw,
+        }
+        if isinstance(out, DepthResult):
+            for name, value in fields.items():
+                setattr(out, name, value)
+            return out
+        return DepthResult(**fields)  # type: ignore[arg-type]
+
+
+def _why_not_valid(
+    spec: ModelSpec, relative: NDArray[np.float32], mask: NDArray[np.bool_], validity: float | None
+) -> str:
+    """Return why the depth should not be used, or an empty text."""
+    if not np.isfinite(relative.sum()):
+        return "the network's depth is not finite"
+    if validity is not None and spec.outputs.validity is not None:
+        threshold = spec.outputs.validity.threshold
+        if not validity >= threshold:
+            return f"no usable face in the box: validity {validity:.2f} is below {threshold:.2f}"
+    if not mask.any():
+        return "no head in the box: the mask is empty"
+    return ""
+
+
+def _one_each(values: Sequence[float | None] | None, count: int, where: str) -> Sequence[float | None]:
+    if values is None:
+        return [None] * count
+    if len(values) != count:
+        fix = "Give one for each head centre, None where it is not known."
+        raise InputError.of(where, f"{len(values)} values", f"{count}, one for each head centre", fix)
+    return values
+
+
+def _time(result: DepthResult, started: float, checked: float, ended: float, crop_ms: float, network_ms: float) -> None:
+    check_ms, total_ms = (checked - started) * 1e3, (ended - started) * 1e3
+    result.timings_ms = {
+        "check": check_ms,
+        "crop": crop_ms,
+        "network": network_ms,
+        "result": total_ms - check_ms - crop_ms - network_ms,
+        "total": total_ms,
+    }

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a backend is, and the table of those that exist.
+
+A backend runs the network and nothing else. The shared checks and the meaning of the numbers are its caller's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from facedepth_edge.artifacts import Artifact
+from facedepth_edge.errors import BackendUnavailable, ConfigError, FaceDepthError
+
+BACKENDS: dict[str, tuple[str, str]] = {
+    "onnxruntime": ("facedepth_edge.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
+    "torch": ("facedepth_edge.backends.torch:TorchBackend", "pip install torch"),
+}
+"""Name -> ("module:Class", how to install what it needs), in the order in which `auto` tries them."""
+
+NOT_IN_THIS_VERSION = ("tensorrt",)
+"""Names that the design has and this version has not; naming one is an error of its own."""
+
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+
+
+class Backend(Protocol):
+    """Run one loaded network from one thread.
+
+    The caller writes into ``input``, calls ``run()`` and reads ``output``. Both are buffers of the backend: ``output``
+    is overwritten by the next ``run()``, and both are replaced by ``reserve()`` with another batch.
+    """
+
+    name: str
+    memory: str
+    """Where input and output live: "host" or "cuda"."""
+    precision: str
+    """The precision that runs: "fp32", "fp16" or "int8"."""
+    provider: str
+    """What computes, in the library's own word."""
+    threads: int
+    """Host threads that one run() may use."""
+    notes: tuple[str, ...]
+    """Why something better was not taken, one sentence each."""
+    max_batch: int
+    """The most faces that one run() takes."""
+    input: Any
+    """(batch, 1, height, width) float32, C-contiguous, in ``memory``."""
+    output: Mapping[str, Any]
+    """The spec's output names -> (batch, 1, height, width), or (batch, 1) for validity; float32, in ``memory``."""
+
+    def reserve(self, batch: int) -> None:
+        """Make input and output hold this many faces, 1 to max_batch; free where it was so before."""
+        ...
+
+    def run(self) -> None:
+        """Compute output from input; return when output is complete."""
+        ...
+
+    def fork(self) -> Backend:
+        """Return another backend on the same loaded network, with buffers of its own, for another thread."""
+        ...
+
+    def close(self) -> None:
+        """Let the buffers and the network go; a second call does nothing."""
+        ...
+
+
+def open_backend(name: str, artifact: Artifact, precision: str, threads: int | None) -> Backend:
+    """Open one backend by its name; never another one.
+
+    Args:
+        name: a key of BACKENDS.
+        artifact: the model.
+        precision: one of PRECISIONS.
+        threads: host threads, or None for the backend's own default.
+
+    Returns:
+        The backend, its network loaded.
+
+    Raises:
+        ConfigError: no backend has this name, or the model has no such precision.
+        BackendUnavailable: the backend cannot run here.
+        ArtifactError: the model's file is missing, altered, or not what its spec says.
+    """
+    if name in NOT_IN_THIS_VERSION:
+        rule = f"a backend that this version has ({', '.join(BACKENDS)})"
+        raise BackendUnavailable.of(f"backend {name!r}", "a backend of a later version", rule, 'Use backend="auto".')
+    if name not in BACKENDS:
+        raise ConfigError.of("backend", name, f"auto, {', '.join(BACKENDS)}", 'Use backend="auto".')
+    module, _, class_name = BACKENDS[name][0].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), class_name)(artifact, precision, threads)
+    return backend
+
+
+def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> Backend:
+    """Open the first backend that works, in the table's order, and note why not the ones before it.
+
+    Args:
+        artifact: the model.
+        precision: one of PRECISIONS.
+        threads: host threads, or None for the backend's own default.
+
+    Returns:
+        The backend; its notes begin with the backends that were passed over.
+
+    Raises:
+        BackendUnavailable, ConfigError: none works, or none has this precision; the reasons are listed.
+        ArtifactError: the model is damaged; that is never a reason to take another backend.
+    """
+    passed_over = [f"{name}: not in this version" for name in NOT_IN_THIS_VERSION]
+    failures: list[FaceDepthError] = []
+    for name in BACKENDS:
+        try:
+            backend = open_backend(name, artifact, precision, threads)
+        except (BackendUnavailable, ConfigError) as error:
+            failures.append(error)
+            passed_over.append(str(error))
+            continue
+        backend.notes = (*passed_over, *backend.notes)
+        return backend
+    if isinstance(failures[0], ConfigError):  # of the backend that would have been taken: it says it best
+        raise failures[0]
+    hints = "; ".join(hint for _, hint in BACKENDS.values())
+    where = "backend 'auto'"
+    raise BackendUnavailable.of(
+        where, "; ".join(passed_over), "one backend that works", f"Try: {hints}."
+    ) from failures[0]
+
+
+def missing_library(name: str, error: ImportError) -> BackendUnavailable:
+    """Build the error for a backend whose library cannot be imported."""
+    rule = "its library installed"
+    return BackendUnavailable.of(f"backend {name!r}", str(error), rule, f"Try: {BACKENDS[name][1]}.")

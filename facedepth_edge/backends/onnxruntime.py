@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime: its CPU provider, and its CUDA provider where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedepth_edge.artifacts import Artifact
+from facedepth_edge.backends.base import missing_library
+from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
+from facedepth_edge.spec import ModelSpec
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+FILES = {"fp32": "fp32.onnx", "fp16": "fp16.onnx", "int8": "int8.onnx"}
+AUTO_PRECISIONS = {CPU: ("int8", "fp32", "fp16"), CUDA: ("fp16", "fp32")}  # CUDA has no INT8 convolutions
+
+MAX_DEFAULT_THREADS = 4
+SPIN_US = 1000
+"""How long a pool thread waits actively for its next piece of work.
+
+ONNX Runtime's own default keeps a second core busy between the frames of a 30 Hz camera (measured: 1.12 CPU seconds a
+second at 50 Hz instead of 0.30); none at all costs 30 % of a back-to-back run on two threads.
+"""
+
+
+def default_threads() -> int:
+    """Return the number of CPUs that this process may use, at most MAX_DEFAULT_THREADS."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, MAX_DEFAULT_THREADS)
+
+
+class OnnxRuntimeBackend:
+    """Run an artifact's ONNX file; the input and the outputs are bound to NumPy buffers, so a run copies nothing."""
+
+    name = "onnxruntime"
+    memory = "host"
+    max_batch = 8
+
+    def __init__(self, artifact: Artifact, precision: str, threads: int | None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise missing_library(self.name, error) from error
+        self._ort = onnxruntime
+        self._spec = artifact.spec
+        self.threads = default_threads() if threads is None else threads
+        self.notes: tuple[str, ...] = ()
+        self._session: Any = None
+        for provider in (CUDA, CPU) if CUDA in onnxruntime.get_available_providers() else (CPU,):
+            chosen = _choose_precision(artifact, precision, provider)
+            if chosen is None:
+                self.notes += (f"{provider}: the model has no file for it in precision {precision}",)
+                continue
+            session, reason = self._try_session(artifact, FILES[chosen], provider)
+            if session is not None:
+                self._session, self.precision, self.provider = session, chosen, provider
+                break
+            self.notes += (f"{provider}: {reason}",)
+        if self._session is None:
+            files = ", ".join(name for name in FILES.values() if artifact.has(name)) or "none of these"
+            rule = f"a precision whose file the model has ({files})"
+            raise ConfigError.of("precision", precision, rule, 'Use precision="auto".')
+        self._check_graph(str(artifact.folder / FILES[self.precision]))
+        self._bindings: dict[int, _Binding] = {}
+        self.reserve(1)
+
+    def _try_session(self, artifact: Artifact, file: str, provider: str) -> tuple[Any, str]:
+        """Return (session, "") or, where the CUDA provider does not start, (None, the reason)."""
+        content = artifact.read(file)
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+        state = self._ort.capi.onnxruntime_pybind11_state
+        wrong_file = (state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.NoModel)
+        cannot_run = (state.Fail, state.NotImplemented, state.RuntimeException, state.EPFail)
+        providers = [CPU] if provider == CPU else [provider, CPU]
+        where = str(artifact.folder / file)
+        try:
+            # enable_fallback=0: otherwise ONNX Runtime prints on stdout and goes on with another provider by itself
+            session = self._ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        except wrong_file as error:
+            fix = "Export the model again with python -m export."
+            raise ArtifactError.of(where, str(error), "a valid ONNX graph", fix) from error
+        except cannot_run as error:
+            if provider != CPU:
+                return None, f"did not start: {error}"
+            rule = f"an ONNX Runtime that can load {where}"
+            fix = "Try: pip install --upgrade onnxruntime."
+            raise BackendUnavailable.of(f"backend {self.name!r}", str(error), rule, fix) from error
+        if session.get_providers()[0] != provider:
+            return None, "did not start; ONNX Runtime's own lines on stderr say why"
+        return session, ""
+
+    def _check_graph(self, where: str) -> None:
+        """Compare the graph's names and shapes with the spec's."""
+        spec = self._spec
+        fix = "Export the model again with python -m export."
+        inputs = [(value.name, tuple(value.shape[1:]), value.type) for value in self._session.get_inputs()]
+        expected = [(spec.input.name, (spec.input.channels, *spec.input_hw), "tensor(float)")]
+        if inputs != expected:
+            raise ArtifactError.of(where, f"the inputs {inputs}", f"{expected} as in spec.json", fix)
+        found = {value.name: (tuple(value.shape[1:]), value.type) for value in self._session.get_outputs()}
+        maps = {spec.outputs.depth.name, *([spec.outputs.mask.name] if spec.outputs.mask else [])}
+        for name in spec.outputs.names:
+            shapes = [(1, *spec.output_hw)] if name in maps else [(), (1,)]
+            if name not in found or found[name] not in [(shape, "tensor(float)") for shape in shapes]:
+                rule = f"the output {name} of float32 and shape (batch, ...) with {shapes[-1]} as in spec.json"
+                raise ArtifactError.of(where, f"the outputs {found}", rule, fix)
+
+    def reserve(self, batch: int) -> None:
+        """Make input and output hold this many faces."""
+        if batch not in self._bindings:
+            self._bindings[batch] = _Binding(self._ort, self._session, self._spec, batch)
+        self._binding = self._bindings[batch]
+        self.input: NDArray[np.float32] = self._binding.input
+        self.output: Mapping[str, NDArray[np.float32]] = self._binding.output
+
+    def run(self) -> None:
+        """Compute output from input."""
+        self._session.run_with_iobinding(self._binding.io)
+
+    def fork(self) -> OnnxRuntimeBackend:
+        """Return another backend on the same session, with buffers of its own."""
+        other = object.__new__(OnnxRuntimeBackend)
+        other.__dict__.update(self.__dict__)
+        other._bindings = {}
+        other.reserve(1)
+        return other
+
+    def close(self) -> None:
+        """Let the session and the buffers go."""
+        self._session = self._binding = None  # type: ignore[assignment]
+        self._bindings = {}
+        self.output = {}
+        self.input = np.empty((0, self._spec.input.channels, *self._spec.input_hw), np.float32)
+
+
+class _Binding:
+    """Host buffers for one batch size, bound to a session's input and outputs by address."""
+
+    def __init__(self, ort: Any, session: Any, spec: ModelSpec, batch: int) -> None:
+        self.input = np.zeros((batch, spec.input.channels, *spec.input_hw), np.float32)
+        shapes = {value.name: tuple(value.shape[1:]) for value in session.get_outputs()}
+        self.output = {name: np.zeros((batch, *shapes[name]), np.float32) for name in spec.outputs.names}
+        self.io = session.io_binding()
+        self.io.bind_ortvalue_input(spec.input.name, ort.OrtValue.ortvalue_from_numpy(self.input))
+        for name, array in self.output.items():
+            self.io.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+
+
+def _choose_precision(artifact: Artifact, precision: str, provider: str) -> str | None:
+    """Return the precision to run on a provider, or None where the model has no file for it."""
+    if precision != "auto":
+        runs = precision in AUTO_PRECISIONS[provider] and artifact.has(FILES[precision])
+        return precision if runs else None
+    return next((name for name in AUTO_PRECISIONS[provider] if artifact.has(FILES[name])), None)

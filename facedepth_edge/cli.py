@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line `facedepth-edge`: results on stdout, logs on stderr, exit 0 ok, 1 failed, 2 usage."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import numpy as np
+
+from facedepth_edge import __version__
+from facedepth_edge.artifacts import list_models, open_artifact
+from facedepth_edge.backends.base import BACKENDS, NOT_IN_THIS_VERSION, PRECISIONS
+from facedepth_edge.camera import Camera
+from facedepth_edge.cli_types import CameraFile, HeadCenter, OutFile, PositiveNumber
+from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.image_files import read_depth, read_frame, write_picture
+
+if TYPE_CHECKING:
+    from facedepth_edge.api import EdgeDepth
+    from facedepth_edge.head_detector import HeadDetector
+    from facedepth_edge.result import DepthResult
+
+PROGRAM = "facedepth-edge"
+OUT_SUFFIXES = (".png", ".npy", ".ply")
+BACKEND_NAMES = ("auto", *BACKENDS, *NOT_IN_THIS_VERSION)
+
+_ARGS_KEY = "facedepth_edge.args"
+_T = TypeVar("_T")
+
+
+class _Cli(click.Group):
+    """Keep the arguments as they were written, for the last log line."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        written = list(args)
+        ctx = super().make_context(info_name, args, *rest, **extra)
+        ctx.meta[_ARGS_KEY] = written
+        return ctx
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name=PROGRAM)
+def main() -> None:
+    """Face depth in millimetres from one camera frame and a head centre."""
+
+
+def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")(command)
+
+
+def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
+        click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True),
+        click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder."),
+    ):
+        command = option(command)
+    return command
+
+
+class _Report:
+    """What a command found: printed once at its end, as lines or as one JSON object."""
+
+    def __init__(self, command: str) -> None:
+        self.data: dict[str, Any] = {"command": command, "ok": True}
+        self.lines: list[str] = []
+
+    def fail(self, error: Exception, subject: str | None = None) -> dict[str, str]:
+        """Log an error and remember that the command failed; returns the error as JSON has it."""
+        self.data["ok"] = False
+        name = "" if subject is None or subject in str(error) else f"{subject}: "
+        click.echo(f"error: {name}{error}", err=True)
+        return {"type": type(error).__name__, "message": str(error)}
+
+
+@contextmanager
+def _reported(command: str, as_json: bool) -> Iterator[_Report]:
+    """Print the report on stdout, then PASS or FAIL with the command on stderr, and leave with its status."""
+    report = _Report(command)
+    finished = False
+    try:
+        try:
+            yield report
+        except (FaceDepthError, OSError) as error:
+            report.data["error"] = report.fail(error)
+        if as_json:
+            click.echo(json.dumps(report.data, indent=2, allow_nan=False))
+        else:
+            for line in report.lines:
+                click.echo(line)
+        finished = report.data["ok"]
+    finally:
+        written = click.get_current_context().find_root().meta[_ARGS_KEY]
+        click.echo(f"{'PASS' if finished else 'FAIL'} {shlex.join([PROGRAM, *written])}", err=True)
+    if not finished:
+        click.get_current_context().exit(1)
+
+
+def _one_for_each(values: tuple[_T, ...], count: int, option: str) -> list[_T | None]:
+    """Spread an option over the images: none, one for all, or one for each in order."""
+    if len(values) > 1 and len(values) != count:
+        rule = f"once for all images or once for each of the {count}"
+        raise click.UsageError(f"{option}: got {len(values)} values, expected {rule}. Give it {rule}.")
+    return list(values) if len(values) > 1 else [values[0] if values else None] * count
+
+
+def _require_one_of(given: dict[str, bool], *, at_least: int) -> None:
+    """Check that options which exclude each other were not given together."""
+    names = [name for name, is_given in given.items() if is_given]
+    if not at_least <= len(names) <= 1:
+        rule = f"{'exactly' if at_least else 'at most'} one of {', '.join(given)}"
+        raise click.UsageError(f"options: got {' and '.join(names) or 'none of them'}, expected {rule}.")
+
+
+def _out_files(images: Sequence[Path], out: Path | None, out_dir: Path | None, kind: str) -> list[Path]:
+    """Name the file to write for each image, none of them twice and none of them an image itself."""
+    if out is not None and len(images) > 1:
+        raise click.UsageError(f"--out: got {len(images)} images, expected one. Use --out-dir DIR for several.")
+    files = [out] if out is not None else [Path(str(out_dir)) / f"{image.stem}_depth.{kind}" for image in images]
+    taken = {image.resolve() for image in images}
+    for file in files:
+        if file.resolve() in taken:
+            rule = "a file that no image and no other result has"
+            raise click.UsageError(
+                f"output: got {str(file)!r} twice, expected {rule}. Rename an image or choose --out."
+            )
+        taken.add(file.resolve())
+    return files
+
+
+@main.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--head-center", "centers", type=HeadCenter(), multiple=True, help="Midway between the two ears, pixels.")
+@click.option("--detect", is_flag=True, help="Find the head with OpenCV's face detector instead.")
+@click.option("--distance-mm", "distances", type=PositiveNumber("mm"), multiple=True, help="Camera to face.")
+@click.option("--depth", "depths", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
+              help="Depth image of the same view: 16-bit PNG or .npy, millimetres.")  # fmt: skip
+@click.option("--head-width-px", "widths", type=PositiveNumber("px"), multiple=True, help="Breadth of the head.")
+@click.option("--camera", type=CameraFile(), help="JSON with fx, fy and, as you have them, cx, cy, max_value, ...")
+@_model_options
+@click.option("--out", type=OutFile(OUT_SUFFIXES), help="Result of one image: .png (16-bit mm), .npy (mm) or .ply.")
+@click.option("--out-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for NAME_depth.KIND of each.")
+@click.option("--kind", type=click.Choice([suffix[1:] for suffix in OUT_SUFFIXES]), default="png", show_default=True,
+              help="Kind of the files in --out-dir.")  # fmt: skip
+@click.option("--picture", is_flag=True, help="Write a picture to look at beside each result: NAME_picture.png.")
+@_json_option
+def predict(
+    images: tuple[Path, ...],
+    centers: tuple[tuple[float, float], ...],
+    detect: bool,
+    distances: tuple[float, ...],
+    depths: tuple[Path, ...],
+    widths: tuple[float, ...],
+    camera: Camera | None,
+    model: str,
+    backend: str,
+    precision: str,
+    out: Path | None,
+    out_dir: Path | None,
+    kind: str,
+    picture: bool,
+    as_json: bool,
+) -> None:
+    """Measure the face in each image file.
+
+    Options with a value for an image may be given once for all images, or once for each in the same order.
+    """
+    _require_one_of({"--head-center": bool(centers), "--detect": detect}, at_least=1)
+    _require_one_of(
+        {"--distance-mm": bool(distances), "--depth": bool(depths), "--head-width-px": bool(widths)}, at_least=0
+    )
+    _require_one_of({"--out": out is not None, "--out-dir": out_dir is not None}, at_least=1)
+    count = len(images)
+    jobs = zip(
+        images,
+        _out_files(images, out, out_dir, kind),
+        _one_for_each(centers, count, "--head-center"),
+        _one_for_each(distances, count, "--distance-mm"),
+        _one_for_each(depths, count, "--depth"),
+        _one_for_each(widths, count, "--head-width-px"),
+        strict=True,
+    )
+    with _reported("predict", as_json) as report:
+        from facedepth_edge.api import EdgeDepth
+        from facedepth_edge.head_detector import HeadDetector
+
+        detector = HeadDetector() if detect else None
+        if out_dir is not None:
+            out_dir.mkdir(parents=True, exist_ok=True)
+        report.data["results"] = []
+        failures: list[tuple[Exception, dict[str, Any]]] = []
+        with (
+            EdgeDepth(model=model, backend=backend, precision=precision, camera=camera) as edge,
+            click.progressbar(jobs, count, label="predict", file=sys.stderr, hidden=count == 1) as bar,
+        ):
+            report.data["model"] = edge.info
+            for image, file, center, distance, depth, width in bar:
+                try:
+                    entry, line = _predict_one(edge, detector, image, file, picture, center, distance, depth, width)
+                    report.lines.append(line)
+                except (FaceDepthError, OSError) as error:
+                    entry = {"image": str(image), "ok": False}
+                    failures.append((error, entry))
+                report.data["results"].append(entry)
+        for failure, entry in failures:
+            entry["error"] = report.fail(failure, str(entry["image"]))
+        if count > 1:
+            click.echo(f"{count - len(failures)} of {count} images done, {len(failures)} failed", err=True)
+
+
+def _predict_one(
+    edge: EdgeDepth,
+    detector: HeadDetector | None,
+    image: Path,
+    file: Path,
+    picture: bool,
+    center: tuple[float, float] | None,
+    distance: float | None,
+    depth: Path | None,
+    width: float | None,
+) -> tuple[dict[str, Any], str]:
+    """Predict one image and write its files; returns its entry of the JSON object and its line."""
+    frame = read_frame(image)
+    if center is None:
+        assert detector is not None, "predict asks for --head-center or --detect"
+        head = detector.detect_largest(frame, where=str(image))
+        center = head.head_center
+        if width is None and distance is None and depth is None:
+            width = head.head_width_px
+    depth_mm = None if depth is None else read_depth(depth)
+    result = edge.predict(frame, center, distance_mm=distance, depth=depth_mm, head_width_px=width)
+    result.save(file)
+    entry: dict[str, Any] = {"image": str(image), "ok": True, "out": str(file), **_measured(result)}
+    if picture:
+        drawn = write_picture(result.picture(frame), file.with_name(f"{file.stem}_picture.png"))
+        entry["picture"] = str(drawn)
+    return entry, f"{image} -> {file}: {_in_words(result)}"
+
+
+def _measured(result: DepthResult) -> dict[str, Any]:
+    """Return what was measured as JSON values: pixels of the frame, millimetres, milliseconds."""
+    head_mm = result.depth_mm[result.mask]
+    span = None
+    if head_mm.size and np.isfinite(head_mm).all():
+        span = {"nearest": float(head_mm.min()), "median": float(np.median(head_mm)), "farthest": float(head_mm.max())}
+    return {
+        "head_center": list(result.head_center),
+        "box": [float(value) for value in result.box],
+        "distance_mm": result.distance_mm,
+        "distance_source": result.distance_source,
+        "valid": result.valid,
+        "validity": None if result.validity is None or math.isnan(result.validity) else result.validity,
+        "reason": result.reason,
+        "mask_source": result.mask_source,
+        "head_pixels": int(head_mm.size),
+        "head_mm": span,
+        "timings_ms": {name: round(value, 4) for name, value in result.timings_ms.items()},
+    }
+
+
+def _in_words(result: DepthResult) -> str:
+    """Say in one line what was measured."""
+    x, y = result.head_center
+    head_mm = result.depth_mm[result.mask]
+    span = f"head {head_mm.min():.0f} to {head_mm.max():.0f} mm" if head_mm.size else "no head pixel"
+    state = "valid" if result.valid else f"not valid: {result.reason}"
+    return f"{span}, distance {result.distance_mm:.0f} mm ({result.distance_source}), centre {x:.0f},{y:.0f}, {state}"
+
+
+@main.command()
+@click.option("--out", type=OutFile((".png", ".jpg")), default=f"{PROGRAM}-demo.png", show_default=True,
+              help="The picture to write.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Predictions to time.")
+@_model_options
+@_json_option
+def demo(out: Path, runs: int, model: str, backend: str, precision: str, as_json: bool) -> None:
+    """Measure the rendered face of this package."""
+    with _reported("demo", as_json) as report:
+        from facedepth_edge.demo import run_demo
+
+        found = run_demo(out, model=model, backend=backend, precision=precision, runs=runs)
+        info, picture = found.info, found.picture.resolve()
+        report.data |= {
+            "model": info,
+            "picture": str(picture),
+            **_measured(found.result),
+            "latency_ms": {"p50": round(found.latency_p50_ms, 4), "runs": found.runs},
+        }
+        height, width = found.result.frame_hw
+        report.lines += [
+            f"frame    rendered, {width} x {height}; nobody's likeness",
+            f"model    {info['model']} {info['version']}, {info['precision']}, {info['backend']} ({info['provider']})",
+            f"face     {_in_words(found.result)}",
+            f"predict  {found.latency_p50_ms:.2f} ms from frame to result, median of {found.runs}",
+            f"picture  {picture}",
+        ]
+
+
+@main.command()
+@_json_option
+def models(as_json: bool) -> None:
+    """List the bundled models and check their hashes."""
+    with _reported("models", as_json) as report:
+        report.data["models"] = []
+        for name in list_models():
+            artifact = open_artifact(name)
+            spec = artifact.spec
+            present = [file for file in spec.files if artifact.has(file) or file not in spec.optional_files]
+            sizes = {file: len(artifact.read(file)) for file in sorted(present)}
+            report.data["models"].append({
+                "name": spec.name, "version": spec.version, "architecture": spec.architecture, "licence": spec.licence,
+                "folder": str(artifact.folder), "input_hw": list(spec.input_hw), "outputs": list(spec.outputs.names),
+                "files": sizes, "accuracy": dict(spec.accuracy), "training": dict(spec.training),
+            })  # fmt: skip
+            height, width = spec.input_hw
+            files = ", ".join(f"{file} {size / 1e6:.2f} MB" for file, size in sizes.items())
+            outputs = ", ".join(spec.outputs.names)
+            report.lines += [
+                f"{spec.name} {spec.version}  {width} x {height} -> {outputs}  {spec.licence}",
+                f"    {files}",
+                f"    {artifact.folder}",
+            ]
+        if not report.data["models"]:
+            raise ArtifactError.of("models", "none", "at least the bundled model edge", "Install facedepth-edge again.")

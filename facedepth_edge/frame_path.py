@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of one frame: checks, box, crop, network. The only caller of the crop and of the backends.
+
+HostPath is the way through the CPU's memory, for every backend whose ``memory`` is "host".
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from facedepth_edge.backends.base import Backend
+from facedepth_edge.camera import Camera, check_head_center, decide_distance
+from facedepth_edge.errors import ConfigError, FaceDepthError
+from facedepth_edge.face_crop import Box, FaceSampler, box_from_head, check_frame
+from facedepth_edge.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class FaceRequest(NamedTuple):
+    """What the caller says about one face."""
+
+    head_center: Any
+    distance_mm: float | None = None
+    head_width_px: float | None = None
+
+
+class Face(NamedTuple):
+    """One face's place in the frame, checked."""
+
+    head_center: tuple[float, float]
+    distance_mm: float
+    distance_source: str
+    box: Box
+
+
+class FrameFaces(NamedTuple):
+    """A checked frame with the faces that are asked for."""
+
+    frame: NDArray[Any]
+    camera: Camera
+    faces: list[Face]
+
+
+def locate_faces(
+    frame: Any,
+    requests: Sequence[FaceRequest],
+    *,
+    camera: Camera | None,
+    depth: NDArray[Any] | None,
+    average: str,
+    spec: ModelSpec,
+) -> FrameFaces:
+    """Check a frame and what is said about its faces, and compute their boxes.
+
+    Args:
+        frame: as face_crop.check_frame takes it.
+        requests: one for each face.
+        camera: the camera, or None for the default one of the frame's width.
+        depth: a depth image of the frame's size in mm, or None.
+        average: "median" or "mean", how the depth image is read.
+        spec: the model's; its preprocessing gives the box's reach.
+
+    Returns:
+        The frame as a view of (H, W) or (H, W, 3), the camera, and the faces in the requests' order.
+
+    Raises:
+        InputError: the first rule that is broken; with several faces its text names which.
+    """
+    frame = check_frame(frame, None if camera is None else camera.max_value)
+    size_hw = (frame.shape[0], frame.shape[1])
+    if camera is None:
+        camera = Camera.default_for(size_hw[1])
+    reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
+    faces = []
+    for index, request in enumerate(requests):
+        try:
+            center = check_head_center(request.head_center, size_hw)
+            distance_mm, source = decide_distance(
+                center,
+                size_hw,
+                camera,
+                distance_mm=request.distance_mm,
+                depth=depth,
+                head_width_px=request.head_width_px,
+                average=average,
+            )
+        except FaceDepthError as error:
+            if len(requests) == 1:
+                raise
+            raise type(error)(f"face {index}: {error}") from error
+        faces.append(
+            Face(center, distance_mm, source, box_from_head(center, distance_mm, (camera.fx, camera.fy), reach))
+        )
+    return FrameFaces(frame, camera, faces)
+
+
+class NetworkOutput(NamedTuple):
+    """The network's raw outputs for one face: views of a buffer, good until this thread's next run."""
+
+    depth: NDArray[np.float32]  # (h, w)
+    mask: NDArray[np.float32] | None  # (h, w) probability
+    validity: float | None
+
+
+class _Lane:
+    """What one thread owns: a backend with its buffers and a sampler with its own."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.sampler = FaceSampler()
+        self.lock = threading.Lock()  # held while a frame is on its way, so that close() waits for it
+
+
+class HostPath:
+    """Take frames through a backend in host memory; each thread has its own buffers, made at its first frame."""
+
+    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._first: _Lane | None = _Lane(backend)
+        self._local = threading.local()
+        self._local.lane = self._first
+        self._lanes: weakref.WeakSet[_Lane] = weakref.WeakSet([self._first])
+        self._guard = threading.Lock()
+
+    @property
+    def max_batch(self) -> int:
+        """The most faces that one run() takes."""
+        return self._lane().backend.max_batch
+
+    def _lane(self) -> _Lane:
+        lane: _Lane | None = getattr(self._local, "lane", None)
+        if lane is not None and self._first is not None:
+            return lane
+        with self._guard:
+            if self._first is None:
+                fix = "Make a new EdgeDepth, or call close() later."
+                raise ConfigError.of("EdgeDepth", "a call after close()", "an open EdgeDepth", fix)
+            lane = self._local.lane = _Lane(self._first.backend.fork())
+            self._lanes.add(lane)
+        return lane
+
+    def run(
+        self, frame: NDArray[Any], boxes: Sequence[Box], max_value: float | None
+    ) -> tuple[list[NetworkOutput], float, float]:
+        """Crop the boxes and run the network on them as one batch.
+
+        Args:
+            frame: (H, W) or (H, W, 3), as check_frame returns it.
+            boxes: 1 to max_batch of them.
+            max_value: the largest value of a uint16 pixel.
+
+        Returns:
+            (one output for each box, milliseconds of the crop, milliseconds of the network).
+
+        Raises:
+            ConfigError: after close().
+            InputError: a uint16 pixel is larger than max_value.
+        """
+        lane = self._lane()
+        with lane.lock:
+            self._lane()  # close() may have come in between
+            backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
+            started = time.perf_counter()
+            backend.reserve(len(boxes))
+            for face, box in zip(backend.input, boxes, strict=True):
+                sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
+            cropped = time.perf_counter()
+            backend.run()
+            done = time.perf_counter()
+            depth = backend.output[outputs.depth.name]
+            mask = None if outputs.mask is None else backend.output[outputs.mask.name]
+            validity = None if outputs.validity is None else backend.output[outputs.validity.name].reshape(-1)
+        results = [
+            NetworkOutput(
+                depth[index, 0],
+                None if mask is None else mask[index, 0],
+                None if validity is None else float(validity[index]),
+            )
+            for index in range(len(boxes))
+        ]
+        return results, (cropped - started) * 1e3, (done - cropped) * 1e3
+
+    def close(self) -> None:
+        """Wait for the frames on their way, then let every thread's buffers and the network go; again does nothing."""
+        with self._guard:
+            self._first = None
+            for lane in list(self._lanes):
+                with lane.lock:
+                    lane.backend.close()

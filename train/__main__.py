@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a network: `python -m train --config configs/edge.yaml --data DIR --out runs/edge [--resume]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from facedepth_edge.errors import FaceDepthError
+from train.config import TrainConfig
+from train.config_reader import dataclass_from_mapping, mapping_from_yaml
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m train", description="Train a network on a set of face crops.")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file of settings, e.g. configs/edge.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set (holds dataset.json)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and TensorBoard logs")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    parser.add_argument("--max-minutes", type=float, help="wall-clock budget; the schedule ends cleanly with it")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+                        help="override a setting, e.g. --set loop.batch_size=32")  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed, 2 wrong settings or data.
+    """
+    args = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    command = "python -m train " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        settings = list(args.settings)
+        if args.max_minutes is not None:
+            settings.append(f"loop.max_minutes={args.max_minutes}")
+        config = dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, settings))
+        from train.data.packed import open_packed_set  # after the config: a wrong one fails before minutes of packing
+        from train.loop import fit
+
+        data = open_packed_set(args.data, config.data.cache_dir, config.data.processes)
+        result = fit(config, data, args.out, args.resume)
+    except FaceDepthError as error:
+        logging.error("%s", error)
+        logging.error("FAIL %s", command)
+        return 2
+    for name, value in result.scores.items():
+        print(f"{name}\t{value:.4f}")
+    print(f"checkpoint\t{result.best}")
+    logging.info("PASS %s", command)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

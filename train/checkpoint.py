@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes and reads checkpoints: whole or not at all, and never code.
+
+A checkpoint holds weights, averaged weights, optimizers, random state, step, elapsed time, config, spec and commit. It
+is written beside its place, flushed to the disk and renamed, so a kill at any moment leaves the old or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facedepth_edge.errors import ArtifactError
+
+FORMAT = 1
+KEYS = ("format", "step", "elapsed_s", "config", "spec", "commit", "task", "ema", "optimizers", "rng", "best", "data")
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint.
+
+    Args:
+        path: Where; an existing one is replaced.
+        state: Tensors and plain values under KEYS, `format` excepted.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What `save_checkpoint` was given, and `format`.
+
+    Raises:
+        ArtifactError: The file is missing, damaged, or of another format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError.of(str(path), "no such file", "a checkpoint", "Give the path of a last.pt or best.pt.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        fix = "The file is damaged: take another checkpoint or train again."
+        raise ArtifactError.of(str(path), f"{type(error).__name__} on reading it", "a checkpoint", fix) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or sorted(state) != sorted(KEYS):
+        keys = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        rule = f"format {FORMAT} with the keys {', '.join(KEYS)}"
+        raise ArtifactError.of(str(path), f"the keys {keys}", rule, "Train again with this version.")
+    return state
+
+
+def current_commit() -> str:
+    """Return the checkout's commit, with `+changes` where files differ from it; `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        changes = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training run; these dataclasses are the only schema and hold the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from facedepth_edge.errors import ConfigError
+from train.config_reader import dataclass_from_mapping, nearest_names
+from train.data.batches import AugmentConfig
+from train.networks import NETWORKS
+from train.tasks import TASKS
+
+OPTIMIZERS = ("adamw", "adam")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network or a task by name, with the settings of that one.
+
+    In YAML: a mapping with `name` and the settings beside it. `options` is an instance of the chosen class's `Config`.
+    """
+
+    name: str
+    options: Any
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any], where: str) -> Choice:
+        """Read `{name: ..., setting: ...}`; the part after the last dot of `where` is network or task.
+
+        Raises:
+            ConfigError: An unknown name or setting.
+        """
+        table = TABLES[where.rsplit(".", 1)[-1]]
+        settings = dict(data)
+        name = settings.pop("name", None)
+        if name not in table:
+            rule = f"name: one of {', '.join(sorted(table))}"
+            raise ConfigError.of(where, f"name {name!r}", rule, nearest_names(str(name), table))
+        return cls(name, dataclass_from_mapping(table[name].Config, settings, where))
+
+
+TABLES: dict[str, Mapping[str, Any]] = {"network": NETWORKS, "task": TASKS}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How the data set is read.
+
+    Args:
+        cache_dir: Where packed sets lie; None: in the set's own folder.
+        processes: Processes that decode images when a set is packed.
+        validation_frames: How many frames of the validation split are measured, spread evenly over it.
+    """
+
+    cache_dir: str | None = None
+    processes: int = 2
+    validation_frames: int = 512
+
+    def __post_init__(self) -> None:
+        _require(self.processes >= 1, "data.processes", self.processes, ">= 1")
+        _require(self.validation_frames >= 1, "data.validation_frames", self.validation_frames, ">= 1")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the weights are stepped; each phase of a task has an optimizer of its own with these settings.
+
+    Args:
+        name: adamw or adam.
+        lr: Learning rate at the end of the warm-up.
+        betas: Decays of Adam's averages.
+        weight_decay: Decoupled, on weights with two or more dimensions; 0 for adam.
+        schedule: cosine, down to `final_lr` of lr at the end, or constant.
+        final_lr: Fraction of lr.
+        warmup_steps: Steps in which the learning rate rises linearly.
+        clip_norm: Largest norm of a phase's gradient; 0 leaves it unclipped.
+    """
+
+    name: str = "adamw"
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.02
+    schedule: str = "cosine"
+    final_lr: float = 0.005
+    warmup_steps: int = 300
+    clip_norm: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require(self.name in OPTIMIZERS, "optimizer.name", self.name, f"one of {', '.join(OPTIMIZERS)}")
+        _require(self.schedule in SCHEDULES, "optimizer.schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
+        _require(0 < self.lr <= 1, "optimizer.lr", self.lr, "above 0, up to 1")
+        _require(all(0 <= beta < 1 for beta in self.betas), "optimizer.betas", self.betas, "from 0 to below 1")
+        _require(0 <= self.weight_decay < 1, "optimizer.weight_decay", self.weight_decay, "from 0 to below 1")
+        decayed_adam = self.name == "adam" and self.weight_decay > 0
+        _require(not decayed_adam, "optimizer.weight_decay", self.weight_decay, "0 with adam")
+        _require(0 <= self.final_lr <= 1, "optimizer.final_lr", self.final_lr, "0 to 1")
+        _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, ">= 0")
+        _require(self.clip_norm >= 0, "optimizer.clip_norm", self.clip_norm, ">= 0")
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and on what a run trains, and how often it looks at itself.
+
+    Args:
+        steps: Steps of the whole run; the schedule ends there.
+        max_minutes: Wall-clock budget over all resumptions; the schedule ends at whichever of the two comes first.
+            0: none. With a budget the learning rate depends on the machine's speed, so runs do not repeat bit by bit.
+        batch_size: Samples a step and device.
+        seed: Of weights, data order and augmentation.
+        ema_decay: Of the averaged weights, which are what is measured and exported; 0: the last weights.
+        validate_every: Steps between measurements on the validation split; also at the end.
+        checkpoint_every: Steps between checkpoints; also at the end.
+        log_every: Steps between lines in the log.
+        accelerator: As Lightning Fabric names them; auto takes a GPU where there is one.
+        devices: How many, or auto.
+        strategy: As Lightning Fabric names them.
+        precision: auto (bf16-mixed where the machine computes it in hardware, else 32-true), 32-true, bf16-mixed.
+        threads: Threads of a CPU process; 0 leaves PyTorch's choice.
+        channels_last: Memory format of the networks.
+    """
+
+    steps: int = 20_000
+    max_minutes: float = 0.0
+    batch_size: int = 64
+    seed: int = 1
+    ema_decay: float = 0.999
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    log_every: int = 20
+    accelerator: str = "auto"
+    devices: str = "auto"
+    strategy: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
+            _require(getattr(self, name) >= 1, f"loop.{name}", getattr(self, name), ">= 1")
+        _require(self.max_minutes >= 0, "loop.max_minutes", self.max_minutes, ">= 0")
+        _require(0 <= self.seed < 2**31, "loop.seed", self.seed, "from 0 to below 2^31")
+        _require(0 <= self.ema_decay < 1, "loop.ema_decay", self.ema_decay, "from 0 to below 1")
+        _require(self.threads >= 0, "loop.threads", self.threads, ">= 0")
+        precisions = ("auto", "32-true", "bf16-mixed")
+        _require(self.precision in precisions, "loop.precision", self.precision, f"one of {', '.join(precisions)}")
+
+
+RESUMABLE = (
+    "max_minutes",
+    "validate_every",
+    "checkpoint_every",
+    "log_every",
+    "accelerator",
+    "devices",
+    "strategy",
+    "threads",
+)
+"""Settings of LoopConfig that may differ when a run is resumed: they change no sample, no schedule but the budget's."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    network: Choice
+    task: Choice
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+def _require(ok: bool, where: str, got: object, rule: str) -> None:
+    if not ok:
+        raise ConfigError.of(where, got, rule, "Correct it in the config or by --set.")

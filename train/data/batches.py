@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes batches out of a packed set: which frames a step sees, and what the networks learn from them.
+
+Both are functions of (seed, step) alone, so an interrupted training goes on with exactly the samples it would have had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facedepth_edge.errors import ConfigError
+from facedepth_edge.spec import DepthScale
+from train.data.crops_set import HEAD_LABELS
+from train.data.geometry_augment import GeometryAugment, center_boxes, draw_placement, sample_boxes
+from train.data.packed import PackedSet
+from train.data.photo_augment import PhotoAugment, change_photo, cut_out
+
+HALF_RANGE_MM = DepthScale().half_range_mm
+VISIBLE_NONE = 0.2  # at and below this visible fraction the validity target is 0
+VISIBLE_ENOUGH = 0.5  # at and above it is 1; between, it rises linearly: a soft target where people would disagree
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The augmentation of training batches.
+
+    Args:
+        geometry: Of the box.
+        photo: Of the image.
+    """
+
+    geometry: GeometryAugment = field(default_factory=GeometryAugment)
+    photo: PhotoAugment = field(default_factory=PhotoAugment)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of S x S pixels; all tensors on one device.
+
+    Args:
+        face: (B, 1, S, S) float32 gray in [-1, 1].
+        depth: (B, 1, S, S) float32 relative depth z in [-1, 1]; 1 where not `valid`, which nothing may learn from.
+        valid: (B, 1, S, S) bool, the depth was measured and the camera saw the pixel.
+        head: (B, 1, S, S) bool, the pixel shows the head.
+        seen: (B, 1, S, S) bool, the camera saw the pixel, so `head` is known there.
+        validity: (B, 1) float32 in [0, 1], whether a usable face is in the box.
+        distance_mm: (B,) float32, D.
+    """
+
+    face: Tensor
+    depth: Tensor
+    valid: Tensor
+    head: Tensor
+    seen: Tensor
+    validity: Tensor
+    distance_mm: Tensor
+
+
+def sample_order(count: int, seed: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> np.ndarray:
+    """Return which samples a step sees: every sample once an epoch, in an order drawn anew for each.
+
+    Args:
+        count: Number of samples.
+        seed: The training's seed.
+        step: Number of the step, 0 and up.
+        batch_size: Samples a step and process.
+        rank: This process.
+        world: Number of processes.
+
+    Returns:
+        (batch_size,) int64 positions below count.
+    """
+    positions = np.arange(batch_size, dtype=np.int64) + (step * world + rank) * batch_size
+    epochs = positions // count
+    chosen = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng((seed, 1, int(epoch))).permutation(count)
+        here = epochs == epoch
+        chosen[here] = order[positions[here] % count]
+    return chosen
+
+
+def step_generator(seed: int, step: int, device: torch.device, rank: int = 0) -> torch.Generator:
+    """Return the generator that a step's augmentation draws from."""
+    mixed = int(np.random.SeedSequence((seed, 2, step, rank)).generate_state(1, np.uint64)[0])
+    generator = torch.Generator(device=device)
+    generator.manual_seed(mixed & (2**63 - 1))
+    return generator
+
+
+def validity_target(face: Tensor, visible: Tensor) -> Tensor:
+    """Return how usable each face is.
+
+    Ours: 0 without a face; else 0 up to VISIBLE_NONE, 1 from VISIBLE_ENOUGH, linear between. The head centre is in
+    the box by the data's making: the augmentation shifts the box by far less than half its side.
+
+    Args:
+        face: (B,) bool, a head is in the box.
+        visible: (B,) float32, the visible fraction of the face.
+
+    Returns:
+        (B, 1) float32 in [0, 1].
+    """
+    rise = ((visible - VISIBLE_NONE) / (VISIBLE_ENOUGH - VISIBLE_NONE)).clamp(0, 1)
+    return torch.where(face, rise, torch.zeros_like(rise))[:, None]
+
+
+def make_batch(
+    data: PackedSet,
+    indices: np.ndarray,
+    device: torch.device | str = "cpu",
+    augment: AugmentConfig | None = None,
+    generator: torch.Generator | None = None,
+) -> Batch:
+    """Read samples and turn them into a batch.
+
+    Args:
+        data: The packed set.
+        indices: (B,) positions in it.
+        device: Where the batch is made; augmentation runs there too.
+        augment: The augmentation; None cuts eq. 6's box out as it is.
+        generator: Needed with `augment`; on `device`.
+
+    Returns:
+        The batch; it owns its memory.
+
+    Raises:
+        ConfigError: `augment` without `generator`.
+    """
+    if augment is not None and generator is None:
+        raise ConfigError.of("make_batch", "augment without generator", "both or neither", "Give a generator.")
+    device = torch.device(device)
+    order = np.argsort(indices, kind="stable")  # reading in file order spares page faults
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    ordered = np.asarray(indices)[order]
+    gray = torch.from_numpy(data.gray[ordered][back]).to(device).float().div_(255)  # (B, P, P)
+    depth_mm = torch.from_numpy(data.depth_mm[ordered][back].astype(np.int32)).to(device)  # (B, P, P)
+    label = torch.from_numpy(data.label[ordered][back]).to(device)  # (B, P, P)
+    meta = data.meta[indices]
+    distance_mm = torch.from_numpy(meta["distance_mm"].copy()).to(device)
+    visible = torch.from_numpy(meta["visible"].copy()).to(device)
+    has_face = torch.from_numpy(meta["face"].copy()).to(device)
+    box_px, crop_px = data.crops.box_px, data.crops.crop_px
+    if augment is None or generator is None:
+        gray = center_boxes(gray, box_px).contiguous()
+        depth_mm, label = center_boxes(depth_mm, box_px), center_boxes(label, box_px)
+        seen = torch.ones(gray.shape, dtype=torch.bool, device=device)
+        covered = torch.zeros_like(seen)
+    else:
+        placement = draw_placement(len(indices), crop_px, box_px, augment.geometry, generator)
+        gray, depth_mm, label, seen = sample_boxes(gray, depth_mm, label, placement, box_px)
+        gray = change_photo(gray, augment.photo, generator)
+        gray, covered = cut_out(gray, augment.photo, generator)
+    head = (label >= HEAD_LABELS[0]) & (label <= HEAD_LABELS[-1])
+    pixels = head.sum(dim=(1, 2, 3))
+    hidden = (head & covered).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
+    head = head & ~covered
+    valid = (depth_mm > 0) & seen & ~covered
+    depth = ((depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM).clamp(-1, 1)
+    depth = torch.where(valid, depth, torch.ones_like(depth))
+    validity = validity_target(has_face, visible * (1 - hidden))
+    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm)

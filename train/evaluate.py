@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures models beside the trivial answers: `python -m train.evaluate --model PATH --data DIR --split test`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from facedepth_edge.errors import FaceDepthError, InputError
+from train.data.crops_set import SPLITS
+from train.data.packed import PackedSet, open_packed_set
+from train.metrics import METRICS, ScoreSheet
+from train.predictors import Predictor, predictor_from_file, predictors_from_model, trivial_answers
+from train.validation import batches_of, score_batch, spread_indices
+
+COLUMNS = {
+    "answered": "answered",
+    "offset_free_mm": "after offset (mm)",
+    "absolute_mm": "absolute (mm)",
+    "correlation": "correlation",
+    "mask_iou": "mask IoU",
+    "validity_right": "validity right",
+}
+PLACES = {"offset_free_mm": 2, "absolute_mm": 2}
+
+
+def evaluate(
+    data: PackedSet,
+    split: str,
+    predictors: dict[str, Predictor],
+    external: dict[str, Predictor] | None = None,
+    count: int | None = None,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Measure predictors on a split.
+
+    Args:
+        data: The packed set.
+        split: train, val or test.
+        predictors: Name to predictor; answers for every pixel.
+        external: Name to predictor that may lack pixels or frames. Each is measured on its own pixels, and each of
+            `predictors` once more on the same pixels, so that the two can be compared.
+        count: Most frames, spread over the split; all when None.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        One row a predictor and region: `name`, `region`, `frames`, `answered` (the share of frames with a measured head
+        that got an answer), and the means of METRICS over the frames that have them.
+    """
+    external = external or {}
+    indices = spread_indices(data, split, count)
+    regions = ["head", *external]
+    sheets: dict[tuple[str, str], ScoreSheet] = {}
+    heads = 0
+    with tqdm(total=len(indices), desc="measuring", unit="frame", disable=not progress) as bar:
+        for chosen, batch in batches_of(data, indices):
+            heads += int(((batch.valid & batch.head).sum(dim=(1, 2, 3)) > 0).sum())
+            answers = {name: predict(chosen, batch) for name, predict in {**predictors, **external}.items()}
+            for region in regions:
+                known = np.isfinite(answers[region]["depth"]) if region in external else None
+                for name, outputs in answers.items():
+                    if name in external and name != region:
+                        continue
+                    if region in external:
+                        outputs = {"depth": outputs["depth"]}
+                    sheet = sheets.setdefault((name, region), ScoreSheet())
+                    score_batch(sheet, outputs, batch, known)
+            bar.update(len(chosen))
+    rows = []
+    for (name, region), sheet in sheets.items():
+        answered = int(np.isfinite(sheet.column("absolute_mm")).sum()) / max(heads, 1)
+        rows.append({"name": name, "region": region, "frames": len(indices), "answered": answered, **sheet.summary()})
+    return rows
+
+
+def table_from_rows(rows: list[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table."""
+    lines = ["| predictor | over | " + " | ".join(COLUMNS.values()) + " |", "|---|---|" + "---|" * len(COLUMNS)]
+    for row in rows:
+        cells = [row["name"], row["region"]]
+        for key in COLUMNS:
+            value = row.get(key, math.nan)
+            cells.append("-" if math.isnan(value) else f"{value:.{PLACES.get(key, 3)}f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m train.evaluate", description="Measure depth models on a data set.")
+    parser.add_argument("--model", type=Path, action="append", default=[], help="checkpoint or artifact; repeatable")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--count", type=int, help="most frames, spread over the split (default: all)")
+    parser.add_argument("--predictions", action="append", default=[], metavar="NAME=FILE",
+                        help=".npz of another program's predictions; repeatable")  # fmt: skip
+    parser.add_argument("--json", type=Path, help="write the rows there too")
+    parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    args = parse_arguments(arguments)
+    command = "python -m train.evaluate " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if args.count is not None and args.count < 1:
+            raise InputError.of("--count", args.count, ">= 1", "Leave it out for all frames.")
+        data = open_packed_set(args.data, args.cache_dir)
+        trivial = trivial_answers(data)
+        predictors: dict[str, Predictor] = {
+            "constant plane": trivial.plane_predictor,
+            "mean face of the training set": trivial.mean_face_predictor,
+        }
+        for path in args.model:
+            predictors.update(predictors_from_model(path))
+        external = {}
+        for text in args.predictions:
+            name, separator, file = text.partition("=")
+            if not separator or not name or name in predictors:
+                raise InputError.of(
+                    "--predictions", text, "NAME=FILE, the name not taken", "For example mesh=mesh.npz."
+                )
+            external[name] = predictor_from_file(Path(file), data)
+        rows = evaluate(data, args.split, predictors, external, args.count)
+        about = {"data": args.data.resolve().name, "split": args.split, "key": data.key}
+        if args.json is not None:
+            _write_json(args.json, {**about, "metrics": list(METRICS), "rows": rows})
+    except FaceDepthError as error:
+        print(error, file=sys.stderr)
+        print(f"FAIL {command}", file=sys.stderr)
+        return 1
+    print(f"{about['data']}, split {args.split}, {rows[0]['frames']} frames; every frame counts the same\n")
+    print(table_from_rows(rows))
+    print(f"PASS {command}", file=sys.stderr)
+    return 0
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop, on Lightning Fabric: steps a task's phases, averages weights, measures, and checkpoints.
+
+Everything that a step does follows from (config, step, weights): samples and augmentation are drawn from (seed, step).
+A run that was killed and resumed therefore ends in the same weights, bit by bit on one CPU machine, unless it has a
+wall-clock budget.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from facedepth_edge.errors import ConfigError
+from facedepth_edge.spec import DepthScale, Preprocessing
+from train.checkpoint import current_commit, load_checkpoint, save_checkpoint
+from train.config import RESUMABLE, OptimizerConfig, TrainConfig
+from train.config_reader import plain_from_dataclass
+from train.data.batches import make_batch, sample_order, step_generator
+from train.data.packed import PackedSet
+from train.metrics import METRICS
+from train.networks import NETWORKS, probabilities
+from train.tasks import TASKS, Task
+from train.validation import measure_network, spread_indices
+
+LAST = "last.pt"
+BEST = "best.pt"
+
+log = logging.getLogger("train")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to.
+
+    Args:
+        step: Steps done.
+        last: The last checkpoint.
+        best: The checkpoint with the smallest error on the validation split.
+        scores: The last measurement.
+    """
+
+    step: int
+    last: Path
+    best: Path
+    scores: dict[str, float]
+
+
+def build_task(config: TrainConfig) -> Task:
+    """Build the network and the task that a config names."""
+    network = NETWORKS[config.network.name](config.network.options)
+    return TASKS[config.task.name](network, config.task.options)
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """Return the precision to train in: what was asked, or for auto bf16-mixed where the hardware computes it.
+
+    Args:
+        asked: auto, 32-true or bf16-mixed.
+        device: Where the training runs.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        flags = torch.cpu.get_capabilities()
+        fast = bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
+    return "bf16-mixed" if fast else "32-true"
+
+
+def learning_rate(settings: OptimizerConfig, step: int, progress: float) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        settings: Peak, warm-up and schedule.
+        step: Number of the step, 0 and up.
+        progress: Fraction of the run that is done, 0..1.
+    """
+    warm = min(1.0, (step + 1) / (settings.warmup_steps + 1))
+    if settings.schedule == "constant":
+        return settings.lr * warm
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return settings.lr * warm * (settings.final_lr + (1 - settings.final_lr) * cosine)
+
+
+def build_optimizer(settings: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build one phase's optimizer; only weights with two or more dimensions decay."""
+    if settings.name == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, betas=settings.betas)
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move averaged weights and buffers towards the network's; the first steps average over fewer.
+
+    Args:
+        average: A copy of the network, changed in place.
+        network: The network that is trained.
+        decay: Weight of the old average.
+        step: Number of the step, 0 and up.
+    """
+    amount = 1.0 - min(decay, (1 + step) / (10 + step)) if decay > 0 else 1.0
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    moving = [(old, new) for old, new in pairs if old.is_floating_point()]
+    torch._foreach_lerp_([old for old, _ in moving], [new for _, new in moving], amount)
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)
+
+
+def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, progress: bool = True) -> FitResult:
+    """Train.
+
+    Args:
+        config: All settings.
+        data: The packed set.
+        out: Folder for checkpoints and logs.
+        resume: Go on from `out`'s last checkpoint; starts anew where there is none yet.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        What the run came to.
+
+    Raises:
+        ConfigError: `out` holds another run, the config or the data of a resumed run differ, or the loss is not finite.
+    """
+    s = config.loop
+    if s.threads:
+        torch.set_num_threads(s.threads)
+    devices: Any = int(s.devices) if s.devices.isdigit() else s.devices
+    probe = lightning_fabric.Fabric(accelerator=s.accelerator, devices=devices, strategy=s.strategy)
+    fabric = lightning_fabric.Fabric(
+        accelerator=s.accelerator,
+        devices=devices,
+        strategy=s.strategy,
+        precision=choose_precision(s.precision, probe.device),  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    torch.manual_seed(s.seed)
+    task = build_task(config)
+    if s.channels_last:
+        task = task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(task.network).eval().requires_grad_(False).to(fabric.device)
+    optimizers = {name: build_optimizer(config.optimizer, task.phase_parameters(name)) for name in task.phases}
+    raw_task, network = task, task.network
+    task, *wrapped = fabric.setup(task, *optimizers.values())
+    optimizers = dict(zip(optimizers, wrapped, strict=True))
+
+    train_indices = data.indices("train")
+    val_indices = spread_indices(data, "val", config.data.validation_frames)
+    about_data = {
+        "name": data.crops.root.resolve().name,
+        "key": data.key,
+        "train_frames": len(train_indices),
+        "train_subjects": len(np.unique(data.meta["subject"][train_indices])),
+    }
+    step, elapsed_s, best = 0, 0.0, math.inf
+    last_path, best_path = out / LAST, out / BEST
+    if last_path.exists() and not resume:
+        fix = "Add --resume to go on, or give another --out."
+        raise ConfigError.of("--out", f"{out}, which holds a run", "a new folder", fix)
+    if last_path.exists():
+        state = load_checkpoint(last_path)
+        _require_same_run(state, config, about_data, last_path)
+        raw_task.load_state_dict(state["task"])
+        average.load_state_dict(state["ema"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        torch.set_rng_state(state["rng"])
+        step, elapsed_s, best = state["step"], state["elapsed_s"], state["best"]
+    elif resume:
+        log.warning("%s: no checkpoint yet, starting at step 0", last_path)
+
+    def snapshot() -> dict[str, Any]:
+        return {
+            "step": step,
+            "elapsed_s": elapsed_s,
+            "config": plain_from_dataclass(config),
+            "spec": {
+                "preprocessing": plain_from_dataclass(Preprocessing()),
+                "depth_scale": plain_from_dataclass(DepthScale()),
+                "input_px": data.crops.box_px,
+            },
+            "commit": commit,
+            "task": raw_task.state_dict(),
+            "ema": average.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+            "rng": torch.get_rng_state(),
+            "best": best,
+            "data": about_data,
+        }
+
+    commit = current_commit()
+    main = fabric.is_global_zero
+    writer = SummaryWriter(str(out / "logs"), purge_step=step) if main else None
+    bar = tqdm(total=s.steps, initial=step, desc="training", unit="step", disable=not (progress and main))
+    sums: dict[str, torch.Tensor] = {}
+    summed, scores = 0, {}
+    task.train()
+    done = _progress(config, step, elapsed_s) >= 1.0
+    while not done:
+        began = time.perf_counter()
+        rate = learning_rate(config.optimizer, step, _progress(config, step, elapsed_s))
+        chosen = sample_order(len(train_indices), s.seed, step, s.batch_size, fabric.global_rank, fabric.world_size)
+        generator = step_generator(s.seed, step, fabric.device, fabric.global_rank)
+        batch = make_batch(data, train_indices[chosen], fabric.device, config.augment, generator)
+        for name, optimizer in optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            result = task(name, batch)
+            fabric.backward(result["loss"])
+            if config.optimizer.clip_norm:
+                nn.utils.clip_grad_norm_(raw_task.phase_parameters(name), config.optimizer.clip_norm)
+            optimizer.step()
+            for part, value in {f"loss_{name}": result["loss"], **result["parts"]}.items():
+                sums[part] = sums.get(part, 0) + value.detach()
+        update_average(average, network, s.ema_decay, step)
+        summed += 1
+        step += 1
+        elapsed_s += time.perf_counter() - began
+        done = fabric.broadcast(_progress(config, step, elapsed_s) >= 1.0)
+        bar.update()
+        if step % s.log_every == 0 or done:
+            means = {name: float(value) / summed for name, value in sums.items()}
+            bad = [name for name, value in means.items() if not math.isfinite(value)]
+            if bad:
+                rule = "a finite loss"
+                raise ConfigError.of(f"step {step}", f"{bad[0]} {means[bad[0]]}", rule, "Lower optimizer.lr.")
+            bar.set_postfix({name: f"{value:.3g}" for name, value in list(means.items())[:4]}, refresh=False)
+            if writer is not None:
+                for name, value in means.items():
+                    writer.add_scalar(f"train/{name}", value, step)
+                writer.add_scalar("train/lr", rate, step)
+            sums, summed = {}, 0
+        measured = step % s.validate_every == 0 or done
+        if measured and main:
+            scores = measure_network(average, data, val_indices, probabilities, fabric.device).summary()
+            shown = ", ".join(f"{name} {scores[name]:.4g}" for name in METRICS if name in scores)
+            tqdm.write(f"step {step} ({elapsed_s / 60:.1f} min): {shown}") if progress else log.info(shown)
+            if writer is not None:
+                for name, value in scores.items():
+                    writer.add_scalar(f"val/{name}", value, step)
+                writer.flush()
+        if main and (step % s.checkpoint_every == 0 or measured):
+            if measured and scores.get("offset_free_mm", math.inf) < best:
+                best = scores["offset_free_mm"]
+                save_checkpoint(best_path, snapshot())
+            save_checkpoint(last_path, snapshot())
+    bar.close()
+    if writer is not None:
+        writer.close()
+    return FitResult(step, last_path, best_path if best_path.exists() else last_path, scores)
+
+
+def _progress(config: TrainConfig, step: int, elapsed_s: float) -> float:
+    """Fraction of the run that is done: of its steps, or of its budget of time if that is further."""
+    by_time = elapsed_s / (60 * config.loop.max_minutes) if config.loop.max_minutes else 0.0
+    return max(step / config.loop.steps, by_time)
+
+
+def _require_same_run(state: dict[str, Any], config: TrainConfig, about_data: dict[str, Any], path: Path) -> None:
+    old, new = copy.deepcopy(state["config"]), plain_from_dataclass(config)
+    for plain in (old, new):
+        for name in RESUMABLE:
+            plain["loop"].pop(name, None)
+    differing = sorted(_differences(old, new, ""))
+    if differing:
+        rule = "the settings that the run began with"
+        raise ConfigError.of(
+            str(path), f"other values of {', '.join(differing)}", rule, "Restore them or use a new --out."
+        )
+    if state["data"] != about_data:
+        fix = "Restore the data or use a new --out."
+        raise ConfigError.of(str(path), f"other data ({about_data})", f"the run's data {state['data']}", fix)
+
+
+def _differences(old: Any, new: Any, where: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(set(old) | set(new)):
+            found += _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        return found
+    return [] if old == new else [where]

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The losses, one function an equation: the paper's (2), (3) and (5), and ours for `edge`.
+
+Convention: depth arguments are relative depth z in [-1, 1], (B, 1, H, W) float32, farther is larger; results that say
+mm are in millimetres. `valid` and `head` are (B, 1, H, W) bool. What a mask excludes has no gradient. A batch in which
+a loss has nothing to measure gives 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facedepth_edge.spec import DepthScale, Preprocessing
+
+HALF_RANGE_MM = DepthScale().half_range_mm
+REACH_MM = Preprocessing().reach_x_mm
+ROUNDING_MM = 1.5  # differences of depths in whole mm are off by less than 1; a little more for the camera's noise
+MIN_HEAD_PIXELS = 64  # a head of fewer measured pixels has no meaningful offset of its own
+
+
+def adversarial_bce(logits: Tensor, real: bool) -> Tensor:
+    """Equation (2): binary cross entropy of the discriminator's judgement, mean over the batch.
+
+    Source: equation (2), with t = 1 for real depth as equations (1) and (5) need. Takes the logit of y = D(I).
+
+    Args:
+        logits: (B, 1) float32.
+        real: The target t: True for measured depth, or for generated depth that shall pass as measured.
+
+    Returns:
+        Scalar.
+    """
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+def mse(generated: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Equation (3): squared L2 distance of an image to its target, mean over the batch.
+
+    Source: equation (3). The norm is over pixels, so the sum, not the mean, over an image; holes are left out of it.
+
+    Args:
+        generated: G(s^g).
+        target: s^d.
+        valid: Pixels that were measured.
+
+    Returns:
+        Scalar, in units of z squared times pixels.
+    """
+    difference = torch.where(valid, generated - target, torch.zeros_like(generated))
+    return difference.square().sum(dim=(1, 2, 3)).mean()
+
+
+def generator_objective(mse_value: Tensor, adversarial_value: Tensor, lambda_mse: float) -> Tensor:
+    """Equation (5): lambda * L_MSE + L_adv(D(G(s^g)), 1).
+
+    Args:
+        mse_value: Equation (3).
+        adversarial_value: Equation (2) of the generated depth with target 1.
+        lambda_mse: The weight lambda, which the paper does not give.
+
+    Returns:
+        Scalar.
+    """
+    return lambda_mse * mse_value + adversarial_value
+
+
+def _mean_over(values: Tensor, where: Tensor) -> Tensor:
+    """Mean of values over a mask; 0 where the mask is empty."""
+    total = torch.where(where, values, torch.zeros_like(values)).sum()
+    return total / where.sum().clamp(min=1)
+
+
+def head_offset(error: Tensor, where: Tensor) -> Tensor:
+    """Return each image's mean error over a mask.
+
+    Args:
+        error: (B, 1, H, W) float32.
+        where: (B, 1, H, W) bool.
+
+    Returns:
+        (B, 1, 1, 1), 0 where an image's mask is empty.
+    """
+    total = torch.where(where, error, torch.zeros_like(error)).sum(dim=(1, 2, 3), keepdim=True)
+    return total / where.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+
+
+def offset_free_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
+    """Mean absolute error over the head after removing each image's mean error there, in mm.
+
+    Ours: mean over images of mean_p |e_p - mean_q e_q|, e = 160 (depth - target), p and q over measured head pixels.
+    The shape of the face is learnt by this, whatever the uncertainty of D.
+
+    Args:
+        depth: The network's.
+        target: The measured.
+        valid: Measured pixels.
+        head: Pixels of the head.
+
+    Returns:
+        Scalar in mm; images with fewer than MIN_HEAD_PIXELS such pixels do not count.
+    """
+    where = valid & head
+    where = where & (where.sum(dim=(1, 2, 3), keepdim=True) >= MIN_HEAD_PIXELS)
+    error = (depth - target) * HALF_RANGE_MM
+    residual = (error - head_offset(error, where)).abs()
+    pixels = where.sum(dim=(1, 2, 3))
+    per_image = torch.where(where, residual, torch.zeros_like(residual)).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
+    return per_image.sum() / (pixels > 0).sum().clamp(min=1)
+
+
+def absolute_mm(depth: Tensor, target: Tensor, where: Tensor) -> Tensor:
+    """Mean absolute error over a mask, in mm.
+
+    Args:
+        depth: The network's.
+        target: The measured.
+        where: Pixels that count, all measured.
+
+    Returns:
+        Scalar in mm.
+    """
+    return _mean_over((depth - target).abs(), where) * HALF_RANGE_MM
+
+
+def _huber_mm(error: Tensor) -> Tensor:
+    """Return |e| - r / 2 beyond r = ROUNDING_MM and e^2 / (2 r) within."""
+    return F.smooth_l1_loss(error, torch.zeros_like(error), beta=ROUNDING_MM, reduction="none")
+
+
+def gradient_mm(
+    depth: Tensor, target: Tensor, valid: Tensor, head: Tensor, strides: tuple[int, ...] = (1, 2, 4)
+) -> Tensor:
+    """Mean error of depth differences between head pixels that are a few pixels apart, in mm.
+
+    Ours, after the multi-scale gradient losses of depth estimation: for each stride k and both axes
+    mean h((depth_{p+k} - depth_p) - (target_{p+k} - target_p)), averaged over strides and axes, h being Huber's
+    function with its bend at ROUNDING_MM. Small features (lids, lips, nostrils) weigh more here than in a mean over
+    depths; offsets cancel. Depth images hold whole millimetres: between neighbours on a gentle slope the median
+    difference is 0 and only the mean is right, so an absolute value would flatten faces into steps.
+
+    Args:
+        depth: The network's.
+        target: The measured.
+        valid: Measured pixels.
+        head: Pixels of the head; both ends of a difference must be in it.
+        strides: Distances k in pixels.
+
+    Returns:
+        Scalar in mm.
+    """
+    where = valid & head
+    error = (depth - target) * HALF_RANGE_MM
+    total = error.new_zeros(())
+    for k in strides:
+        across = _huber_mm(error[..., k:] - error[..., :-k])
+        down = _huber_mm(error[..., k:, :] - error[..., :-k, :])
+        total = total + _mean_over(across, where[..., k:] & where[..., :-k])
+        total = total + _mean_over(down, where[..., k:, :] & where[..., :-k, :])
+    return total / (2 * len(strides))
+
+
+def surface_slopes(depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how fast a depth map falls away, in mm of depth per mm across.
+
+    Convention: forward differences; x right, y down, z away from the camera; pixels REACH_MM / W apart. The normal
+    towards the camera is (slope_x, slope_y, -1), not normalised.
+
+    Args:
+        depth: (B, 1, H, W) relative depth z.
+
+    Returns:
+        slope_x and slope_y, (B, 1, H - 1, W - 1) float32.
+    """
+    per_mm = HALF_RANGE_MM * depth.shape[-1] / REACH_MM
+    corner = depth[..., :-1, :-1]
+    return (depth[..., :-1, 1:] - corner) * per_mm, (depth[..., 1:, :-1] - corner) * per_mm
+
+
+def normal_cosine(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
+    """Mean of 1 - cos of the angle between the normals of network and measurement, over the head.
+
+    Ours: mean_p (1 - <n_p, n*_p> / (|n_p| |n*_p|)) over pixels whose right and lower neighbours are measured head
+    pixels too. Written out by slopes: normalising three-channel tensors took several times as long.
+
+    Args:
+        depth: The network's.
+        target: The measured.
+        valid: Measured pixels.
+        head: Pixels of the head.
+
+    Returns:
+        Scalar in 0..2.
+    """
+    where = valid & head
+    where = where[..., :-1, :-1] & where[..., :-1, 1:] & where[..., 1:, :-1]
+    ax, ay = surface_slopes(depth)
+    bx, by = surface_slopes(target)
+    lengths = (ax * ax + ay * ay + 1) * (bx * bx + by * by + 1)
+    cosine = (ax * bx + ay * by + 1) * torch.rsqrt(lengths)
+    return _mean_over(1 - cosine, where)
+
+
+def mask_bce(logits: Tensor, head: Tensor, seen: Tensor) -> Tensor:
+    """Binary cross entropy of the head mask, mean over the pixels that the camera saw.
+
+    Args:
+        logits: (B, 1, H, W) float32.
+        head: Pixels of the head.
+        seen: Pixels where `head` is known.
+
+    Returns:
+        Scalar.
+    """
+    return _mean_over(F.binary_cross_entropy_with_logits(logits, head.float(), reduction="none"), seen)
+
+
+def mask_dice(logits: Tensor, head: Tensor, seen: Tensor) -> Tensor:
+    """Soft Dice loss of the head mask: mean over images of 1 - (2 sum pt + 1) / (sum p + sum t + 1).
+
+    Args:
+        logits: (B, 1, H, W) float32.
+        head: Pixels of the head, t.
+        seen: Pixels where `head` is known.
+
+    Returns:
+        Scalar in 0..1.
+    """
+    probability = torch.where(seen, torch.sigmoid(logits), torch.zeros_like(logits))
+    truth = (head & seen).float()
+    overlap = (probability * truth).sum(dim=(1, 2, 3))
+    size = probability.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
+    return (1 - (2 * overlap + 1) / (size + 1)).mean()
+
+
+def validity_bce(logits: Tensor, validity: Tensor) -> Tensor:
+    """Binary cross entropy of the validity, mean over the batch; targets may be soft.
+
+    Args:
+        logits: (B, 1) float32.
+        validity: (B, 1) float32 in [0, 1].
+
+    Returns:
+        Scalar.
+    """
+    return F.binary_cross_entropy_with_logits(logits, validity)

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks by the names that configs and artifacts use."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from train.networks.edge import Edge
+from train.networks.paper_generator import PaperGenerator
+
+NETWORKS: dict[str, type[nn.Module]] = {"edge": Edge, "paper": PaperGenerator}

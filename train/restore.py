@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a trained network again from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from facedepth_edge.errors import ArtifactError, ConfigError
+from train.checkpoint import load_checkpoint
+from train.config import TrainConfig
+from train.config_reader import dataclass_from_mapping
+from train.networks import NETWORKS
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with trained weights and where they come from.
+
+    Args:
+        network: In inference mode, on the CPU, float32, with the averaged weights.
+        architecture: Its name in NETWORKS.
+        config: The run's settings.
+        step: Steps that it was trained.
+        commit: The checkout's commit when it was trained.
+        data: The training data: name, key, numbers of frames and subjects.
+        input_px: Side of the faces it was trained on.
+    """
+
+    network: nn.Module
+    architecture: str
+    config: TrainConfig
+    step: int
+    commit: str
+    data: dict[str, Any]
+    input_px: int
+
+
+def network_from_checkpoint(path: str | Path, architecture: str | None = None) -> TrainedNetwork:
+    """Read a checkpoint's averaged weights into its network.
+
+    Args:
+        path: A last.pt or best.pt.
+        architecture: The network that the caller needs; None takes any.
+
+    Returns:
+        The network.
+
+    Raises:
+        ArtifactError: The checkpoint is missing, damaged, of another architecture, or its weights do not fit.
+    """
+    state = load_checkpoint(path)
+    try:
+        config = dataclass_from_mapping(TrainConfig, state["config"], "config")
+    except ConfigError as error:
+        fix = "Train again with this version."
+        raise ArtifactError.of(f"{path}: config", str(error), "settings of this version", fix) from error
+    name = config.network.name
+    if architecture is not None and name != architecture:
+        rule = f"a checkpoint of {architecture}"
+        raise ArtifactError.of(str(path), f"a checkpoint of {name}", rule, "Give one, or another --architecture.")
+    network = NETWORKS[name](config.network.options)
+    try:
+        network.load_state_dict(state["ema"], strict=True)
+    except RuntimeError as error:
+        fix = "Train again with this version."
+        raise ArtifactError.of(f"{path}: ema", str(error), f"the weights of {name}", fix) from error
+    return TrainedNetwork(
+        network.eval().requires_grad_(False),
+        name,
+        config,
+        int(state["step"]),
+        str(state["commit"]),
+        dict(state["data"]),
+        int(state["spec"]["input_px"]),
+    )
