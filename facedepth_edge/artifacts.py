@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facedepth_edge.errors import ArtifactError, ConfigError
 from facedepth_edge.spec import SPEC_FILE, ModelSpec
 
-BUNDLED_FOLDER = Path(__file__).with_name("models")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUNDLED_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models")
 _FIX = "Install the package again, or export the model again with python -m export."
 
 
@@ -63,9 +67,10 @@ class Artifact:
 
 def list_models() -> tuple[str, ...]:
     """Return the names of the bundled models, sorted."""
-    if not BUNDLED_FOLDER.is_dir():
+    if not os.path.isdir(BUNDLED_FOLDER):
         return ()
-    return tuple(sorted(folder.name for folder in BUNDLED_FOLDER.iterdir() if (folder / SPEC_FILE).is_file()))
+    names = os.listdir(BUNDLED_FOLDER)
+    return tuple(sorted(name for name in names if os.path.isfile(os.path.join(BUNDLED_FOLDER, name, SPEC_FILE))))
 
 
 def open_artifact(model: str | PathLike[str]) -> Artifact:
@@ -85,8 +90,10 @@ def open_artifact(model: str | PathLike[str]) -> Artifact:
     if not isinstance(model, (str, PathLike)):
         fix = "Give the name of a bundled model, or the path of an artifact's folder."
         raise ConfigError.of("model", model, "a text or a path", fix)
+    from pathlib import Path  # a tenth of what importing this package takes
+
     bundled = list_models()
-    folder = BUNDLED_FOLDER / model if model in bundled else Path(model)
+    folder = Path(BUNDLED_FOLDER, model) if model in bundled else Path(model)
     if not folder.is_dir():
         names = ", ".join(bundled) or "none: this installation has no models folder"
         rule = f"a bundled model ({names}) or the folder of an artifact"

@@ -22,6 +22,9 @@ MIN_FACE_PX = 32
 SYSTEM_CASCADE_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/local/share/opencv4/haarcascades")
 
 
+FaceBox = tuple[float, float, float, float]  # x, y, width, height in pixels
+
+
 @dataclass(frozen=True)
 class FaceBoxToHead:
     """Say where the head is in a cascade's square face box; all in units of the box's side.
@@ -39,10 +42,22 @@ class FaceBoxToHead:
         return FaceBoxToHead(1.0 - self.center_x, self.center_y, self.width)
 
 
-# Ours: measured on scikit-image's astronaut (box 96 px at (177, 66), tragi midway at (224.5, 111), 0.70 px a mm).
-FRONTAL_BOX = FaceBoxToHead(center_x=0.50, center_y=0.47, width=1.00)
-# Ours: the profile cascade's box runs from the nose to the ear of a head that looks to the left of the image.
-LEFT_PROFILE_BOX = FaceBoxToHead(center_x=0.66, center_y=0.48, width=0.98)
+# Ours: medians over 398 boxes that were found on rendered heads turned by less than 30 degrees. Two thirds of the heads
+# are within 10 % of this width and 0.10 head widths of this height; a turn of 20 degrees moves x by 0.2 head widths.
+FRONTAL_BOX = FaceBoxToHead(center_x=0.50, center_y=0.575, width=0.78)
+# Ours: 25 rendered heads that look to the left of the image, turned by 40 to 60 degrees.
+LEFT_PROFILE_BOX = FaceBoxToHead(center_x=0.63, center_y=0.60, width=0.64)
+
+# The same from both eyes, in units of their distance; the head centre lies under the middle of the line between them.
+# On rendered heads alone no better than the box (10 %), the mean of both a little (9 %); on scikit-image's astronaut,
+# whose box is tight, the eyes' width is right within 3 %, the box's 20 % too small.
+EYES_TO_CENTER = 0.50
+EYES_TO_WIDTH = 2.12
+# Where a pair of eyes is believed, in units of the box's side: each one's size and height, and what lies between them.
+EYE_SIZE = (0.15, 0.38)
+EYE_HEIGHT = (0.20, 0.55)
+EYE_DISTANCE = (0.25, 0.62)
+EYE_SLOPE = 0.35
 
 
 @dataclass(frozen=True)
@@ -69,13 +84,14 @@ class HeadDetector:
     """
 
     def __init__(self) -> None:
-        """Load both cascades.
+        """Load the cascades.
 
         Raises:
             BackendUnavailable: OpenCV is missing, or is a release without the classifier or its cascades (5.0).
         """
         self._frontal = _load_cascade("haarcascade_frontalface_alt2.xml")
         self._profile = _load_cascade("haarcascade_profileface.xml")
+        self._eye = _load_cascade("haarcascade_eye.xml")
 
     def detect(self, frame: np.ndarray) -> list[DetectedHead]:
         """Find every head.
@@ -91,13 +107,39 @@ class HeadDetector:
         """
         gray, scale = _search_image(frame)
         width = gray.shape[1]
-        heads = [_head_from_box(box, scale, FRONTAL_BOX, "frontal") for box in _boxes(self._frontal, gray)]
+        heads = []
+        for box in _boxes(self._frontal, gray):
+            head = _head_from_box(box, scale, FRONTAL_BOX, "frontal")
+            eyes = self._eyes(gray, box)
+            heads.append(head if eyes is None else _head_between(head, _head_from_eyes(box, scale, *eyes)))
         if not heads:
             heads = [_head_from_box(box, scale, LEFT_PROFILE_BOX, "left") for box in _boxes(self._profile, gray)]
             for x, y, side, height in _boxes(self._profile, np.ascontiguousarray(gray[:, ::-1])):
                 box = (width - x - side, y, side, height)
                 heads.append(_head_from_box(box, scale, LEFT_PROFILE_BOX.mirrored(), "right"))
         return sorted(heads, key=lambda head: head.head_width_px, reverse=True)
+
+    def _eyes(self, gray: np.ndarray, box: FaceBox) -> tuple[np.ndarray, np.ndarray] | None:
+        """Find both eyes in a frontal face: their (x, y) in the searched image, left of the image first."""
+        x, y, side, _ = box
+        rows = slice(max(round(y), 0), round(y + (EYE_HEIGHT[1] + 0.1) * side))
+        columns = slice(max(round(x), 0), round(x + side))
+        face = np.ascontiguousarray(gray[rows, columns])
+        limits = [(max(1, round(size * side)),) * 2 for size in EYE_SIZE]
+        found = self._eye.detectMultiScale(face, scaleFactor=1.05, minNeighbors=3, minSize=limits[0], maxSize=limits[1])
+        spots = [np.array([columns.start + ex + ew / 2, rows.start + ey + eh / 2, ew]) for ex, ey, ew, eh in found]
+        spots = [spot for spot in spots if EYE_HEIGHT[0] < (spot[1] - y) / side < EYE_HEIGHT[1]]
+        best, best_cost = None, np.inf
+        for left in spots:
+            for right in spots:
+                across, down = (right - left)[:2] / side
+                if not EYE_DISTANCE[0] < across < EYE_DISTANCE[1] or abs(down) > EYE_SLOPE * across:
+                    continue
+                off_middle = abs((left[0] + right[0]) / 2 - (x + side / 2)) / side
+                cost = abs(left[2] - right[2]) / side + 0.3 * off_middle  # alike in size first, then in the middle
+                if cost < best_cost:
+                    best, best_cost = (left[:2], right[:2]), cost
+        return best
 
     def detect_largest(self, frame: np.ndarray, where: str = "frame") -> DetectedHead:
         """Find the widest head, the nearest one in most frames.
@@ -161,15 +203,29 @@ def _search_image(frame: np.ndarray) -> tuple[np.ndarray, float]:
     return gray, scale
 
 
-def _boxes(cascade: Any, gray: np.ndarray) -> list[tuple[float, float, float, float]]:
+def _boxes(cascade: Any, gray: np.ndarray) -> list[FaceBox]:
     """Return (x, y, width, height) of each face in pixels of the searched image."""
     found = cascade.detectMultiScale(gray, scaleFactor=SCALE_STEP, minNeighbors=4, minSize=(MIN_FACE_PX, MIN_FACE_PX))
     return [tuple(float(value) for value in box) for box in found]  # type: ignore[misc]
 
 
-def _head_from_box(
-    box: tuple[float, float, float, float], scale: float, to_head: FaceBoxToHead, view: str
-) -> DetectedHead:
+def _head_from_box(box: FaceBox, scale: float, to_head: FaceBoxToHead, view: str) -> DetectedHead:
     x, y, width, height = (value * scale for value in box)
     center = (x + to_head.center_x * width, y + to_head.center_y * height)
     return DetectedHead(center, to_head.width * width, (x, y, x + width, y + height), view)
+
+
+def _head_from_eyes(box: FaceBox, scale: float, left: np.ndarray, right: np.ndarray) -> DetectedHead:
+    x, y, width, height = (value * scale for value in box)
+    line = (right - left) * scale
+    down = np.array([-line[1], line[0]])  # at right angles to the line between the eyes, as long as it
+    center = (left + right) / 2 * scale + EYES_TO_CENTER * down
+    head_width_px = EYES_TO_WIDTH * float(np.hypot(*line))
+    return DetectedHead((float(center[0]), float(center[1])), head_width_px, (x, y, x + width, y + height), "frontal")
+
+
+def _head_between(one: DetectedHead, other: DetectedHead) -> DetectedHead:
+    """Return the mean of two measures of the same head."""
+    x, y = ((a + b) / 2 for a, b in zip(one.head_center, other.head_center, strict=True))
+    head_width_px = float(np.sqrt(one.head_width_px * other.head_width_px))
+    return DetectedHead((x, y), head_width_px, one.face_box, one.view)

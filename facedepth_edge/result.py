@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import Box
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 
@@ -147,6 +148,8 @@ class DepthResult:
         Raises:
             InputError: the ending is none of the three, or the file cannot be written.
         """
+        from pathlib import Path
+
         target = Path(path)
         writers = {".png": self._png, ".npy": self._npy, ".ply": self._ply}
         if target.suffix.lower() not in writers:

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from facedepth_edge.errors import FaceDepthError
+from facedepth_edge.errors import ConfigError, FaceDepthError
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping, mapping_from_yaml
 
@@ -30,30 +30,39 @@ def main(arguments: list[str] | None = None) -> int:
     """Train as the command line says.
 
     Returns:
-        Exit status: 0 done, 1 failed, 2 wrong settings or data.
+        Exit status: 0 done, 1 failed or stopped, 2 wrong settings.
     """
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = "python -m train " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    settings = list(args.settings)
+    if args.max_minutes is not None:
+        settings.append(f"loop.max_minutes={args.max_minutes}")
     try:
-        settings = list(args.settings)
-        if args.max_minutes is not None:
-            settings.append(f"loop.max_minutes={args.max_minutes}")
         config = dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, settings))
-        from train.data.packed import open_packed_set  # after the config: a wrong one fails before minutes of packing
-        from train.loop import fit
+    except ConfigError as error:
+        return _fail(str(error), command, 2)
+    from train.data.packed import open_packed_set  # after the config: a wrong one fails at once
+    from train.loop import fit
 
+    try:
         data = open_packed_set(args.data, config.data.cache_dir, config.data.processes)
         result = fit(config, data, args.out, args.resume)
     except FaceDepthError as error:
-        logging.error("%s", error)
-        logging.error("FAIL %s", command)
-        return 2
+        return _fail(str(error), command, 1)
+    except KeyboardInterrupt:
+        return _fail(f"Stopped. What {args.out} holds is whole; add --resume to go on.", command, 1)
     for name, value in result.scores.items():
         print(f"{name}\t{value:.4f}")
     print(f"checkpoint\t{result.best}")
     logging.info("PASS %s", command)
     return 0
+
+
+def _fail(message: str, command: str, status: int) -> int:
+    logging.error("%s", message)
+    logging.error("FAIL %s", command)
+    return status
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from train.data.batches import make_batch, sample_order, step_generator
 from train.data.packed import PackedSet
 from train.metrics import METRICS
 from train.networks import NETWORKS, probabilities
+from train.optimizers import build_optimizer
 from train.tasks import TASKS, Task
 from train.validation import measure_network, spread_indices
 
@@ -96,17 +97,6 @@ def learning_rate(settings: OptimizerConfig, step: int, progress: float) -> floa
     return settings.lr * warm * (settings.final_lr + (1 - settings.final_lr) * cosine)
 
 
-def build_optimizer(settings: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build one phase's optimizer; only weights with two or more dimensions decay."""
-    if settings.name == "adam":
-        return torch.optim.Adam(parameters, lr=settings.lr, betas=settings.betas)
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
-
-
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move averaged weights and buffers towards the network's; the first steps average over fewer.
@@ -159,7 +149,11 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     if s.channels_last:
         task = task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(task.network).eval().requires_grad_(False).to(fabric.device)
-    optimizers = {name: build_optimizer(config.optimizer, task.phase_parameters(name)) for name in task.phases}
+    o = config.optimizer
+    optimizers = {
+        name: build_optimizer(o.name, task.phase_parameters(name), o.lr, o.betas, o.weight_decay)
+        for name in task.phases
+    }
     raw_task, network = task, task.network
     task, *wrapped = fabric.setup(task, *optimizers.values())
     optimizers = dict(zip(optimizers, wrapped, strict=True))

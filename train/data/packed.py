@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs a set of crops once into memory-mapped arrays, and opens them: batches then cost no image decoding.
 
-The packed form lies in a folder whose name is a hash of everything it depends on, so a changed set is packed anew. It
-is written under another name and renamed at the end: an interrupted packing leaves nothing that looks whole.
+The packed form lies in a folder whose name is a hash of dataset.json and of every sequence's frames.json and
+angles.txt, so a set with other frames is packed anew; images changed in place are not noticed: remove the packed folder
+then. It is written under another name and renamed at the end: an interrupted packing leaves nothing that looks whole.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ def _pack(crops: CropsSet, folder: Path, processes: int, progress: bool) -> None
     shape = (len(crops.frames), crops.crop_px, crops.crop_px)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        temporary.chmod(0o755)
         for name, dtype in (("gray", np.uint8), ("depth_mm", np.uint16), ("label", np.uint8)):
             np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
         chunks = range(0, len(crops.frames), CHUNK_FRAMES)

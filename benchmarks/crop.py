@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times the face crop three ways on one thread: the native library, the Python path, and OpenCV's plain steps.
+
+The ways take turns in blocks, so that whatever else the machine does meets all of them; ratios are taken inside a
+block. All start from one (720, 1280, 3) uint8 BGR frame and end in a (96, 96) float32 input of the network. The box has
+whole edges, because OpenCV's steps can take no others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.native_library import ROOT, NativeLibrary, build_library
+from facedepth_edge.face_crop import Box, FaceSampler
+from facedepth_edge.spec import Preprocessing
+
+FRAME_HW = (720, 1280)
+SIDE_PX = 96
+WARM_UP = 50
+
+
+def make_ways(library: NativeLibrary, box_px: int) -> dict[str, tuple[Callable[[], None], np.ndarray]]:
+    """Return name -> (one crop, the array that it writes); all sample the same frame and box."""
+    y, x, phase = np.ogrid[: FRAME_HW[0], : FRAME_HW[1], 0:3]
+    frame = (127.5 + 127.5 * np.sin(x / 31.0 + phase) * np.cos(y / 23.0 - phase)).astype(np.uint8)
+    left, top = (FRAME_HW[1] - box_px) // 2, (FRAME_HW[0] - box_px) // 2
+    box = Box(left, top, left + box_px, top + box_px)
+    inside = np.s_[top : top + box_px, left : left + box_px]
+    preprocessing = Preprocessing()
+    faces = {name: np.empty((SIDE_PX, SIDE_PX), np.float32) for name in ("native", "python", "opencv")}
+    workspace = library.workspace_for(frame, faces["native"])
+    sampler = FaceSampler()
+
+    def native() -> None:
+        library.crop_into(faces["native"], frame, box, workspace, preprocessing.scale, preprocessing.offset)
+
+    def python() -> None:
+        sampler.sample_into(faces["python"], frame, box, preprocessing)
+
+    def opencv() -> None:
+        gray = cv2.cvtColor(frame[inside], cv2.COLOR_BGR2GRAY)
+        small = cv2.resize(gray, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+        np.multiply(small, np.float32(preprocessing.scale), out=faces["opencv"])
+        faces["opencv"] += np.float32(preprocessing.offset)
+
+    return {
+        "native": (native, faces["native"]),
+        "python": (python, faces["python"]),
+        "opencv": (opencv, faces["opencv"]),
+    }
+
+
+def measure(ways: dict[str, tuple[Callable[[], None], np.ndarray]], blocks: int, runs: int) -> dict[str, Any]:
+    """Time each way, in alternating blocks.
+
+    Args:
+        ways: as make_ways returns them.
+        blocks: how often the ways take turns.
+        runs: crops of a way in one block.
+
+    Returns:
+        Per way its times in ms (min, p50, p99), how many times faster than OpenCV's steps the native and the Python
+        way are (median over the blocks), and how far their outputs are from the native one's in gray levels.
+    """
+    times_ms = {name: np.empty((blocks, runs)) for name in ways}
+    for crop, _ in ways.values():
+        for _ in range(WARM_UP):
+            crop()
+    for block in range(blocks):
+        for name, (crop, _) in ways.items():
+            for run in range(runs):
+                start = time.perf_counter_ns()
+                crop()
+                times_ms[name][block, run] = (time.perf_counter_ns() - start) * 1e-6
+    medians = {name: np.median(times, axis=1) for name, times in times_ms.items()}
+    native = ways["native"][1]
+    levels = 1.0 / Preprocessing().scale
+    return {
+        "times_ms": {
+            name: {"min": times.min(), "p50": float(np.median(times)), "p99": float(np.percentile(times, 99))}
+            for name, times in times_ms.items()
+        },
+        "times_faster_than_opencv": {
+            name: float(np.median(medians["opencv"] / medians[name])) for name in ways if name != "opencv"
+        },
+        "largest_difference_levels": {
+            name: float(np.abs(face - native).max()) * levels for name, (_, face) in ways.items() if name != "native"
+        },
+    }
+
+
+def describe_machine(library: NativeLibrary) -> dict[str, Any]:
+    """Return what the numbers depend on: processor, clock, load, versions and commit."""
+    fields = dict(
+        line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line
+    )  # the last core's
+    described = {key.strip(): value.strip() for key, value in fields.items()}
+    git = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return {
+        "processor": described.get("model name", platform.machine()),
+        "cores": os.cpu_count(),
+        "clock_mhz": described.get("cpu MHz", "unknown"),
+        "load_1min": os.getloadavg()[0],
+        "facedepth": library.version(),
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "commit": git.stdout.strip() or "none",
+    }
+
+
+def main() -> int:
+    """Build the library, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.crop", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--box-px", type=int, default=509, help="side of the box (default: %(default)s)")
+    parser.add_argument("--blocks", type=int, default=20, help="turns of each way (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=200, help="crops in a turn (default: %(default)s)")
+    parser.add_argument("--build", type=Path, default=ROOT / "build" / "benchmarks", help="where the library is built")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args()
+    if not 1 <= given.box_px <= FRAME_HW[0] or given.blocks < 1 or given.runs < 1:
+        parser.error(f"expected a box of 1 to {FRAME_HW[0]} px, and at least one block and run")
+    cv2.setNumThreads(1)
+    library = NativeLibrary(build_library(given.build))
+    report = {
+        "machine": describe_machine(library),
+        "box_px": given.box_px,
+        "blocks": given.blocks,
+        "runs": given.runs,
+        **measure(make_ways(library, given.box_px), given.blocks, given.runs),
+    }
+    if given.json:
+        print(json.dumps(report, indent=1))
+        return 0
+    print("  ".join(f"{key} {value}" for key, value in report["machine"].items()))
+    print(f"1280 x 720 BGR, {given.box_px} px box, one thread, {given.blocks} blocks of {given.runs}")
+    for name, times in report["times_ms"].items():
+        faster = report["times_faster_than_opencv"].get(name, 1.0)
+        off = report["largest_difference_levels"].get(name, 0.0)
+        print(
+            f"{name:7s} min {times['min']:.3f}  p50 {times['p50']:.3f}  p99 {times['p99']:.3f} ms"
+            f"  {faster:5.2f} x OpenCV's speed  {off:.3f} gray levels from native"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

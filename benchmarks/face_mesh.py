@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth from MediaPipe FaceMesh on a set's crops, as a file of predictions for `python -m train.evaluate`.
+
+MediaPipe 0.10.21's wheel carries its face detector and mesh models and needs NumPy below 2, so this file runs in a
+virtual environment of its own and imports nothing of this project:
+
+    python3 -m venv .venv-mp && .venv-mp/bin/pip install mediapipe==0.10.21
+    .venv-mp/bin/python benchmarks/face_mesh.py --data data/heads --split test --out face_mesh.npz
+    python -m train.evaluate --model models/edge --data data/heads --split test --predictions FaceMesh=face_mesh.npz
+
+FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times. Its z has x's scale, with an origin of
+its own: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ENLARGE = 4
+HALF_RANGE_MM = 160.0
+SEQUENCES_PER_SUBJECT = 5
+MESH_POINTS = 468
+
+
+def triangles_from_edges(edges: set[tuple[int, int]]) -> np.ndarray:
+    """Find the mesh's triangles, (T, 3) int64: the 3-cycles of its edges."""
+    neighbours: dict[int, set[int]] = {}
+    for a, b in edges:
+        neighbours.setdefault(a, set()).add(b)
+        neighbours.setdefault(b, set()).add(a)
+    found = set()
+    for a, around in neighbours.items():
+        for b, c in itertools.combinations(sorted(around), 2):
+            if c in neighbours[b]:
+                found.add(tuple(sorted((a, b, c))))
+    return np.array(sorted(found))
+
+
+def rasterised(points_px: np.ndarray, z_mm: np.ndarray, triangles: np.ndarray, size_px: int) -> np.ndarray:
+    """Draw the mesh's nearest surface.
+
+    Args:
+        points_px: (P, 2) x and y in output pixels, pixel i covering [i, i + 1).
+        z_mm: (P,) depth, farther is larger.
+        triangles: (T, 3) indices.
+        size_px: side of the output.
+
+    Returns:
+        (size, size) float32 mm at the pixels' centres, NaN beside the mesh.
+    """
+    out = np.full((size_px, size_px), np.inf, np.float32)
+    for corners in triangles:
+        (ax, ay), (bx, by), (cx, cy) = points_px[corners]
+        twice_area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        left, right = int(max(min(ax, bx, cx) - 0.5, 0)), int(min(max(ax, bx, cx) + 0.5, size_px - 1))
+        top, low = int(max(min(ay, by, cy) - 0.5, 0)), int(min(max(ay, by, cy) + 0.5, size_px - 1))
+        if abs(twice_area) < 1e-9 or right < left or low < top:
+            continue
+        x, y = np.arange(left, right + 1) + 0.5, (np.arange(top, low + 1) + 0.5)[:, None]
+        v = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / twice_area
+        w = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / twice_area
+        za, zb, zc = z_mm[corners]
+        depth = za + v * (zb - za) + w * (zc - za)
+        inside = (v >= 0) & (w >= 0) & (v + w <= 1)
+        region = out[top : low + 1, left : right + 1]
+        np.minimum(region, np.where(inside, depth, np.inf), out=region)
+    out[np.isinf(out)] = np.nan
+    return out
+
+
+def main() -> int:
+    """Run FaceMesh over a split and write the predictions; returns the exit status."""
+    parser = argparse.ArgumentParser(description="FaceMesh's depth on a set's crops")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    import mediapipe
+
+    info = json.loads((chosen.data / "dataset.json").read_text(encoding="utf-8"))
+    side_px, margin, reach_mm = info["crop_px"], info["margin"], info["reach_mm"]
+    box_px = round(side_px / margin)
+    triangles = triangles_from_edges(mediapipe.solutions.face_mesh_connections.FACEMESH_TESSELATION)
+    frames, depths, asked = [], [], 0
+    settings = {"static_image_mode": True, "max_num_faces": 1, "min_detection_confidence": 0.3}
+    with mediapipe.solutions.face_mesh.FaceMesh(**settings) as mesh:
+        for subject in info["subjects"][chosen.split]:
+            for sequence in range((subject - 1) * SEQUENCES_PER_SUBJECT + 1, subject * SEQUENCES_PER_SUBJECT + 1):
+                for path in sorted((chosen.data / f"{sequence:03d}").glob("frame_*_face_rgb.png")):
+                    asked += 1
+                    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+                    large = cv2.resize(image, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
+                    found = mesh.process(cv2.cvtColor(large, cv2.COLOR_BGR2RGB)).multi_face_landmarks
+                    if not found:
+                        continue
+                    marks = np.array([(m.x, m.y, m.z) for m in found[0].landmark])[:MESH_POINTS]
+                    points_px = marks[:, :2] * side_px - (side_px - box_px) / 2
+                    depth_mm = rasterised(points_px, marks[:, 2] * margin * reach_mm, triangles, box_px)
+                    frames.append(f"{sequence:03d}/{path.name.split('_')[1]}")
+                    depths.append(depth_mm / HALF_RANGE_MM)
+    if not frames:
+        print(f"{chosen.data}: got no face in {asked} frames, expected some. Check the set.", file=sys.stderr)
+        return 1
+    np.savez_compressed(chosen.out, frame=np.array(frames), depth=np.stack(depths).astype(np.float32))
+    print(f"{len(frames)} of {asked} frames answered, {chosen.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times predict() end to end beside the paper's generator: `python -m benchmarks.latency [--json FILE]`.
+
+Both take turns in blocks, so that whatever else the machine does meets both; the ratio is the median of the blocks'
+ratios. The paper's generator is exported as it is (ONNX, FP32, weights at random: timing does not depend on them) and
+timed without any crop; predict() is timed whole, from a (720, 1280, 3) uint8 BGR frame to its result. Both use the same
+number of threads. Import time and resident memory are those of fresh processes without torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from export.onnx_from_torch import onnx_from_network, open_session
+from facedepth_edge import EdgeDepth
+from facedepth_edge.demo import load_demo_frame
+from train.networks import NETWORKS
+
+_RESIDENT = """
+import resource, sys
+from facedepth_edge import EdgeDepth
+from facedepth_edge.demo import load_demo_frame
+demo = load_demo_frame()
+edge = EdgeDepth(sys.argv[1], camera=demo.camera)
+for _ in range(20):
+    edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm)
+pages = int(open("/proc/self/statm").read().split()[1])
+print(pages * resource.getpagesize() / 2**20)
+"""
+_IMPORT = "import time; t = time.perf_counter(); import facedepth_edge; print((time.perf_counter() - t) * 1e3)"
+
+
+def times_ms(call: Callable[[], Any], runs: int) -> list[float]:
+    """Time calls one by one, in milliseconds."""
+    out = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        out.append((time.perf_counter() - start) * 1e3)
+    return out
+
+
+def fresh_process(code: str, *arguments: str, repeats: int = 5) -> float:
+    """Run code that prints one number in fresh interpreters; return the median."""
+    command = [sys.executable, "-c", code, *arguments]
+    found = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(repeats)]
+    return statistics.median(found)
+
+
+def measure(model: str, threads: int, blocks: int, runs: int) -> dict[str, Any]:
+    """Take all measurements; returns what is printed and written."""
+    demo = load_demo_frame()
+    generator = NETWORKS["paper"]().eval()
+    with torch.no_grad():
+        session = open_session(onnx_from_network(generator, (96, 96)), threads=threads)
+    face = np.zeros((1, 1, 96, 96), np.float32)
+
+    def paper() -> None:
+        session.run(None, {"face": face})
+
+    parts: dict[str, list[float]] = {"check": [], "crop": [], "network": [], "result": []}
+    ours_ms: list[float] = []
+    paper_ms: list[float] = []
+    ratios: list[float] = []
+    with EdgeDepth(model, camera=demo.camera, threads=threads) as edge:
+
+        def predict() -> None:
+            timings = edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm).timings_ms
+            for name, values in parts.items():
+                values.append(timings[name])
+
+        times_ms(predict, 50)
+        times_ms(paper, 3)
+        for values in parts.values():
+            values.clear()
+        for _ in range(blocks):
+            ours, theirs = times_ms(predict, runs * 20), times_ms(paper, runs)
+            ours_ms += ours
+            paper_ms += theirs
+            ratios.append(statistics.median(theirs) / statistics.median(ours))
+        info = edge.info
+    return {
+        "model": f"{info['model']} {info['version']} {info['precision']} on {info['provider']}",
+        "threads": threads,
+        "predict_p50_ms": statistics.median(ours_ms),
+        "predict_p99_ms": float(np.percentile(ours_ms, 99)),
+        "predict_parts_p50_ms": {name: statistics.median(values) for name, values in parts.items()},
+        "paper_fp32_p50_ms": statistics.median(paper_ms),
+        "ratio_median_of_blocks": statistics.median(ratios),
+        "ratio_min_max": [min(ratios), max(ratios)],
+        "resident_mib": fresh_process(_RESIDENT, model, repeats=3),
+        "import_ms": fresh_process(_IMPORT, repeats=9),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="edge")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--blocks", type=int, default=10)
+    parser.add_argument(
+        "--runs", type=int, default=10, help="runs of the paper's generator in a block; predict(): 20 times"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    chosen = parser.parse_args()
+    figures = measure(chosen.model, chosen.threads, chosen.blocks, chosen.runs)
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if chosen.json:
+        chosen.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

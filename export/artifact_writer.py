@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an artifact's folder: whole or not at all, and the same bytes for the same model on the same machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from export.onnx_from_torch import INPUT, OPSET, ArtifactModule, quiet_exporter
+from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.spec import (
+    SPEC_FILE,
+    DepthOutput,
+    FileEntry,
+    InputSpec,
+    MaskOutput,
+    ModelSpec,
+    Outputs,
+    ValidityOutput,
+)
+
+LICENCE = "Apache-2.0"
+REFERENCE_FILE = "reference.pt2"
+GOLDEN_FILE = "golden.npz"
+MAX_REFERENCE_BATCH = 64
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can name
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as an .npz file whose bytes depend on them alone (np.savez notes the time)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            part = io.BytesIO()
+            np.lib.format.write_array(part, np.ascontiguousarray(array), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", ZIP_DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, part.getvalue())
+    return buffer.getvalue()
+
+
+def reference_bytes(network: nn.Module, input_hw: tuple[int, int]) -> bytes:
+    """Return the unfused network as a torch.export program without source positions.
+
+    Args:
+        network: In inference mode.
+        input_hw: Height and width of the face.
+    """
+    module = ArtifactModule(network, input_hw).eval()
+    example = torch.linspace(-1, 1, 2 * input_hw[0] * input_hw[1]).reshape(2, 1, *input_hw)
+    batch = torch.export.Dim("batch", min=1, max=MAX_REFERENCE_BATCH)
+    with quiet_exporter(), torch.no_grad():
+        program = torch.export.export(module, (example,), dynamic_shapes={"face": {0: batch}})
+    for graph_module in program.graph_module.modules():
+        graph = getattr(graph_module, "graph", None)
+        for node in graph.nodes if graph is not None else ():
+            node.meta.pop("stack_trace", None)
+    buffer = io.BytesIO()
+    with quiet_exporter():
+        torch.export.save(program, buffer)
+    return without_dates(buffer.getvalue())
+
+
+def without_dates(archive: bytes) -> bytes:
+    """Return a zip file with every member's date at ZIP_DATE, stored uncompressed in the same order."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(result, "w", zipfile.ZIP_STORED) as target:
+        for member in source.infolist():
+            target.writestr(zipfile.ZipInfo(member.filename, ZIP_DATE), source.read(member))
+    return result.getvalue()
+
+
+def outputs_from_names(names: tuple[str, ...], size_hw: tuple[int, int]) -> Outputs:
+    """Return the spec's outputs of a network that gives these names at this size."""
+    height, width = size_hw
+    return Outputs(
+        depth=DepthOutput(height=height, width=width),
+        mask=MaskOutput(height=height, width=width) if "mask" in names else None,
+        validity=ValidityOutput() if "validity" in names else None,
+    )
+
+
+def make_spec(
+    *,
+    name: str,
+    version: str,
+    architecture: str,
+    input_hw: tuple[int, int],
+    output_names: tuple[str, ...],
+    files: Mapping[str, bytes],
+    accuracy: Mapping[str, Any],
+    training: Mapping[str, Any],
+    depth_mask_threshold: float | None,
+) -> ModelSpec:
+    """Describe the files of an artifact.
+
+    Args:
+        name: The model's.
+        version: The model's.
+        architecture: The network's name.
+        input_hw: Height and width of the face, which the outputs share.
+        output_names: In the graph.
+        files: Content by file name.
+        accuracy: For people and reports.
+        training: For people and reports.
+        depth_mask_threshold: For a network without a mask: head is where z is below it.
+    """
+    return ModelSpec(
+        name=name,
+        version=version,
+        architecture=architecture,
+        licence=LICENCE,
+        opset=OPSET,
+        files={key: FileEntry(hashlib.sha256(content).hexdigest(), len(content)) for key, content in files.items()},
+        input=InputSpec(name=INPUT, height=input_hw[0], width=input_hw[1]),
+        outputs=outputs_from_names(output_names, input_hw),
+        depth_mask_threshold=None if "mask" in output_names else depth_mask_threshold,
+        optional_files=(REFERENCE_FILE,) if REFERENCE_FILE in files else (),
+        accuracy=accuracy,
+        training=training,
+    )
+
+
+def write_artifact(
+    folder: Path,
+    spec: ModelSpec,
+    files: Mapping[str, bytes],
+    *,
+    replace: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a folder with these files and spec.json.
+
+    The files are written and flushed beside it, checked, and the folder is renamed into place. An old artifact is moved
+    aside just before and removed after: a kill between the two renames leaves it under `.NAME.old`.
+
+    Args:
+        folder: Where; its parent is made when missing.
+        spec: Of the files.
+        files: Content by file name.
+        replace: Replace an artifact that is there.
+        check: Called with the temporary folder before anything is renamed; what it raises stops the writing.
+
+    Raises:
+        ArtifactError: `folder` is there and not to be replaced, or is no artifact.
+    """
+    require_free(folder, replace)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        for name, content in {**files, SPEC_FILE: spec.to_json().encode()}.items():
+            with open(temporary / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if check is not None:
+            check(temporary)
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(folder, old)
+            os.rename(temporary, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(temporary, folder)
+    except OSError as error:
+        fix = "Check the folder's permissions and the free space."
+        raise ArtifactError.of(str(folder), str(error), "a folder that can be written", fix) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_free(folder: Path, replace: bool) -> None:
+    """Check, before hours of work, that an artifact may be written to a folder.
+
+    Raises:
+        ArtifactError: It may not.
+    """
+    if not folder.exists():
+        return
+    if not replace:
+        raise ArtifactError.of(
+            str(folder), "a folder that exists", "a new one", "Add --replace, or give another --out."
+        )
+    try:
+        ModelSpec.from_json((folder / SPEC_FILE).read_bytes(), str(folder / SPEC_FILE))
+    except (OSError, FaceDepthError) as error:
+        fix = "Remove it yourself if you mean it."
+        raise ArtifactError.of(str(folder), "a folder that is no artifact", "an artifact to replace", fix) from error

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a checkpoint to an artifact that facedepth_edge runs, and every way in which it must refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from export import pipeline
+from export.__main__ import main
+from export.artifact_writer import npz_bytes, write_artifact
+from export.pipeline import ExportOptions, export_checkpoint, golden_indices
+from facedepth_edge.api import EdgeDepth
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.spec import ModelSpec
+from tests.train.conftest import write_crops_set
+from train.data.packed import PackedSet, open_packed_set
+
+
+@pytest.fixture(scope="module")
+def artifact(checkpoint: Path, export_data: PackedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model; do not change it."""
+    folder = tmp_path_factory.mktemp("models") / "edge"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "require_parity", lambda parity, file: None)  # 30 steps make no model to measure
+        export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", int8=True), print)
+    return folder
+
+
+@pytest.fixture
+def quick(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the graph and the reference program from the artifact: making them again takes seconds."""
+    graph, reference = onnx.load(artifact / "fp32.onnx"), (artifact / "reference.pt2").read_bytes()
+    monkeypatch.setattr(pipeline, "onnx_from_network", lambda network, input_hw: graph)
+    monkeypatch.setattr(pipeline, "reference_bytes", lambda network, input_hw: reference)
+
+
+def test_spec(artifact: Path) -> None:
+    spec = ModelSpec.from_json((artifact / "spec.json").read_bytes())
+    assert (spec.name, spec.architecture, spec.version, spec.licence) == ("edge", "edge", "0.1.0", "Apache-2.0")
+    assert spec.outputs.names == ("depth", "mask", "validity")
+    assert spec.opset == 19
+    assert sorted(spec.files) == ["fp32.onnx", "golden.npz", "int8.onnx", "reference.pt2"]
+    assert spec.optional_files == ("reference.pt2",)
+    assert spec.training["samples"] == 240
+    assert spec.training["subjects"] == 6
+    assert spec.training["data"] == "heads"
+    assert spec.training["network"]["widths"] == [8, 8, 16, 16]
+    assert {"fp32", "int8", "int8_mean_growth", "int8_worst_face_mm"} <= set(spec.accuracy)
+    assert spec.accuracy["fp32"]["offset_free_mm"] > 0
+
+
+def test_golden_faces_hold_the_reference(artifact: Path, checkpoint: Path) -> None:
+    from export.onnx_from_torch import run_reference
+    from train.restore import network_from_checkpoint
+
+    with np.load(artifact / "golden.npz") as golden:
+        arrays = dict(golden)
+    assert arrays["face"].shape == (6, 1, 96, 96)
+    assert arrays["face"].dtype == np.float32
+    assert arrays["face"].std() > 0.1
+    expected = run_reference(network_from_checkpoint(checkpoint).network, arrays.pop("face"))
+    assert arrays.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(arrays[name], value)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
+)
+def test_the_package_runs_it(backend: str, precision: str, artifact: Path) -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
+    with EdgeDepth(artifact, backend=backend, precision=precision) as edge:
+        result = edge.predict(frame, (160.0, 120.0), distance_mm=700.0)
+    assert result.depth_mm.shape == (96, 96)
+    assert np.isfinite(result.depth_mm).all()
+    assert result.validity is not None
+
+
+def test_the_reference_program_takes_any_batch(artifact: Path) -> None:
+    import torch
+
+    program = torch.export.load(str(artifact / "reference.pt2")).module()
+    with np.load(artifact / "golden.npz") as golden:
+        for count in (1, 2, 6):
+            depth = program(torch.from_numpy(golden["face"][:count]))[0].numpy()
+            np.testing.assert_allclose(depth, golden["depth"][:count], atol=1e-5)
+
+
+def test_exporting_repeats_byte_by_byte(
+    artifact: Path, checkpoint: Path, export_data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "require_parity", lambda parity, file: None)
+    export_checkpoint(checkpoint, export_data, tmp_path / "again", ExportOptions("edge", int8=True), lambda line: None)
+    for path in sorted(artifact.iterdir()):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_no_file_holds_a_path_of_this_machine(artifact: Path) -> None:
+    root = str(Path(__file__).resolve().parents[2]).encode()
+    for path in artifact.iterdir():
+        assert root not in path.read_bytes(), path.name
+        assert b"site-packages" not in path.read_bytes(), path.name
+
+
+def test_npz_bytes_depend_on_the_arrays_alone() -> None:
+    arrays = {"face": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    assert npz_bytes(arrays) == npz_bytes({"face": arrays["face"].copy()})
+    assert npz_bytes(arrays) != npz_bytes({"face": arrays["face"] + 1})
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_existing_folder_is_kept_unless_replaced(
+    artifact: Path, checkpoint: Path, export_data: PackedSet, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(artifact, tmp_path / "edge"))
+    (folder / "fp32.onnx").write_bytes(b"old")
+    with pytest.raises(ArtifactError, match=r"got a folder that exists, expected a new one\. Add --replace"):
+        export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge"), print)
+    assert (folder / "fp32.onnx").read_bytes() == b"old"
+    export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", replace=True), print)
+    assert sorted(open_artifact(folder).spec.files) == ["fp32.onnx", "golden.npz", "reference.pt2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["edge"]
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ArtifactError, match="a folder that is no artifact"):
+        export_checkpoint(checkpoint, export_data, tmp_path / "photos", ExportOptions("edge", replace=True), print)
+
+
+def test_a_failed_write_leaves_the_old_artifact(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(artifact, tmp_path / "edge"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    spec = open_artifact(artifact).spec
+    files = {name: before[name] for name in spec.files}
+
+    def fail(path: Path) -> None:
+        raise ArtifactError("the check failed")
+
+    with pytest.raises(ArtifactError, match="the check failed"):
+        write_artifact(folder, spec, files, replace=True, check=fail)
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(ArtifactError, match="No space left"):
+        write_artifact(folder, spec, files, replace=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["edge"]
+
+
+def test_an_altered_file_is_found_before_it_gets_its_name(artifact: Path, tmp_path: Path) -> None:
+    spec = open_artifact(artifact).spec
+    files = {name: (artifact / name).read_bytes() for name in spec.files}
+    files["fp32.onnx"] = files["fp32.onnx"][:-1] + b"x"
+    with pytest.raises(ArtifactError):
+        write_artifact(tmp_path / "edge", spec, files, check=pipeline.check_artifact)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_int8_that_misses_the_limits_is_not_written(
+    checkpoint: Path, export_data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export import parity
+
+    monkeypatch.setattr(parity, "MAX_MEAN_GROWTH", -1.0)
+    with pytest.raises(ArtifactError, match=r"int8\.onnx: got a mean error"):
+        export_checkpoint(checkpoint, export_data, tmp_path / "edge", ExportOptions("edge", int8=True), print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_faces_are_told(checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:
+    root = write_crops_set(tmp_path / "small", subjects=3, frames=2)
+    small = open_packed_set(root, processes=1, progress=False)
+    with pytest.raises(InputError, match="2 such frames, expected at least 6 frames"):
+        export_checkpoint(checkpoint, small, tmp_path / "edge", ExportOptions("edge"), print)
+    chosen = golden_indices(export_data, export_data.indices("test"))
+    assert len(set(chosen.tolist())) == 6
+    assert export_data.meta["face"][chosen].all()
+
+
+@pytest.mark.usefixtures("quick")
+def test_command(checkpoint: Path, export_data: PackedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "edge"
+    arguments = [str(checkpoint), "--name", "edge", "--data", str(export_data.crops.root), "--out", str(out)]
+    assert main([*arguments, "--version", "2.0.0"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip().splitlines()[-1] == str(out)
+    assert "fp32.onnx against PyTorch" in printed.out
+    assert printed.err.strip().splitlines()[-1].startswith("PASS python -m export")
+    assert json.loads((out / "spec.json").read_text())["version"] == "2.0.0"
+    assert main(arguments) == 1
+    assert "got a folder that exists" in capsys.readouterr().err
+    arguments[0] = str(tmp_path / "none.pt")
+    arguments[-1] = str(tmp_path / "other")
+    assert main(arguments) == 1
+    assert "none.pt: got no such file, expected a checkpoint" in capsys.readouterr().err
+    (tmp_path / "cut.pt").write_bytes(checkpoint.read_bytes()[:5000])
+    arguments[0] = str(tmp_path / "cut.pt")
+    assert main(arguments) == 1
+    assert "The file is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What predict() is given wrongly is told in our own words, and an EdgeDepth works on after it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facedepth_edge import Camera, ConfigError, EdgeDepth, InputError
+
+NAN, INF = math.nan, math.inf
+GOOD_FRAME = np.full((60, 80), 100, np.uint8)
+CENTER = (40.0, 30.0)
+
+BAD_FRAMES = [
+    (None, "a NoneType, expected a NumPy array"),
+    ([[1, 2], [3, 4]], "a list, expected a NumPy array"),
+    ("face.png", "a str, expected a NumPy array"),
+    (np.zeros((60, 80), np.float32), "dtype float32, expected uint8 or uint16"),
+    (np.zeros((60, 80, 3), np.int16), "dtype int16, expected uint8 or uint16"),
+    (np.zeros((60, 80), np.bool_), "dtype bool"),
+    (np.zeros((60, 80), ">u2"), "dtype >u2"),
+    (np.zeros(80, np.uint8), r"shape \(80,\), expected \(H, W\), \(H, W, 1\) or \(H, W, 3\)"),
+    (np.zeros((), np.uint8), r"shape \(\)"),
+    (np.zeros((1, 60, 80, 3), np.uint8), r"shape \(1, 60, 80, 3\)"),
+    (np.zeros((60, 80, 4), np.uint8), r"shape \(60, 80, 4\).*BGRA"),
+    (np.zeros((60, 80, 2), np.uint8), r"shape \(60, 80, 2\)"),
+    (np.zeros((0, 80), np.uint8), r"shape \(0, 80\), expected at least one pixel"),
+    (np.zeros((60, 0, 3), np.uint8), r"shape \(60, 0, 3\), expected at least one pixel"),
+    (np.zeros((60, 80), np.uint16), "dtype uint16 and a camera without max_value, expected the camera's max_value"),
+]
+
+
+@pytest.mark.parametrize(("bad", "text"), BAD_FRAMES, ids=[text[:24] for _, text in BAD_FRAMES])
+def test_frame(tiny_edge: EdgeDepth, bad: Any, text: str) -> None:
+    with pytest.raises(InputError, match=rf"^frame: got {text}"):
+        tiny_edge.predict(bad, CENTER)
+    with pytest.raises(InputError, match=rf"^frame: got {text}"):
+        tiny_edge.predict_batch(bad, [CENTER, CENTER])
+    assert tiny_edge.predict(GOOD_FRAME, CENTER).valid
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"head_center": (-1, 30)}, r"head_center: got \(-1, 30\), expected 0 <= x < 80 and 0 <= y < 60"),
+        ({"head_center": (80, 30)}, r"head_center: got \(80, 30\)"),
+        ({"head_center": (NAN, 30)}, r"head_center: got \(nan, 30\)"),
+        ({"head_center": (40, INF)}, r"head_center: got \(40, inf\)"),
+        ({"head_center": None}, "head_center: got None, expected two numbers"),
+        ({"head_center": (1, 2, 3)}, "head_center: got .*expected two numbers"),
+        ({"distance_mm": 0}, "distance_mm: got 0, expected a finite number of millimetres, 10 or more"),
+        ({"distance_mm": -700.0}, "distance_mm: got -700.0"),
+        ({"distance_mm": NAN}, "distance_mm: got nan"),
+        ({"distance_mm": INF}, "distance_mm: got inf"),
+        ({"distance_mm": 0.7}, "distance_mm: got 0.7"),
+        ({"distance_mm": "far"}, "distance_mm: got far"),
+        ({"distance_mm": np.array([700.0, 700.0])}, "distance_mm: got array"),
+        ({"head_width_px": 0}, "head_width_px: got 0"),
+        ({"head_width_px": NAN}, "head_width_px: got nan"),
+        ({"depth": np.full((60, 80), NAN, np.float32)}, "depth around head_center .*all holes"),
+        ({"depth": np.zeros((60, 80), np.uint16)}, "depth around head_center .*all holes"),
+        ({"depth": np.full((60, 80), -700.0, np.float32)}, "depth around head_center .*all holes"),
+        (
+            {"depth": np.full((59, 80), 700, np.uint16)},
+            r"depth: got shape \(59, 80\), expected the frame's size \(60, 80\)",
+        ),
+        ({"depth": np.full((60, 80), 0.7, np.float32)}, "depth around head_center .*got 0.69"),
+        ({"depth": "depth.png"}, "depth: got a str, expected a NumPy array"),
+        ({"out": np.empty((96, 95), np.float32)}, r"out: got shape \(96, 95\)"),
+        ({"out": np.empty((96, 96), np.float64)}, "out: got shape .* dtype float64"),
+        ({"out": [1.0]}, "out: got a list, expected a DepthResult or a float32 array"),
+        ({"out": np.broadcast_to(np.float32(0), (96, 96))}, "out: got .*writeable False"),
+    ],
+)
+def test_arguments(tiny_edge: EdgeDepth, given: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=rf"^{text}"):
+        tiny_edge.predict(GOOD_FRAME, **{"head_center": CENTER, **given})
+    assert tiny_edge.predict(GOOD_FRAME, CENTER).valid
+
+
+def test_nan_in_a_depth_image_is_a_hole(tiny_edge: EdgeDepth) -> None:
+    depth = np.full((60, 80), 655.0, np.float32)
+    depth[:, ::2] = NAN
+    result = tiny_edge.predict(GOOD_FRAME, CENTER, depth=depth)
+    assert (result.distance_mm, result.distance_source) == (655.0, "depth")
+
+
+def test_out_is_not_touched_by_a_refused_call(tiny_edge: EdgeDepth) -> None:
+    out = np.full((96, 96), 5.0, np.float32)
+    with pytest.raises(InputError):
+        tiny_edge.predict(GOOD_FRAME, (-1, 0), out=out)
+    assert (out == 5.0).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"head_centers": [CENTER, (90, 10)]}, "face 1: head_center: got"),
+        ({"head_centers": [CENTER, CENTER], "distances_mm": [700.0, -1.0]}, "face 1: distance_mm: got -1.0"),
+        ({"head_centers": [CENTER, CENTER], "distances_mm": [700.0]}, "distances_mm: got 1 values, expected 2"),
+        ({"head_centers": [CENTER], "head_widths_px": [30.0, 40.0]}, "head_widths_px: got 2 values, expected 1"),
+    ],
+)
+def test_batch_names_the_face(tiny_edge: EdgeDepth, given: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=rf"^{text}"):
+        tiny_edge.predict_batch(GOOD_FRAME, **given)
+
+
+def test_max_value_below_the_pixels(tiny_artifact: Any) -> None:
+    with EdgeDepth(tiny_artifact, camera=Camera(60, 60, max_value=1023)) as edge:
+        with pytest.raises(
+            InputError, match=r"frame: got a pixel of 4000, expected at most the camera's max_value 1023"
+        ):
+            edge.predict(np.full((60, 80), 4000, np.uint16), CENTER)
+        assert edge.predict(np.full((60, 80), 400, np.uint16), CENTER).valid
+
+
+@pytest.mark.parametrize("camera", ["camera.json", (600, 600), {"fx": 600, "fy": 600}])
+def test_camera_of_another_kind(tiny_artifact: Any, camera: Any) -> None:
+    with pytest.raises(ConfigError, match=r"camera: got .*expected a Camera or None"):
+        EdgeDepth(tiny_artifact, camera=camera)
+
+
+def test_depth_average_of_another_name(tiny_artifact: Any) -> None:
+    with pytest.raises(ConfigError, match=r"depth_average: got mode, expected one of median, mean"):
+        EdgeDepth(tiny_artifact, depth_average="mode")

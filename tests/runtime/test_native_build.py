@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native library as others get it: installed for C, clean headers, its own tests under sanitizers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.native_library import ROOT, NativeLibrary, configure, find_tool, run_tool
+from tests.oracles.face_crop import crop_levels
+
+HEADERS = sorted((ROOT / "runtime" / "include" / "facedepth").glob("*.h"))
+
+
+def test_c_program_builds_against_the_installed_library(installed_native: Path, tmp_path: Path) -> None:
+    strict = "-DCMAKE_C_FLAGS=-std=c99 -Werror"
+    configure(ROOT / "runtime" / "examples", tmp_path, f"-DCMAKE_PREFIX_PATH={installed_native}", strict)
+    run_tool("cmake", "--build", tmp_path)
+    done = subprocess.run([tmp_path / "crop"], capture_output=True, text=True, check=True)
+    found = re.fullmatch(r"facedepth (\S+): left (\S+), right (\S+)\n", done.stdout)
+    assert found is not None, done.stdout
+    ramp = np.broadcast_to((np.arange(1280) // 8).astype(np.uint8)[:, None], (720, 1280, 3))
+    expected = crop_levels(ramp, (385.5, 105.5, 894.5, 614.5))[48, [0, -1]] / 127.5 - 1.0
+    np.testing.assert_allclose([float(found[2]), float(found[3])], expected, atol=2e-4)
+    assert expected[1] - expected[0] > 0.4
+
+
+def test_version_is_the_packages(native: NativeLibrary) -> None:
+    declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared is not None
+    assert native.version() == declared[1]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.name)
+def test_public_headers_are_the_same_for_everybody(header: Path) -> None:
+    text = header.read_text()
+    assert text.split("\n", 1)[0].strip("/* ") == "SPDX-License-Identifier: Apache-2.0"
+    assert re.findall(r"^\s*#\s*(?:if|ifdef|ifndef|elif)\b.*", text, re.MULTILINE) == []
+    allowed = r"<(?:std[a-z]+\.h|[a-z]+)>|\"facedepth/[a-z_]+\.h\""
+    includes = re.findall(r"^#include (.+)$", text, re.MULTILINE)
+    assert [include for include in includes if re.fullmatch(allowed, include) is None] == []
+
+
+@pytest.mark.toolchain
+@pytest.mark.slow
+def test_native_tests_pass_under_sanitizers(tmp_path: Path) -> None:
+    try:
+        configure(
+            ROOT,
+            tmp_path,
+            "-DFDE_BUILD_TESTS=ON",
+            "-DFDE_SANITIZE=address,undefined",
+            "-DFDE_WARNINGS_AS_ERRORS=ON",
+        )
+    except RuntimeError as error:
+        if "got no doctest" in str(error):
+            pytest.skip("doctest is not installed")
+        raise
+    run_tool("cmake", "--build", tmp_path)
+    ctest = Path(find_tool("cmake")).with_name("ctest")
+    done = subprocess.run(
+        [ctest, "--test-dir", tmp_path, "--output-on-failure"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = re.search(r"100% tests passed, 0 tests failed out of (\d+)", done.stdout)
+    assert ran is not None
+    assert int(ran[1]) >= 10

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests what is packed and what an installation of it does."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.test_readme import command_named
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WHEEL_LIMIT_BYTES = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """What a wheel is built from, with a reference.pt2 beside every model as a developer's checkout may have it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "facedepth_edge", folder / "facedepth_edge", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    for spec in (folder / "facedepth_edge" / "models").glob("*/spec.json"):
+        (spec.parent / "reference.pt2").write_bytes(b"only for a checkout")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(checkout)]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_runtime_and_its_data(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    packed = {name for name in names if not re.match(r"facedepth_edge-[\d.]+\.dist-info/", name)}
+    assert {name.split("/")[0] for name in packed} == {"facedepth_edge"}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "facedepth_edge").rglob("*.py")}
+    data = {"facedepth_edge/demo/frame.png", "facedepth_edge/demo/frame.json", "facedepth_edge/py.typed"}
+    data |= {f"facedepth_edge/models/edge/{name}" for name in ("spec.json", "golden.npz", "fp32.onnx")}
+    assert sources | data <= packed
+    assert not [name for name in packed if name.endswith((".pt2", ".pyc", ".pt", ".safetensors"))]
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_is_small(wheel):
+    assert 100_000 < wheel.stat().st_size < WHEEL_LIMIT_BYTES
+
+
+def test_the_runtime_asks_for_what_the_device_needs_only():
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in PROJECT["dependencies"]}
+    assert names == {"click", "numpy", "onnxruntime", "opencv-python"}
+    assert set(PROJECT["optional-dependencies"]) == {"train", "export", "tensorrt", "dev"}
+
+
+def test_every_requirement_has_a_tested_version():
+    pinned = set(
+        re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8").lower(), re.MULTILINE)
+    )
+    extras = PROJECT["optional-dependencies"]
+    asked = [*PROJECT["dependencies"], *extras["train"], *extras["export"], *extras["dev"]]
+    names = {re.match(r"[\w.-]+", requirement)[0].lower() for requirement in asked} - {"facedepth-edge"}
+    assert len(names) > 10
+    assert names - pinned == set()
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_the_first_command_of_the_readme_ends_in_a_picture(checkout, tmp_path):
+    """A machine with Python and the package index, no torch: less than two minutes."""
+    folder = tmp_path / "clone"
+    shutil.copytree(checkout, folder)
+    started = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-c", command_named("demo")], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert cv2.imread(str(folder / "facedepth-edge-demo.png")).std() > 20
+    assert "PASS facedepth-edge demo" in done.stderr
+    installed = {path.name.split("-")[0].lower() for path in folder.glob(".venv/lib/python*/site-packages/*.dist-info")}
+    assert {"facedepth_edge", "numpy", "onnxruntime", "opencv_python", "click"} <= installed
+    assert installed & {"torch", "onnx", "lightning_fabric"} == set()
+    assert seconds < 120

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendered sets: the same for a seed however they are made, resumable, in the layout that the loader reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facedepth_edge.errors import ConfigError
+from train.data.crops_set import open_crops_set, read_frame
+from train.synth import full_frame
+from train.synth.dataset import SetConfig, Studio, render_set, write_sequence
+from train.synth.full_frame import FrameSize, shoot_frame, write_frame, write_raw_sequence
+from train.synth.headmodel import HeadModel
+from train.synth.motion import angles_from_rotation, rotation_from_angles, sample_angles
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder."""
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory, small_set: SetConfig, head_file: Path) -> Path:
+    out = tmp_path_factory.mktemp("set") / "heads"
+    render_set(small_set, head_file, None, out, processes=1)
+    return out
+
+
+def test_several_processes_write_the_same_bytes(
+    rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path
+) -> None:
+    render_set(small_set, head_file, None, tmp_path / "again", processes=2)
+    first = digests(rendered)
+    assert first == digests(tmp_path / "again")
+    assert len(first) == 1 + 10 * (2 + 2 * 3)
+
+
+def test_an_interrupted_set_is_completed(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
+    out = tmp_path / "set"
+    shutil.copytree(rendered, out)
+    shutil.rmtree(out / "004")
+    (out / ".004.partial").mkdir()
+    (out / ".004.partial" / "frame_000000_face_rgb.png").write_bytes(b"half a file")
+    kept = (out / "001" / "frames.json").stat().st_mtime_ns
+    render_set(small_set, head_file, None, out, processes=1)
+    assert digests(out) == digests(rendered)
+    assert (out / "001" / "frames.json").stat().st_mtime_ns == kept
+
+
+def test_a_set_of_other_settings_is_not_continued(rendered: Path, head_file: Path) -> None:
+    with pytest.raises(ConfigError, match="other settings"):
+        render_set(SetConfig(seed=99), head_file, None, rendered, processes=1)
+
+
+def test_another_seed_gives_other_people(studio: Studio, head_file: Path, small_set: SetConfig) -> None:
+    other = Studio(SetConfig(seed=4, frames=1, crop_px=small_set.crop_px), head_file, None)
+    ours, theirs = next(iter(studio.shots(1, 1))), next(iter(other.shots(1, 1)))
+    assert not np.array_equal(ours[1].picture, theirs[1].picture)
+
+
+def test_the_loader_reads_what_was_written(rendered: Path, studio: Studio) -> None:
+    crops = open_crops_set(rendered)
+    assert len(crops.frames) == 20
+    assert crops.box_px == 48
+    by_key = {(entry.sequence, entry.frame): entry for entry in crops.frames}
+    for frame, shot, face, _ in studio.shots(1, 4):
+        entry = by_key[(4, frame)]
+        gray, depth, label = read_frame(rendered, entry, crops.crop_px)
+        assert np.array_equal(depth, shot.depth_mm)
+        assert np.array_equal(label, shot.label)
+        expected = shot.picture.astype(np.float64) @ [0.114, 0.587, 0.299]
+        assert np.abs(gray - expected).max() <= 0.51
+        assert entry.face == face
+        assert entry.distance_mm == pytest.approx(shot.distance_mm, abs=0.01)
+        assert entry.roll_pitch_yaw_deg == pytest.approx(shot.angles_deg, abs=1e-3)
+
+
+def test_annotations_agree_with_the_pictures(rendered: Path) -> None:
+    faces = 0
+    for folder in sorted(p for p in rendered.iterdir() if p.is_dir()):
+        angles = [line.split("\t") for line in (folder / "angles.txt").read_text(encoding="utf-8").splitlines()]
+        notes = json.loads((folder / "frames.json").read_text(encoding="utf-8"))
+        assert [int(row[0]) for row in angles] == [note["frame"] for note in notes]
+        for note in notes:
+            if not note["face"]:
+                continue
+            faces += 1
+            label = cv2.imread(str(folder / f"frame_{note['frame']:06d}_face_label.png"), cv2.IMREAD_UNCHANGED)
+            depth = cv2.imread(str(folder / f"frame_{note['frame']:06d}_face_depth.png"), cv2.IMREAD_UNCHANGED)
+            assert depth.dtype == np.uint16
+            assert label.dtype == np.uint8
+            x, y = note["head_center_xy"]
+            assert (x, y) == pytest.approx((36, 36), abs=1e-3)
+            # The crop reaches over 1.5 * 320 mm at D.
+            assert note["focal_px"] * 480 / note["distance_mm"] == pytest.approx(72, rel=1e-3)
+            window = depth[34:39, 34:39][np.isin(label[34:39, 34:39], (1, 2, 3))]
+            if len(window) > 12:
+                assert abs(float(np.median(window)) - note["distance_mm"]) < 25
+    assert faces >= 15
+
+
+def test_sequences_move_one_angle_at_a_time(studio: Studio) -> None:
+    rng = np.random.default_rng(0)
+    spread = np.array([[np.abs(sample_angles(rng, s)) for _ in range(200)] for s in (1, 2, 3, 4)]).mean(axis=1)
+    assert spread[0].argmax() == 2
+    assert spread[1].argmax() == 1
+    assert spread[2].argmax() == 0
+    assert spread[0][:2].max() < 4
+    assert spread[3].min() > 8
+
+
+def test_a_full_frame_shows_the_head_where_its_note_says(studio: Studio, tmp_path: Path) -> None:
+    size = FrameSize(focal_px=160.0, size_hw=(120, 160))
+    position = np.array([60.0, -40.0, 700.0])
+    shot = shoot_frame(studio, 1, 1, size, 0, position, (0, 0, 0), {})
+    assert shot.picture.shape == (120, 160, 3)
+    assert shot.depth_mm.shape == (120, 160)
+    x, y = shot.head_center_xy
+    assert (x, y) == pytest.approx((80 + 160 * 60 / 700, 60 - 160 * 40 / 700))
+    assert shot.label[int(y), int(x)] in (1, 2, 3)
+    assert float(shot.depth_mm[int(y), int(x)]) == pytest.approx(shot.distance_mm, abs=8)
+    assert shot.distance_mm < 700
+    write_frame(shot, tmp_path / "frame.png")
+    note = json.loads((tmp_path / "frame.json").read_text(encoding="utf-8"))
+    assert note["camera"] == {"fx": 160.0, "fy": 160.0, "cx": 80.0, "cy": 60.0}
+    assert np.array_equal(cv2.imread(str(tmp_path / "frame_depth.png"), cv2.IMREAD_UNCHANGED), shot.depth_mm)
+
+
+def test_raw_frames_have_pandoras_files(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full_frame, "KINECT_COLOUR", FrameSize(106.0, (108, 192)))
+    folder = write_raw_sequence(studio, tmp_path, 1, 2, frames=1)
+    assert folder.name == "002"
+    colour = cv2.imread(str(folder / "RGB" / "000000_RGB.png"), cv2.IMREAD_UNCHANGED)
+    depth = cv2.imread(str(folder / "DEPTH" / "000000_DEPTH.png"), cv2.IMREAD_UNCHANGED)
+    assert colour.shape == (108, 192, 4)
+    assert depth.shape == (424, 512)
+    assert depth.dtype == np.uint16
+    (note,) = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    x, y, z = note["joints3D"]["Head"]
+    assert note["joints"]["Head"] == pytest.approx([256 + 365 * x / z, 212 + 365 * y / z], abs=0.01)
+    euler = note["orientation"]["euler"]
+    turned = rotation_from_angles(euler["roll"], euler["pitch"], euler["yaw"])
+    assert angles_from_rotation(turned)[1] == pytest.approx(euler["pitch"], abs=1e-6)
+
+
+def test_a_finished_sequence_is_left_alone(rendered: Path, studio: Studio) -> None:
+    before = digests(rendered / "003")
+    assert write_sequence(studio, rendered, 1, 3) == rendered / "003"
+    assert digests(rendered / "003") == before
+
+
+@pytest.mark.parametrize("broken", ["missing", "truncated", "foreign"])
+def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str) -> None:
+    path = tmp_path / "head.npz"
+    if broken == "truncated":
+        path.write_bytes(head_file.read_bytes()[:100_000])
+    elif broken == "foreign":
+        np.savez(path, something=np.zeros(3))
+    with pytest.raises(ConfigError, match="pack-head"):
+        HeadModel.load(path)
+
+
+@pytest.mark.parametrize("change", [{"frames": 0}, {"train_subjects": 0}, {"test_subjects": -1}, {"margin": 0.5}])
+def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="SetConfig"):
+        SetConfig(**change)  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m train`: wrong settings and data fail before any work, with a status and a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from train.__main__ import main, parse_arguments
+
+CONFIG = """
+network: {name: edge, widths: [4, 4, 4, 4], head_width: 4}
+task: {name: depth}
+loop: {steps: 2, batch_size: 2, accelerator: cpu, threads: 1}
+"""
+
+
+@pytest.fixture
+def arguments(crops_root: Path, tmp_path: Path) -> list[str]:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG)
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    return ["--config", str(config), "--data", str(crops_root), "--out", str(tmp_path / "run"), "--set", cache]
+
+
+def test_a_run(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    lines = dict(line.split("\t") for line in capsys.readouterr().out.splitlines() if "\t" in line)
+    assert float(lines["offset_free_mm"]) > 0
+    assert Path(lines["checkpoint"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--set", "loop.stepps=3"], "Did you mean steps?"),
+        (["--set", "network.name=paper"], "unknown key 'widths'"),
+        (["--max-minutes", "-1"], "loop.max_minutes: got -1.0, expected >= 0"),
+        (["--config", "none.yaml"], "none.yaml: got"),
+    ],
+)
+def test_wrong_settings_end_with_status_2(
+    extra: list[str], message: str, arguments: list[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert main([*arguments, *extra]) == 2
+    assert message in caplog.text
+    assert caplog.messages[-1].startswith("FAIL python -m train")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("extra", [["--data", "none"], ["--out", "."]])
+def test_what_fails_later_ends_with_status_1(
+    extra: list[str],
+    arguments: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "last.pt").write_text("another run")
+    assert main([*arguments, *extra]) == 1
+    expected = "none/dataset.json: got no such file" if "--data" in extra else "which holds a run"
+    assert expected in caplog.text
+    assert caplog.messages[-1].startswith("FAIL python -m train")
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.loop.make_batch", interrupt)
+    assert main(arguments) == 1
+    assert "add --resume to go on" in caplog.text
+
+
+def test_arguments() -> None:
+    args = parse_arguments(["--config", "c", "--data", "d", "--out", "o", "--set", "a=1", "--set", "b=2", "--resume"])
+    assert args.settings == ["a=1", "b=2"]
+    assert args.resume
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["--config", "c"])
+    assert stop.value.code == 2

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation: trivial answers, predictors from files, the table and the JSON of the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facedepth_edge.errors import ArtifactError, InputError
+from train.data.batches import make_batch
+from train.data.packed import PackedSet, open_packed_set
+from train.evaluate import evaluate, main, table_from_rows
+from train.predictors import predictor_from_file, predictors_from_model, trivial_answers
+
+
+@pytest.fixture(scope="module")
+def data(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
+    return open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+
+
+def perfect(indices: np.ndarray, batch: object) -> dict[str, np.ndarray]:
+    return {
+        "depth": batch.depth.numpy(),
+        "mask": batch.head.float().numpy(),
+        "validity": batch.validity.numpy(),
+    }
+
+
+def test_trivial_answers_are_the_training_means(data: PackedSet) -> None:
+    answers = trivial_answers(data)
+    batch = make_batch(data, data.indices("train"))
+    depth, head = batch.depth[:, 0].numpy().astype(np.float64), batch.head[:, 0].numpy()
+    where = batch.valid[:, 0].numpy() & head
+    assert answers.plane == pytest.approx(depth[where].mean(), abs=1e-6)
+    row, column = 48, 40
+    assert where[:, row, column].any()
+    expected = depth[where[:, row, column], row, column].mean()
+    assert answers.mean_face[row, column] == pytest.approx(expected, abs=1e-6)
+    assert answers.mean_face[0, 0] == answers.plane
+    assert answers.mean_mask[48, 48]
+    assert not answers.mean_mask[0, 0]
+
+
+def test_order_of_predictors(data: PackedSet) -> None:
+    answers = trivial_answers(data)
+    predictors = {"plane": answers.plane_predictor, "mean": answers.mean_face_predictor, "perfect": perfect}
+    rows = {row["name"]: row for row in evaluate(data, "test", predictors, progress=False)}
+    assert rows["perfect"]["offset_free_mm"] == pytest.approx(0, abs=1e-6)
+    assert rows["perfect"]["mask_iou"] == rows["perfect"]["validity_right"] == 1.0
+    assert rows["perfect"]["correlation"] == pytest.approx(1.0)
+    assert 0 < rows["mean"]["offset_free_mm"] < rows["plane"]["offset_free_mm"]
+    assert "correlation" not in rows["plane"]
+    assert "mask_iou" not in rows["plane"]
+    assert all(row["answered"] == 1.0 and row["region"] == "head" for row in rows.values())
+
+
+def write_predictions(path: Path, data: PackedSet, frames: list[int], offset: float = 0.2) -> None:
+    """Write the truth plus an offset, for the upper half of some frames."""
+    depth = make_batch(data, np.array(frames)).depth[:, 0].numpy() + offset
+    depth[:, 48:] = np.nan
+    np.savez(path, frame=np.array([data.crops.frames[i].frame_id for i in frames]), depth=depth)
+
+
+def test_external_predictions_count_where_they_answer(data: PackedSet, tmp_path: Path) -> None:
+    indices = data.indices("test")
+    write_predictions(tmp_path / "mesh.npz", data, [int(i) for i in indices[:2]])  # of three frames with a head
+    external = {"mesh": predictor_from_file(tmp_path / "mesh.npz", data)}
+    plane = trivial_answers(data).plane_predictor
+    rows = {(r["name"], r["region"]): r for r in evaluate(data, "test", {"plane": plane}, external, progress=False)}
+    assert set(rows) == {("plane", "head"), ("plane", "mesh"), ("mesh", "mesh")}
+    mesh = rows["mesh", "mesh"]
+    assert mesh["answered"] == pytest.approx(2 / 3)
+    assert mesh["offset_free_mm"] == pytest.approx(0, abs=1e-4)
+    assert mesh["absolute_mm"] == pytest.approx(32, abs=1e-3)
+    assert rows["plane", "mesh"]["answered"] == pytest.approx(2 / 3)
+    assert rows["plane", "mesh"]["offset_free_mm"] != rows["plane", "head"]["offset_free_mm"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"frame": np.array(["001/000000"])}, "depth is not a file in the archive"),
+        ({"frame": np.array(["001/000000"]), "depth": np.zeros((1, 9, 9))}, r"depth \(1, 9, 9\) float64"),
+        ({"frame": np.array([1]), "depth": np.zeros((1, 96, 96))}, r"frame \(1,\) int64"),
+        ({"frame": np.array(["999/000000"]), "depth": np.zeros((1, 96, 96))}, "got frame 999/000000"),
+        ({"frame": np.array(["001/000000"] * 2), "depth": np.zeros((2, 96, 96))}, "got a frame twice"),
+    ],
+)
+def test_wrong_predictions_are_told(
+    arrays: dict[str, np.ndarray], message: str, data: PackedSet, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "p.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        predictor_from_file(tmp_path / "p.npz", data)
+
+
+def test_unreadable_predictions_and_models_are_told(data: PackedSet, tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_text("x")
+    with pytest.raises(InputError, match=r"p\.npz: got .*expected an \.npz"):
+        predictor_from_file(tmp_path / "p.npz", data)
+    with pytest.raises(ArtifactError):
+        predictors_from_model(tmp_path)
+    with pytest.raises(ArtifactError, match="no such file"):
+        predictors_from_model(tmp_path / "none.pt")
+
+
+def test_an_artifact_is_measured_file_by_file(data: PackedSet, tiny_artifact: Path) -> None:
+    predictors = predictors_from_model(tiny_artifact)
+    assert list(predictors) == ["tiny fp32", "tiny int8"]
+    rows = evaluate(data, "val", predictors, progress=False)
+    assert [row["name"] for row in rows] == ["tiny fp32", "tiny int8"]
+    assert all(np.isfinite(row["offset_free_mm"]) and 0 <= row["mask_iou"] <= 1 for row in rows)
+
+
+def test_table() -> None:
+    rows = [{"name": "a", "region": "head", "frames": 3, "answered": 1.0, "offset_free_mm": 1.234, "mask_iou": 0.5}]
+    lines = table_from_rows(rows).splitlines()
+    assert lines[2] == "| a | head | 1.000 | 1.23 | - | - | 0.500 | - |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_command(crops_root: Path, tiny_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache, out = str(tmp_path / "cache"), tmp_path / "rows.json"
+    arguments = ["--model", str(tiny_artifact), "--data", str(crops_root), "--split", "val", "--cache-dir", cache]
+    assert main([*arguments, "--json", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "| mean face of the training set | head |" in printed.out
+    assert "| tiny int8 | head |" in printed.out
+    assert printed.err.strip().splitlines()[-1].startswith("PASS python -m train.evaluate")
+    content = json.loads(out.read_text())
+    assert content["split"] == "val"
+    assert len(content["rows"]) == 4
+    assert main([*arguments, "--predictions", "x"]) == 1
+    assert "--predictions: got x, expected NAME=FILE" in capsys.readouterr().err
+    assert main([*arguments, "--count", "0"]) == 1
+    assert main([*arguments, "--json", str(tmp_path)]) == 1
+    assert "--json: got" in capsys.readouterr().err

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: learning, resuming after a kill, refusing other runs, schedules and averages."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facedepth_edge.errors import ConfigError
+from train.checkpoint import load_checkpoint
+from train.config import LoopConfig, OptimizerConfig, TrainConfig
+from train.config_reader import dataclass_from_mapping
+from train.data.packed import PackedSet, open_packed_set
+from train.loop import choose_precision, fit, learning_rate, update_average
+from train.networks import Edge, EdgeConfig
+
+TINY = {"name": "edge", "widths": [4, 6, 8, 8], "blocks": [0, 1, 0, 0], "head_width": 4}
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
+    return open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+
+
+def tiny_config(task: dict | None = None, network: dict | None = None, **loop: object) -> TrainConfig:
+    settings = {"steps": 6, "batch_size": 4, "validate_every": 3, "checkpoint_every": 2, "log_every": 2, "seed": 3,
+                "accelerator": "cpu", "precision": "32-true", "threads": 1, **loop}  # fmt: skip
+    return dataclass_from_mapping(
+        TrainConfig,
+        {
+            "network": network or TINY,
+            "task": task or {"name": "depth"},
+            "optimizer": {"lr": 2e-3, "warmup_steps": 2},
+            "loop": settings,
+            "data": {"validation_frames": 4},
+        },
+    )
+
+
+def assert_same(a: object, b: object, where: str = "state") -> None:
+    """Compare nested checkpoints bit by bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (left, right) in enumerate(zip(a, b, strict=True)):
+            assert_same(left, right, f"{where}[{i}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Make the loop die in the middle of a step, as by a kill."""
+    from train import loop
+
+    real, count = loop.make_batch, [0]
+
+    def dying(*args: object, **kwargs: object) -> object:
+        count[0] += 1
+        if count[0] > steps:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "make_batch", dying)
+
+
+TASKS = {
+    "depth": ({"name": "depth"}, TINY),
+    "cgan": (
+        {"name": "cgan", "discriminator": {"widths": [4, 4]}},
+        {"name": "paper", "encoder_widths": [4, 6], "decoder_widths": [6, 4]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_resume_equals_uninterrupted(
+    name: str, data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, network = TASKS[name]
+    config = tiny_config(task, network)
+    fit(config, data, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)  # after step 5: the last checkpoint is step 4's, so step 5 is done twice
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, data, tmp_path / "parts", progress=False)
+    assert load_checkpoint(tmp_path / "parts" / "last.pt")["step"] == 4
+    torch.manual_seed(99)  # whatever state the new process has
+    result = fit(config, data, tmp_path / "parts", resume=True, progress=False)
+    assert result.step == 6
+    whole, parts = (load_checkpoint(tmp_path / folder / "last.pt") for folder in ("whole", "parts"))
+    for state in (whole, parts):
+        state.pop("elapsed_s")
+    assert_same(whole, parts)
+
+
+def test_resume_after_a_real_kill(crops_root: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "network: {name: edge, widths: [4, 6, 8, 8], blocks: [0, 0, 0, 0], head_width: 4}\n"
+        "task: {name: depth}\n"
+        "loop: {steps: 40, batch_size: 2, checkpoint_every: 1, validate_every: 1000, accelerator: cpu, threads: 1}\n"
+        f"data: {{cache_dir: {tmp_path / 'cache'}, processes: 1, validation_frames: 2}}\n"
+    )
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "train", "--config", str(config), "--data", str(crops_root), "--out", str(out)]
+    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (out / "last.pt").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    before = load_checkpoint(out / "last.pt")
+    assert 1 <= before["step"] < 40
+    done = subprocess.run([*command, "--resume"], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("PASS python -m train")
+    assert load_checkpoint(out / "last.pt")["step"] == 40
+
+
+def test_learning_lowers_the_error(data: PackedSet, tmp_path: Path) -> None:
+    settings = {"steps": 60, "batch_size": 8, "validate_every": 60, "checkpoint_every": 60, "ema_decay": 0.0}
+    config = tiny_config(**settings)
+    result = fit(config, data, tmp_path / "run", progress=False)
+    untrained = fit(tiny_config(**{**settings, "steps": 1}), data, tmp_path / "one", progress=False)
+    assert result.scores["offset_free_mm"] < 0.75 * untrained.scores["offset_free_mm"]
+    assert (tmp_path / "run" / "best.pt").is_file()
+    assert list((tmp_path / "run" / "logs").glob("events*"))
+
+
+def test_a_folder_with_a_run_is_refused_without_resume(data: PackedSet, tmp_path: Path) -> None:
+    config = tiny_config(steps=2)
+    fit(config, data, tmp_path / "run", progress=False)
+    with pytest.raises(ConfigError, match=r"--out: got .*which holds a run, expected a new folder\. Add --resume"):
+        fit(config, data, tmp_path / "run", progress=False)
+
+
+def test_resume_refuses_another_config_or_data(data: PackedSet, tmp_path: Path) -> None:
+    fit(tiny_config(steps=2), data, tmp_path / "run", progress=False)
+    other = tiny_config(steps=4, task={"name": "depth", "mask": 3.5})
+    with pytest.raises(ConfigError, match=r"other values of loop\.steps, task\.mask"):
+        fit(other, data, tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(ConfigError, match="other data"):
+        fit(tiny_config(steps=2), dataclasses.replace(data, key="x"), tmp_path / "run", resume=True, progress=False)
+    same = fit(tiny_config(steps=2, log_every=1, threads=2), data, tmp_path / "run", resume=True, progress=False)
+    assert same.step == 2
+
+
+def test_a_budget_of_time_ends_the_schedule(data: PackedSet, tmp_path: Path) -> None:
+    config = tiny_config(steps=100_000, max_minutes=1 / 60, validate_every=100_000, checkpoint_every=100_000)
+    result = fit(config, data, tmp_path / "run", progress=False)
+    state = load_checkpoint(result.last)
+    assert 0 < result.step < 100_000
+    assert state["elapsed_s"] >= 1.0
+    rates = [group["lr"] for group in state["optimizers"]["network"]["param_groups"]]
+    assert max(rates) < 0.2 * config.optimizer.lr  # the learning rate came down with the time
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import losses
+
+    monkeypatch.setattr(losses, "mask_dice", lambda logits, head, seen: logits.sum() * float("nan"))
+    with pytest.raises(ConfigError, match=r"step 2: got loss_network nan, expected a finite loss"):
+        fit(tiny_config(), data, tmp_path / "run", progress=False)
+
+
+def test_learning_rate_warms_up_and_comes_down() -> None:
+    settings = OptimizerConfig(lr=1.0, warmup_steps=3, final_lr=0.1)
+    assert learning_rate(settings, 0, 0.0) == pytest.approx(0.25)
+    assert learning_rate(settings, 3, 0.0) == pytest.approx(1.0)
+    assert learning_rate(settings, 50, 0.5) == pytest.approx(0.55)
+    assert learning_rate(settings, 100, 1.0) == pytest.approx(0.1)
+    assert learning_rate(dataclasses.replace(settings, schedule="constant"), 99, 1.0) == 1.0
+
+
+def test_average_follows_weights_and_buffers() -> None:
+    torch.manual_seed(0)
+    network = Edge(EdgeConfig(widths=(4, 4, 4, 4), head_width=4))
+    average = copy.deepcopy(network)
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.add_(1)
+    before = {name: value.clone() for name, value in average.state_dict().items()}
+    update_average(average, network, decay=0.9, step=10_000)
+    for name, value in average.state_dict().items():
+        expected = before[name] + (0.1 if value.is_floating_point() else 1)
+        torch.testing.assert_close(value, expected)
+    update_average(average, network, decay=0.0, step=0)
+    for name, value in average.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name])
+
+
+def test_precision_is_what_was_asked() -> None:
+    cpu = torch.device("cpu")
+    assert choose_precision("32-true", cpu) == "32-true"
+    assert choose_precision("bf16-mixed", cpu) == "bf16-mixed"
+    assert choose_precision("auto", cpu) in ("32-true", "bf16-mixed")
+
+
+def test_loop_config_checks_itself() -> None:
+    with pytest.raises(ConfigError, match=r"loop\.steps: got 0, expected >= 1"):
+        LoopConfig(steps=0)
+    with pytest.raises(ConfigError, match=r"optimizer\.name: got sgd, expected one of adamw, adam, muon"):
+        OptimizerConfig(name="sgd")
+
+
+def test_the_loop_names_no_model() -> None:
+    text = (REPO / "train" / "loop.py").read_text().lower()
+    for word in ("edge(", "papergenerator", "discriminator", "cgan", '"mask"', '"validity"'):
+        assert word not in text, word
+    assert np.isfinite(len(text))
+    assert len(text.splitlines()) <= 400
