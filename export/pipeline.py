@@ -149,7 +149,7 @@ def export_checkpoint(
             "data": trained.data["name"],
             "frames": trained.data["train_frames"],
             "subjects": trained.data["train_subjects"],
-            "samples": trained.step * trained.config.loop.batch_size,
+            "samples": trained.samples,
             "steps": trained.step,
             "task": trained.config.task.name,
             "network": _plain(asdict(trained.config.network.options)),

@@ -20,7 +20,10 @@ import torch
 from facedepth_edge.errors import ArtifactError
 
 FORMAT = 1
-KEYS = ("format", "step", "elapsed_s", "config", "spec", "commit", "task", "ema", "optimizers", "rng", "best", "data")
+KEYS = (
+    *("format", "step", "samples", "elapsed_s", "config", "spec", "commit"),
+    *("task", "ema", "optimizers", "rng", "best", "data"),
+)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -166,7 +166,7 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         "train_frames": len(train_indices),
         "train_subjects": len(np.unique(data.meta["subject"][train_indices])),
     }
-    step, elapsed_s, best = 0, 0.0, math.inf
+    step, samples, elapsed_s, best = 0, 0, 0.0, math.inf
     last_path, best_path = out / LAST, out / BEST
     if last_path.exists() and not resume:
         fix = "Add --resume to go on, or give another --out."
@@ -179,13 +179,14 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         torch.set_rng_state(state["rng"])
-        step, elapsed_s, best = state["step"], state["elapsed_s"], state["best"]
+        step, samples, elapsed_s, best = state["step"], state["samples"], state["elapsed_s"], state["best"]
     elif resume:
         log.warning("%s: no checkpoint yet, starting at step 0", last_path)
 
     def snapshot() -> dict[str, Any]:
         return {
             "step": step,
+            "samples": samples,
             "elapsed_s": elapsed_s,
             "config": plain_from_dataclass(config),
             "spec": {
@@ -230,6 +231,7 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         update_average(average, network, s.ema_decay, step)
         summed += 1
         step += 1
+        samples += s.batch_size * fabric.world_size
         elapsed_s += time.perf_counter() - began
         done = fabric.broadcast(_progress(config, step, elapsed_s) >= 1.0)
         bar.update()

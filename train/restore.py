@@ -25,6 +25,7 @@ class TrainedNetwork:
         architecture: Its name in NETWORKS.
         config: The run's settings.
         step: Steps that it was trained.
+        samples: Samples that it saw in them.
         commit: The checkout's commit when it was trained.
         data: The training data: name, key, numbers of frames and subjects.
         input_px: Side of the faces it was trained on.
@@ -34,6 +35,7 @@ class TrainedNetwork:
     architecture: str
     config: TrainConfig
     step: int
+    samples: int
     commit: str
     data: dict[str, Any]
     input_px: int
@@ -73,6 +75,7 @@ def network_from_checkpoint(path: str | Path, architecture: str | None = None) -
         name,
         config,
         int(state["step"]),
+        int(state["samples"]),
         str(state["commit"]),
         dict(state["data"]),
         int(state["spec"]["input_px"]),
