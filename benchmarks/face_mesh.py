@@ -8,8 +8,8 @@ virtual environment of its own and imports nothing of this project:
     .venv-mp/bin/python benchmarks/face_mesh.py --data data/heads --split test --out face_mesh.npz
     python -m train.evaluate --model models/edge --data data/heads --split test --predictions FaceMesh=face_mesh.npz
 
-FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times. Its z has x's scale, with an origin of
-its own: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
+FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times. Its z has x's scale, with its own
+origin: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -54,10 +55,14 @@ def times_ms(call: Callable[[], Any], runs: int) -> list[float]:
 
 
 def fresh_process(code: str, *arguments: str, repeats: int = 5) -> float:
-    """Run code that prints one number in fresh interpreters; return the median."""
+    """Run code that prints one number in fresh interpreters; return the median, without the first (it compiles)."""
     command = [sys.executable, "-c", code, *arguments]
-    found = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(repeats)]
-    return statistics.median(found)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    found = [
+        float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+        for _ in range(repeats + 1)
+    ]
+    return statistics.median(found[1:])
 
 
 def measure(model: str, threads: int, blocks: int, runs: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from train.data.batches import AugmentConfig
 from train.networks import NETWORKS
 from train.tasks import TASKS
 
-OPTIMIZERS = ("adamw", "adam", "muon")
+OPTIMIZERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -70,7 +70,7 @@ class OptimizerConfig:
     """How the weights are stepped; each phase of a task has an optimizer of its own with these settings.
 
     Args:
-        name: adamw, adam, or muon (which steps convolutions by Muon and the rest by AdamW).
+        name: adamw, or adam as in the paper.
         lr: Learning rate at the end of the warm-up.
         betas: Decays of Adam's averages.
         weight_decay: Decoupled, on weights with two or more dimensions; 0 for adam.

@@ -78,7 +78,7 @@ class HeadModel:
         if not path.is_file():
             raise ConfigError(f"head model: got no file at {path}, expected the packed ICT-FaceKit head. {how}")
         try:
-            with np.load(path) as data:
+            with path.open("rb") as file, np.load(file) as data:
                 count = _LAST_SOLID + 1
                 faces = data["faces"]
                 solid = triangles_from_quads(faces[faces.max(axis=1) < count])

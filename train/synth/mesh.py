@@ -15,7 +15,8 @@ class Mesh:
     Attributes:
         vertices: (V, 3) float32, mm.
         triangles: (T, 3) int32 indices into `vertices`.
-        uv: (V, 2) float32 texture coordinates, u to the right, v downwards, both in [0, 1]; u may wrap.
+        uv: (V, 2) float32 texture coordinates, u to the right, v downwards, both in [0, 1]; u wraps: a triangle
+            that spans more than half of the texture is taken to cross u = 1.
         material: name of the material in the scene's table.
         ambient: (V,) float32 share of the ambient light that reaches the vertex, 0..1, or None for 1.
     """

@@ -26,10 +26,10 @@ def sphere_mesh(material: str = "skin", radius: float = 50.0, rows: int = 160) -
 
 
 def plate(z: float, half: float, material: str) -> Mesh:
-    y, x = np.meshgrid([-half, half], [-half, half], indexing="ij")
+    y, x = np.meshgrid(np.linspace(-half, half, 9), np.linspace(-half, half, 9), indexing="ij")
     points = np.stack([x, y, np.full_like(x, z)], -1).reshape(-1, 3).astype(np.float32)
     uv = ((points[:, :2] / half + 1) / 2).astype(np.float32)
-    return Mesh(points, grid_triangles(2, 2), uv, material)
+    return Mesh(points, grid_triangles(9, 9), uv, material)
 
 
 def shoot(*scenes: TraceScene, pose: HeadPose = POSE, lighting: Lighting = LIGHTING):
@@ -126,16 +126,14 @@ def test_textures_wrap_around_but_not_over_the_poles() -> None:
 
 
 def test_ambient_light_is_less_in_a_corner() -> None:
-    floor = plate(0.0, 100.0, "skin")
     fine = Mesh(*_fine_plate(), "skin")
     wall = plate(0.0, 100.0, "garment").moved(np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), np.array([60.0, 0, 60]))
-    shut = Mesh(wall.vertices, wall.triangles, wall.uv, "garment", np.ones(4, np.float32))
+    shut = Mesh(wall.vertices, wall.triangles, wall.uv, "garment", np.ones(len(wall.vertices), np.float32))
     corner = scene(fine, shut)
     corner.bake_ambient(np.random.default_rng(0), rays=64)
     origins = np.array([[55.0, 0, 50], [-80.0, 0, 50]], np.float32)
     hits = corner.closest(origins, np.array([[0, 0, -1], [0, 0, -1]], np.float32))
     assert hits.ambient[0] < 0.75 < hits.ambient[1]
-    assert floor.vertices.shape == (4, 3)
 
 
 def _fine_plate() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
