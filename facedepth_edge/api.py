@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _AVERAGES = ("median", "mean")
 _WARM_UP_RUNS = 3
 
+LEAST_CONTRAST_LEVELS = 2.5
+"""Standard deviation of a crop, in gray levels of 255, below which there is nothing to see in it.
+
+A covered lens or a failed flash gives a black crop with some noise, and the network has not learnt what that is. Faces,
+rendered and real, in ordinary light have 20 and more; a face at 2 % of its exposure has about 1.
+"""
+
 
 class EdgeDepth:
     """Estimate face depth with one model on one backend.
@@ -178,7 +185,7 @@ class EdgeDepth:
             ConfigError: after close().
         """
         started = time.perf_counter()
-        count = len(head_centers)
+        count = _length(head_centers, "head_centers")
         distances = _one_each(distances_mm, count, "distances_mm")
         widths = _one_each(head_widths_px, count, "head_widths_px")
         requests = [FaceRequest(*values) for values in zip(head_centers, distances, widths, strict=True)]
@@ -257,7 +264,7 @@ class EdgeDepth:
             assert threshold is not None, "ModelSpec wants a threshold where there is no mask output"
             mask_source = f"relative depth below {threshold:g}"
             np.less(relative, threshold, out=mask)
-        reason = _why_not_valid(spec, relative, mask, output.validity)
+        reason = _why_not_valid(spec, relative, mask, output)
         size_hw = (located.frame.shape[0], located.frame.shape[1])
         cx, cy = located.camera.center_px(size_hw)
         fields = {
@@ -283,11 +290,17 @@ class EdgeDepth:
 
 
 def _why_not_valid(
-    spec: ModelSpec, relative: NDArray[np.float32], mask: NDArray[np.bool_], validity: float | None
+    spec: ModelSpec, relative: NDArray[np.float32], mask: NDArray[np.bool_], output: NetworkOutput
 ) -> str:
     """Return why the depth should not be used, or an empty text."""
+    validity = output.validity
     if not np.isfinite(relative.sum()):
         return "the network's depth is not finite"
+    if not output.contrast >= LEAST_CONTRAST_LEVELS:
+        return (
+            f"nothing to see in the box: its contrast of {output.contrast:.1f} gray levels is below "
+            f"{LEAST_CONTRAST_LEVELS:g} (too dark, covered, or the camera's max_value too large)"
+        )
     if validity is not None and spec.outputs.validity is not None:
         threshold = spec.outputs.validity.threshold
         if not validity >= threshold:
@@ -297,10 +310,17 @@ def _why_not_valid(
     return ""
 
 
+def _length(values: object, where: str) -> int:
+    try:
+        return len(values)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError.of(where, values, "a list, one entry for each face", "Put it into a list.") from error
+
+
 def _one_each(values: Sequence[float | None] | None, count: int, where: str) -> Sequence[float | None]:
     if values is None:
         return [None] * count
-    if len(values) != count:
+    if _length(values, where) != count:
         fix = "Give one for each head centre, None where it is not known."
         raise InputError.of(where, f"{len(values)} values", f"{count}, one for each head centre", fix)
     return values

@@ -44,6 +44,9 @@ DEPTH_WINDOW_MM = 40.0
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
 
+MAX_DISTANCE_MM = 100_000.0
+"""No face is farther: 100 m."""
+
 DEPTH_DTYPES = (np.uint16, np.int16, np.int32, np.uint32, np.float32, np.float64)
 
 
@@ -173,7 +176,7 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
     fix = "Give the projection of the point midway between the ears, (x, y) in pixels of this frame."
     try:
         x, y = (float(value) for value in head_center_xy)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError.of(where, head_center_xy, "two numbers (x, y)", fix) from error
     if not (0.0 <= x < width and 0.0 <= y < height):  # false for NaN too
         rule = f"0 <= x < {width} and 0 <= y < {height}"
@@ -181,10 +184,18 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
     return x, y
 
 
+def _check_distance(value: Any, where: str, fix: str) -> float:
+    rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g} millimetres"
+    number = _check_positive(value, where, MIN_DISTANCE_MM, rule, fix)
+    if number > MAX_DISTANCE_MM:
+        raise InputError.of(where, value, rule, fix)
+    return number
+
+
 def _check_positive(value: Any, where: str, low: float, rule: str, fix: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError.of(where, value, rule, fix) from error
     if isinstance(value, (bool, str)) or not math.isfinite(number) or number <= 0 or number < low:
         raise InputError.of(where, value, rule, fix)
@@ -262,8 +273,7 @@ def distance_from_depth(
             fix = "Give distance_mm, or a depth image that has measured the head."
             raise InputError.of(where, f"{window.size} pixels, all holes", "at least one measured pixel", fix)
         distance_mm = float(np.median(valid) if average == "median" else np.mean(valid, dtype=np.float64))
-        rule = f"millimetres, {MIN_DISTANCE_MM:g} or more"
-        _check_positive(distance_mm, where, MIN_DISTANCE_MM, rule, "Multiply a depth image in metres by 1000.")
+        _check_distance(distance_mm, where, "Multiply a depth image in metres by 1000.")
     return distance_mm
 
 
@@ -288,6 +298,9 @@ def distance_from_head_width(head_width_px: float, camera: Camera) -> float:
     if distance_mm < MIN_DISTANCE_MM:
         largest_px = camera.fx * HEAD_WIDTH_MM / (HEAD_WIDTH_PLANE_OFFSET_MM + MIN_DISTANCE_MM)
         rule = f"at most {largest_px:.1f} with the camera's fx of {camera.fx:g}"
+        raise InputError.of("head_width_px", head_width_px, rule, fix)
+    if distance_mm > MAX_DISTANCE_MM:
+        rule = f"a width that a head has within {MAX_DISTANCE_MM:g} mm with the camera's fx of {camera.fx:g}"
         raise InputError.of("head_width_px", head_width_px, rule, fix)
     return distance_mm
 
@@ -322,9 +335,8 @@ def decide_distance(
         InputError: the source that counts breaks its rule.
     """
     if distance_mm is not None:
-        rule = f"a finite number of millimetres, {MIN_DISTANCE_MM:g} or more"
         fix = "Give the distance of the face from the camera in millimetres, or leave it out."
-        return _check_positive(distance_mm, "distance_mm", MIN_DISTANCE_MM, rule, fix), "distance_mm"
+        return _check_distance(distance_mm, "distance_mm", fix), "distance_mm"
     if depth is not None:
         depth = check_depth(depth, size_hw)
         return distance_from_depth(depth, head_center_xy, camera, average), "depth"

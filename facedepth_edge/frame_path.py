@@ -108,6 +108,8 @@ class NetworkOutput(NamedTuple):
     depth: NDArray[np.float32]  # (h, w)
     mask: NDArray[np.float32] | None  # (h, w) probability
     validity: float | None
+    contrast: float
+    """Standard deviation of the crop in gray levels, 0..127.5."""
 
 
 class _Lane:
@@ -141,8 +143,7 @@ class HostPath:
             return lane
         with self._guard:
             if self._first is None:
-                fix = "Make a new EdgeDepth, or call close() later."
-                raise ConfigError.of("EdgeDepth", "a call after close()", "an open EdgeDepth", fix)
+                raise _closed()
             lane = self._local.lane = _Lane(self._first.backend.fork())
             self._lanes.add(lane)
         return lane
@@ -166,12 +167,15 @@ class HostPath:
         """
         lane = self._lane()
         with lane.lock:
-            self._lane()  # close() may have come in between
+            if self._first is None:  # close() came in between; it may hold the guard and wait for this lane
+                raise _closed()
             backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
             started = time.perf_counter()
             backend.reserve(len(boxes))
             for face, box in zip(backend.input, boxes, strict=True):
                 sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
+            per_level = self._spec.preprocessing.scale
+            contrasts = [float(face.std()) / per_level for face in backend.input]
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()
@@ -183,6 +187,7 @@ class HostPath:
                 depth[index, 0],
                 None if mask is None else mask[index, 0],
                 None if validity is None else float(validity[index]),
+                contrasts[index],
             )
             for index in range(len(boxes))
         ]
@@ -192,6 +197,12 @@ class HostPath:
         """Wait for the frames on their way, then let every thread's buffers and the network go; again does nothing."""
         with self._guard:
             self._first = None
-            for lane in list(self._lanes):
-                with lane.lock:
-                    lane.backend.close()
+            lanes = list(self._lanes)
+        for lane in lanes:
+            with lane.lock:
+                lane.backend.close()
+
+
+def _closed() -> ConfigError:
+    fix = "Make a new EdgeDepth, or call close() later."
+    return ConfigError.of("EdgeDepth", "a call after close()", "an open EdgeDepth", fix)

