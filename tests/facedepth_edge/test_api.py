@@ -261,21 +261,21 @@ def test_buffers_of_ended_threads_are_let_go(tiny_edge: EdgeDepth, frame: np.nda
     assert len(tiny_edge._path._lanes) == 1
 
 
-def ramp(low: int, high: int) -> np.ndarray:
-    """A frame with a little contrast: (200, 200) uint8 from low at the left to high at the right."""
-    return np.tile(np.linspace(low, high, 200).round().astype(np.uint8), (200, 1))
+def stripes(low: int, high: int) -> np.ndarray:
+    """A frame with a little contrast: (200, 200) uint8, columns of ten pixels of two levels in turn."""
+    return np.tile(np.where(np.arange(200) // 10 % 2, low, high).astype(np.uint8), (200, 1))
 
 
 def test_validity_below_its_threshold(tiny_edge: EdgeDepth) -> None:
-    black = tiny_edge.predict(ramp(0, 13), (100, 100))
+    black = tiny_edge.predict(stripes(0, 8), (100, 100))
     assert not black.valid
     assert black.reason.startswith("no usable face in the box: validity 0.01 is below 0.50")
-    gray = tiny_edge.predict(ramp(100, 120), (100, 100))
+    gray = tiny_edge.predict(stripes(105, 115), (100, 100))
     assert (gray.valid, gray.reason) == (True, "")
 
 
 def test_empty_mask_is_not_valid(tiny_edge: EdgeDepth) -> None:
-    bright = tiny_edge.predict(ramp(210, 230), (100, 100))
+    bright = tiny_edge.predict(stripes(215, 225), (100, 100))
     assert (bright.valid, bright.mask.any()) == (False, False)
     assert bright.reason == "no head in the box: the mask is empty"
 
