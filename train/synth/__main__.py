@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from facedepth_edge.errors import FaceDepthError
+from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.synth.dataset import SetConfig, Studio, render_set
 from train.synth.full_frame import shoot_frame, write_frame, write_raw_sequence
 from train.synth.pack_head import pack_head
 from train.synth.shot import FrameSize
-from train.synth.subject import SEQUENCES_PER_SUBJECT
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.synth.hair import _on_sphere, _skin_radius
+from train.synth.hair import on_sphere, skin_radius
 from train.synth.headmodel import HeadModel
 from train.synth.mesh import Mesh, compact, grid_triangles, tube, vertex_normals
 from train.synth.noise import smoothstep
@@ -99,11 +99,11 @@ def cap(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, hai
         lift=hair_mm * 0.5 + rng.uniform(4, 8),
         tall=rng.uniform(6, 26),
     )
-    skin = _skin_radius(model, vertices)
+    skin = skin_radius(model, vertices)
     edge = rng.uniform(30, 40)
     azimuth = np.linspace(-62, 62, 25)
     t = np.linspace(0, 1, 7)[:, None]
-    inner = _on_sphere(azimuth, np.full(25, edge), skin(azimuth, np.full(25, edge)) + hair_mm * 0.5 + 5)
+    inner = on_sphere(azimuth, np.full(25, edge), skin(azimuth, np.full(25, edge)) + hair_mm * 0.5 + 5)
     reach = rng.uniform(55, 80) * np.cos(np.deg2rad(azimuth * 1.35)).clip(0.05)
     droop = rng.uniform(-30, 12)
     points = inner[None] + t[..., None] * np.stack(
@@ -131,7 +131,7 @@ def beanie(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, *, 
 
 def head_scarf(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> list[Mesh]:
     """Wrap head and neck in a scarf or a hood that leaves the face open."""
-    skin = _skin_radius(model, vertices)
+    skin = skin_radius(model, vertices)
     rows, columns = 40, 80
     opening_side, opening_top = rng.uniform(50, 66), rng.uniform(30, 40)
     lift = rng.uniform(6, 16)
@@ -157,7 +157,7 @@ def head_scarf(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator)
     elevation = np.rad2deg(np.arcsin(np.clip(path[..., 1], -1, 1)))
     fold = 2.5 * np.sin(theta[None] * rng.integers(7, 15) + 5 * t) * smoothstep(t, 0.05, 0.4)
     ears = 9 * np.exp(-(((np.abs(azimuth) - 88) / 22) ** 2) - ((elevation + 8) / 25) ** 2)
-    points = _on_sphere(
+    points = on_sphere(
         azimuth, elevation, skin(azimuth, np.maximum(elevation, -58)) + lift * (0.4 + 0.6 * t) + fold + ears
     )
     uv = np.stack(np.broadcast_arrays(theta[None] / (2 * np.pi), t), -1).reshape(-1, 2).astype(np.float32)
@@ -188,7 +188,7 @@ def _dome(
     lift: float,
     tall: float,
 ) -> Mesh:
-    skin = _skin_radius(model, vertices)
+    skin = skin_radius(model, vertices)
     rows, columns = 22, 72
     azimuth = np.linspace(-180, 180, columns, endpoint=False)
     share = (1 - np.cos(np.deg2rad(azimuth))) / 2
@@ -198,6 +198,6 @@ def _dome(
     bumps = 0.8 * np.sin(np.deg2rad(azimuth[None]) * rng.integers(20, 60)) * (1 - t)
     ears = 7 * np.exp(-(((np.abs(azimuth[None]) - 88) / 22) ** 2)) * smoothstep(-elevation, -20, 10)
     radius = skin(azimuth[None], elevation) + lift + bumps + ears + tall * t**2
-    points = _on_sphere(azimuth[None], elevation, radius)
+    points = on_sphere(azimuth[None], elevation, radius)
     uv = np.stack(np.broadcast_arrays(azimuth[None] / 360 + 0.5, t), -1).reshape(-1, 2).astype(np.float32)
     return Mesh(points, grid_triangles(rows, columns, closed=True), uv, "hat_cloth")

@@ -16,13 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
+from train.data.crops_set import FORMAT, LAYOUT, SEQUENCES_PER_SUBJECT
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
 from train.synth.shot import REACH_MM, Shot, shoot
 from train.synth.skin import FaceCanvas
 from train.synth.subject import (
-    SEQUENCES_PER_SUBJECT,
     Outfit,
     Subject,
     sample_expression,
@@ -30,7 +30,6 @@ from train.synth.subject import (
     sample_subject,
 )
 
-_FORMAT = 1
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -208,8 +207,8 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         ConfigError: `out` holds a set of other settings.
     """
     note = {
-        "format": _FORMAT,
-        "layout": "pandora-crops",
+        "format": FORMAT,
+        "layout": LAYOUT,
         "crop_px": config.crop_px,
         "margin": config.margin,
         "reach_mm": REACH_MM,

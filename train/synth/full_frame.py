@@ -13,10 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
+from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.synth.dataset import Studio
 from train.synth.motion import sample_angles, sample_position
 from train.synth.shot import FrameSize, Shot, shoot
-from train.synth.subject import SEQUENCES_PER_SUBJECT, sample_expression
+from train.synth.subject import sample_expression
 
 # Kinect One: the depth camera's focal length is the paper's; the colour camera shares its optical centre here.
 KINECT_DEPTH = FrameSize(focal_px=365.0, size_hw=(424, 512))

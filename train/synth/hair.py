@@ -141,8 +141,7 @@ def shells(
     points, triangles, lean, height, uv = subdivided(points, triangles, lean, height[:, None], uv)
     out = []
     for layer in range(layers):
-        share = (layer + 1.0) / layers if layers > 1 else 1.0
-        share = 0.55 + 0.45 * share if layers > 1 else 1.0
+        share = 0.55 + 0.45 * ((layer + 1.0) / layers) if layers > 1 else 1.0
         raised = points + lean * height * share
         depth = 0.45 + 0.55 * share * np.ones(len(points), np.float32)
         out.append(Mesh(raised.astype(np.float32), triangles, uv, f"{prefix}{layer}", depth.astype(np.float32)))
@@ -180,7 +179,7 @@ def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ran
     columns, rows = 48, 14
     azimuth = np.linspace(-spread, spread, columns) + rng.uniform(-8, 8)
     start = hairline_deg(azimuth, style.front_shift_deg, style.recede_deg) + 9
-    skin = _skin_radius(model, vertices)
+    skin = skin_radius(model, vertices)
     swept = rng.uniform(-22, 22)
     jag = np.interp(np.arange(columns), np.linspace(0, columns, 15), rng.uniform(0.72, 1.15, 15))
     length_deg = np.rad2deg(style.fringe_mm / 95.0) * jag * np.cos(np.deg2rad(azimuth * 0.6)) ** 0.5 + 9
@@ -188,7 +187,7 @@ def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ran
     elevation = start[None] - t * length_deg[None]
     around = azimuth[None] + t * swept
     lift = style.thickness_mm * 0.6 * (1 - t) ** 1.5 + 4.0 + 2.5 * np.sin(np.pi * t) + rng.normal(0, 0.5, (1, columns))
-    points = _on_sphere(around, elevation, skin(around, elevation) + lift)
+    points = on_sphere(around, elevation, skin(around, elevation) + lift)
     u = np.broadcast_to(np.linspace(0, 0.35, columns)[None], (rows, columns))
     v = np.broadcast_to(t, (rows, columns))
     uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
@@ -197,7 +196,7 @@ def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ran
 
 def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> list[Mesh]:
     """Let long hair fall around the head in two sheets, open in front of the face."""
-    skin = _skin_radius(model, vertices)
+    skin = skin_radius(model, vertices)
     out = []
     for sheet in range(2):
         columns, rows = 72, 40
@@ -216,7 +215,7 @@ def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ra
         lift = style.thickness_mm * (0.55 + 0.3 * sheet) + over_ear + 3
         waviness = style.waves * 5 * np.sin(t * rng.uniform(12, 30) + np.deg2rad(azimuth[None]) * rng.integers(5, 14))
         lift = lift + waviness * smoothstep(t, 0.25, 0.6) + rng.normal(0, 1.2, (1, columns)) * t
-        points = _on_sphere(around, elevation, skin(around, elevation) + lift).reshape(rows, columns, 3)
+        points = on_sphere(around, elevation, skin(around, elevation) + lift).reshape(rows, columns, 3)
         below = np.clip((t[:, 0] - split) / (1 - split), 0, 1)
         for row in np.flatnonzero(below > 0):
             share = below[row]
@@ -244,7 +243,7 @@ def sheet_texture(rng: np.random.Generator, colour: np.ndarray, waves: float) ->
     return albedo, alpha
 
 
-def _skin_radius(model: HeadModel, vertices: np.ndarray):
+def skin_radius(model: HeadModel, vertices: np.ndarray):
     """Return radius(azimuth_deg, elevation_deg) in mm of the subject's skin without ears, smooth."""
     index = np.flatnonzero(~model.ear[: PARTS["skin"][1] + 1] & (model.neutral[: PARTS["skin"][1] + 1, 1] > -95))
     uv = model.sphere_uv[index]
@@ -274,7 +273,8 @@ def _skin_radius(model: HeadModel, vertices: np.ndarray):
     return radius_at
 
 
-def _on_sphere(azimuth_deg: np.ndarray, elevation_deg: np.ndarray, radius_mm: np.ndarray) -> np.ndarray:
+def on_sphere(azimuth_deg: np.ndarray, elevation_deg: np.ndarray, radius_mm: np.ndarray) -> np.ndarray:
+    """Place points (N, 3) float32 mm at azimuth, elevation and distance from the skull's centre, flattened."""
     a, e, r = np.broadcast_arrays(np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg), radius_mm)
     points = np.stack([r * np.cos(e) * np.sin(a), r * np.sin(e), r * np.cos(e) * np.cos(a)], -1).reshape(-1, 3)
     return (points + SPHERE_CENTRE_MM).astype(np.float32)

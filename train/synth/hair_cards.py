@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.synth.hair import _skin_radius
+from train.synth.hair import skin_radius
 from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
 from train.synth.mesh import Mesh, triangles_from_quads
 
@@ -57,7 +57,7 @@ def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHai
 
 def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> Mesh:
     """Fit a style to a subject: warped by the ratio of the skulls, mirrored at random, a little longer or shorter."""
-    mean_radius, own_radius = _skin_radius(model, model.neutral), _skin_radius(model, vertices)
+    mean_radius, own_radius = skin_radius(model, model.neutral), skin_radius(model, vertices)
     points = card.vertices.astype(np.float64).copy()
     triangles = card.triangles
     if rng.uniform() < 0.5:

@@ -26,7 +26,6 @@ PARTS = {
     "eye_left": (21451, 23020),
     "eye_right": (23021, 24590),
 }
-NARROW_FACE = (0, 6705)
 
 # Multi-PIE 68 landmarks as vertex indices.
 # fmt: off

@@ -10,9 +10,8 @@ import numpy as np
 
 from train.synth.noise import fractal_noise
 
-# Labels of the label image.
+# Labels of the label image; the loader knows HEAD_SKIN to HEAD_WORN as HEAD_LABELS.
 BACKGROUND, HEAD_SKIN, HEAD_HAIR, HEAD_WORN, BODY, OCCLUDER = range(6)
-HEAD_LABELS = (HEAD_SKIN, HEAD_HAIR, HEAD_WORN)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from train.data.crops_set import HEAD_LABELS
 from train.synth.noise import blurred, fractal_noise
 
 
@@ -21,7 +22,7 @@ def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *,
     Returns:
         (H, W, 3) uint8 BGR; gray pictures have three equal channels.
     """
-    head = (label >= 1) & (label <= 3)
+    head = np.isin(label, HEAD_LABELS)
     metered = radiance[head] if head.sum() > 50 else radiance.reshape(-1, 3)
     level = 0.75 * float(np.mean(metered)) + 0.25 * float(radiance.mean())
     target = 0.20 * np.exp(rng.normal(0, 0.38))

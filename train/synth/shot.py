@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facedepth_edge.spec import Preprocessing
+from train.data.crops_set import HEAD_LABELS
 from train.synth import body
 from train.synth.assemble import PosedHead, Wardrobe, surroundings
 from train.synth.backdrop import background
@@ -18,7 +20,7 @@ from train.synth.sensor import depth_picture, expose
 from train.synth.subject import Outfit
 from train.synth.tracer import TraceScene
 
-REACH_MM = 320.0  # eq. 6
+REACH_MM = Preprocessing().reach_x_mm  # eq. 6
 
 
 @dataclass(frozen=True)
@@ -149,5 +151,5 @@ def _visible_share(scene: TraceScene, view: View, pose: HeadPose, image: Renderi
     )
     hits = trace([scene], *pose.rays(coarse.directions()))
     alone = (hits.material >= 0).reshape(coarse.size_hw)
-    shown = np.isin(image.label[step // 2 :: step, step // 2 :: step], (1, 2, 3))[: alone.shape[0], : alone.shape[1]]
+    shown = np.isin(image.label[step // 2 :: step, step // 2 :: step], HEAD_LABELS)[: alone.shape[0], : alone.shape[1]]
     return float((alone & shown).sum() / max(int(alone.sum()), 1))

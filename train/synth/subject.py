@@ -10,7 +10,6 @@ import numpy as np
 from train.synth.hair import HairStyle, sample_style
 from train.synth.skin import SkinTraits, sample_traits
 
-SEQUENCES_PER_SUBJECT = 5
 _MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
 
 

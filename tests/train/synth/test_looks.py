@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from facedepth_edge.errors import ConfigError
+from train.data.crops_set import HEAD_LABELS
 from train.synth import pack_head as pack_module
 from train.synth.assemble import dress
 from train.synth.dataset import Studio
 from train.synth.hair import HairStyle
-from train.synth.materials import HEAD_LABELS
 from train.synth.sensor import depth_picture, expose, structured_light_depth
 from train.synth.shot import shoot
 from train.synth.skin import FaceCanvas, hairline_deg, paint_skin, sample_traits, skin_tone_albedo
