@@ -54,11 +54,13 @@ class DataConfig:
         cache_dir: Where packed sets lie; None: in the set's own folder.
         processes: Processes that decode images when a set is packed.
         validation_frames: How many frames of the validation split are measured, spread evenly over it.
+        faces_only: Leave out the frames whose box shows no head, as the paper leaves out badly cropped ones.
     """
 
     cache_dir: str | None = None
     processes: int = 2
     validation_frames: int = 512
+    faces_only: bool = False
 
     def __post_init__(self) -> None:
         _require(self.processes >= 1, "data.processes", self.processes, ">= 1")

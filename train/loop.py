@@ -158,8 +158,9 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     task, *wrapped = fabric.setup(task, *optimizers.values())
     optimizers = dict(zip(optimizers, wrapped, strict=True))
 
-    train_indices = data.indices("train")
-    val_indices = spread_indices(data, "val", config.data.validation_frames)
+    train_indices = data.indices("train", config.data.faces_only)
+    val_indices = spread_indices(data, "val", config.data.validation_frames, config.data.faces_only)
+    augment = config.augment if config.augment.enabled else None
     about_data = {
         "name": data.crops.root.resolve().name,
         "key": data.key,
@@ -216,7 +217,7 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         rate = learning_rate(config.optimizer, step, _progress(config, step, elapsed_s))
         chosen = sample_order(len(train_indices), s.seed, step, s.batch_size, fabric.global_rank, fabric.world_size)
         generator = step_generator(s.seed, step, fabric.device, fabric.global_rank)
-        batch = make_batch(data, train_indices[chosen], fabric.device, config.augment, generator)
+        batch = make_batch(data, train_indices[chosen], fabric.device, augment, generator)
         for name, optimizer in optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -278,6 +279,8 @@ def _require_same_run(state: dict[str, Any], config: TrainConfig, about_data: di
     for plain in (old, new):
         for name in RESUMABLE:
             plain["loop"].pop(name, None)
+        if config.optimizer.schedule == "constant":
+            plain["loop"].pop("steps", None)  # a longer run begins as the shorter one did
     differing = sorted(_differences(old, new, ""))
     if differing:
         rule = "the settings that the run began with"

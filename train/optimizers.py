@@ -20,9 +20,9 @@ def build_optimizer(
         weight_decay: Decoupled; not for adam.
     """
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=betas)
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)

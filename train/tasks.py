@@ -187,6 +187,7 @@ class CGanTask(Task):
     def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
         """Compute the discriminator's loss (the maximum of equation (1), negated) or equation (5)."""
         far = torch.ones_like(batch.depth)
+        self.discriminator.requires_grad_(phase == "discriminator")  # the generator's step needs no gradient of it
         if phase == "discriminator":
             with torch.no_grad():
                 generated = self.network(batch.face)["depth"]

@@ -16,18 +16,19 @@ from train.metrics import ScoreSheet
 MEASURE_BATCH = 64
 
 
-def spread_indices(data: PackedSet, split: str, count: int | None = None) -> np.ndarray:
+def spread_indices(data: PackedSet, split: str, count: int | None = None, faces_only: bool = False) -> np.ndarray:
     """Return up to `count` frames of a split, spread evenly over it; all of them when None.
 
     Args:
         data: The packed set.
         split: train, val or test.
         count: How many.
+        faces_only: Leave out the frames whose box shows no head.
 
     Returns:
         (n,) int64, ascending, the same at every call.
     """
-    indices = data.indices(split)
+    indices = data.indices(split, faces_only)
     if count is None or count >= len(indices):
         return indices
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]

@@ -29,10 +29,12 @@ class AugmentConfig:
     """The augmentation of training batches.
 
     Args:
+        enabled: False trains on eq. 6's boxes as they are, as the paper does.
         geometry: Of the box.
         photo: Of the image.
     """
 
+    enabled: bool = True
     geometry: GeometryAugment = field(default_factory=GeometryAugment)
     photo: PhotoAugment = field(default_factory=PhotoAugment)
 

@@ -60,11 +60,12 @@ class PackedSet:
     meta: np.ndarray
     key: str
 
-    def indices(self, split: str) -> np.ndarray:
+    def indices(self, split: str, faces_only: bool = False) -> np.ndarray:
         """Return the positions of a split's frames.
 
         Args:
             split: train, val or test.
+            faces_only: Leave out the frames whose box shows no head.
 
         Returns:
             (n,) int64, ascending.
@@ -73,7 +74,8 @@ class PackedSet:
             InputError: No frame of that split is in the set.
         """
         members = np.asarray(self.crops.subjects[split], dtype=np.int32)
-        found = np.flatnonzero(np.isin(self.meta["subject"], members))
+        chosen = np.isin(self.meta["subject"], members)
+        found = np.flatnonzero(chosen & self.meta["face"] if faces_only else chosen)
         if not len(found):
             rule = "at least one frame of a subject of that split"
             fix = "Render more sequences, or change `subjects` in dataset.json."
