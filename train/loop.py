@@ -28,13 +28,12 @@ from facedepth_edge.spec import DepthScale, Preprocessing
 from train.checkpoint import current_commit, load_checkpoint, save_checkpoint
 from train.config import RESUMABLE, OptimizerConfig, TrainConfig
 from train.config_reader import plain_from_dataclass
-from train.data.batches import make_batch, sample_order, step_generator
+from train.data.batches import make_batch, step_generator
 from train.data.packed import PackedSet
-from train.metrics import METRICS
-from train.networks import NETWORKS, probabilities
+from train.networks import NETWORKS
 from train.optimizers import build_optimizer
 from train.tasks import TASKS, Task
-from train.validation import measure_network, spread_indices
+from train.validation import spread_indices
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -49,7 +48,7 @@ class FitResult:
     Args:
         step: Steps done.
         last: The last checkpoint.
-        best: The checkpoint with the smallest error on the validation split.
+        best: The checkpoint with the smallest error (the score that its task selects by) on the validation split.
         scores: The last measurement.
     """
 
@@ -215,9 +214,10 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     while not done:
         began = time.perf_counter()
         rate = learning_rate(config.optimizer, step, _progress(config, step, elapsed_s))
-        chosen = sample_order(len(train_indices), s.seed, step, s.batch_size, fabric.global_rank, fabric.world_size)
+        rank, world = fabric.global_rank, fabric.world_size
+        chosen = raw_task.draw(data, train_indices, s.seed, step, s.batch_size, rank, world)
         generator = step_generator(s.seed, step, fabric.device, fabric.global_rank)
-        batch = make_batch(data, train_indices[chosen], fabric.device, augment, generator)
+        batch = make_batch(data, chosen, fabric.device, augment, generator)
         for name, optimizer in optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -250,16 +250,16 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
             sums, summed = {}, 0
         measured = step % s.validate_every == 0 or done
         if measured and main:
-            scores = measure_network(average, data, val_indices, probabilities, fabric.device).summary()
-            shown = ", ".join(f"{name} {scores[name]:.4g}" for name in METRICS if name in scores)
+            scores = raw_task.measure(average, data, val_indices, fabric.device)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             tqdm.write(f"step {step} ({elapsed_s / 60:.1f} min): {shown}") if progress else log.info(shown)
             if writer is not None:
                 for name, value in scores.items():
                     writer.add_scalar(f"val/{name}", value, step)
                 writer.flush()
         if main and (step % s.checkpoint_every == 0 or measured):
-            if measured and scores.get("offset_free_mm", math.inf) < best:
-                best = scores["offset_free_mm"]
+            if measured and scores.get(raw_task.selects, math.inf) < best:
+                best = scores[raw_task.selects]
                 save_checkpoint(best_path, snapshot())
             save_checkpoint(last_path, snapshot())
     bar.close()

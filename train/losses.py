@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses, one function an equation: the paper's (2), (3) and (5), and ours for `edge`.
+"""The losses, one function an equation: the paper's (2), (3) and (5), its competitors', and ours for `edge`.
 
 Convention: depth arguments are relative depth z in [-1, 1], (B, 1, H, W) float32, farther is larger; results that say
 mm are in millimetres. `valid` and `head` are (B, 1, H, W) bool. What a mask excludes has no gradient. A batch in which
@@ -70,6 +70,38 @@ def _mean_over(values: Tensor, where: Tensor) -> Tensor:
     """Mean of values over a mask; 0 where the mask is empty."""
     total = torch.where(where, values, torch.zeros_like(values)).sum()
     return total / where.sum().clamp(min=1)
+
+
+def l1(generated: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute difference over the measured pixels.
+
+    Source: [14], equation (3).
+
+    Args:
+        generated: (B, 1, H, W) float32.
+        target: (B, 1, H, W) float32.
+        valid: (B, 1, H, W) bool.
+
+    Returns:
+        Scalar, in units of z.
+    """
+    return _mean_over((generated - target).abs(), valid)
+
+
+def mean_squared(generated: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared difference over the measured pixels.
+
+    Source: [5]'s depth loss, in units that do not depend on the image's size.
+
+    Args:
+        generated: (B, 1, H, W) float32.
+        target: (B, 1, H, W) float32.
+        valid: (B, 1, H, W) bool.
+
+    Returns:
+        Scalar, in units of z squared.
+    """
+    return _mean_over((generated - target).square(), valid)
 
 
 def head_offset(error: Tensor, where: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from facedepth_edge.errors import ArtifactError, ConfigError
 from train.checkpoint import load_checkpoint
@@ -55,28 +55,41 @@ def network_from_checkpoint(path: str | Path, architecture: str | None = None) -
         ArtifactError: The checkpoint is missing, damaged, of another architecture, or its weights do not fit.
     """
     state = load_checkpoint(path)
+    return network_from_state(
+        path, state["config"], state["ema"], architecture,
+        step=int(state["step"]), samples=int(state["samples"]), commit=str(state["commit"]), data=dict(state["data"]),
+        input_px=int(state["spec"]["input_px"]),
+    )  # fmt: skip
+
+
+def network_from_state(
+    path: str | Path, config: Any, state: dict[str, Tensor], architecture: str | None, **about: Any
+) -> TrainedNetwork:
+    """Build a network and give it weights.
+
+    Args:
+        path: Where they come from, for errors.
+        config: The run's settings as plain values.
+        state: The weights by name, float32.
+        architecture: The network that the caller needs; None takes any.
+        about: `step`, `samples`, `commit`, `data` and `input_px` of TrainedNetwork.
+
+    Raises:
+        ArtifactError: The settings are of another version or architecture, or the weights do not fit.
+    """
     try:
-        config = dataclass_from_mapping(TrainConfig, state["config"], "config")
+        read = dataclass_from_mapping(TrainConfig, config, "config")
     except ConfigError as error:
         fix = "Train again with this version."
         raise ArtifactError.of(f"{path}: config", str(error), "settings of this version", fix) from error
-    name = config.network.name
+    name = read.network.name
     if architecture is not None and name != architecture:
         rule = f"a checkpoint of {architecture}"
         raise ArtifactError.of(str(path), f"a checkpoint of {name}", rule, "Give one, or another --architecture.")
-    network = NETWORKS[name](config.network.options)
+    network = NETWORKS[name](read.network.options)
     try:
-        network.load_state_dict(state["ema"], strict=True)
+        network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         fix = "Train again with this version."
-        raise ArtifactError.of(f"{path}: ema", str(error), f"the weights of {name}", fix) from error
-    return TrainedNetwork(
-        network.eval().requires_grad_(False),
-        name,
-        config,
-        int(state["step"]),
-        int(state["samples"]),
-        str(state["commit"]),
-        dict(state["data"]),
-        int(state["spec"]["input_px"]),
-    )
+        raise ArtifactError.of(f"{path}: weights", str(error), f"the weights of {name}", fix) from error
+    return TrainedNetwork(network.eval().requires_grad_(False), name, read, **about)

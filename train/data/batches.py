@@ -51,6 +51,7 @@ class Batch:
         seen: (B, 1, S, S) bool, the camera saw the pixel, so `head` is known there.
         validity: (B, 1) float32 in [0, 1], whether a usable face is in the box.
         distance_mm: (B,) float32, D.
+        subject: (B,) int64, number of the person, 1 and up.
     """
 
     face: Tensor
@@ -60,6 +61,7 @@ class Batch:
     seen: Tensor
     validity: Tensor
     distance_mm: Tensor
+    subject: Tensor
 
 
 def sample_order(count: int, seed: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> np.ndarray:
@@ -156,8 +158,10 @@ def make_batch(
     else:
         placement = draw_placement(len(indices), crop_px, box_px, augment.geometry, generator)
         gray, depth_mm, label, seen = sample_boxes(gray, depth_mm, label, placement, box_px)
-        gray = change_photo(gray, augment.photo, generator)
-        gray, covered = cut_out(gray, augment.photo, generator)
+        covered = torch.zeros_like(seen)
+        if augment.photo.enabled:
+            gray = change_photo(gray, augment.photo, generator)
+            gray, covered = cut_out(gray, augment.photo, generator)
     head = (label >= HEAD_LABELS[0]) & (label <= HEAD_LABELS[-1])
     pixels = head.sum(dim=(1, 2, 3))
     hidden = (head & covered).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
@@ -166,4 +170,5 @@ def make_batch(
     depth = ((depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM).clamp(-1, 1)
     depth = torch.where(valid, depth, torch.ones_like(depth))
     validity = validity_target(has_face, visible * (1 - hidden))
-    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm)
+    subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
+    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packs a set of crops once into memory-mapped arrays, and opens them: batches then cost no image decoding.
+"""Packs a data set once into memory-mapped crops, and opens them: batches then cost no image decoding.
 
-The packed form lies in a folder whose name is a hash of dataset.json and of every sequence's frames.json and
-angles.txt, so a set with other frames is packed anew; images changed in place are not noticed: remove the packed folder
-then. It is written under another name and renamed at the end: an interrupted packing leaves nothing that looks whole.
+The packed form lies in a folder whose name is a hash of all that the crops follow from: of our own crops dataset.json
+and every sequence's frames.json and angles.txt; of the others the layout, the reader's settings, the calibrations and
+the annotations. So a set with other frames, or read with other settings, is packed anew; images changed in place are
+not noticed: remove the packed folder then. It is written under another name and renamed at the end: an interrupted
+packing leaves nothing that looks whole.
 """
 
 from __future__ import annotations
@@ -23,10 +25,15 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import InputError
-from train.data.crops_set import CropsSet, FrameEntry, open_crops_set, read_frame
+from train.data.frame_source import UNMEASURED_MM, CropsSet, FrameEntry, FrameSource
+from train.data.layouts import open_source
+from train.data.reader_config import ReaderConfig
 
 PACK_FORMAT = 1
 CHUNK_FRAMES = 256
+PLANES = ("gray", "depth_mm", "label")
+DISTANCE = "distance_mm"
+ARRAYS: dict[str, type] = {"gray": np.uint8, "depth_mm": np.uint16, "label": np.uint8, DISTANCE: np.float32}
 META_DTYPE = np.dtype(
     [
         ("sequence", np.int32),
@@ -49,7 +56,8 @@ class PackedSet:
         gray: (N, P, P) uint8, memory-mapped, read-only.
         depth_mm: (N, P, P) uint16, memory-mapped, read-only; 0 = no measurement.
         label: (N, P, P) uint8, memory-mapped, read-only.
-        meta: (N,) of META_DTYPE, in memory.
+        meta: (N,) of META_DTYPE, in memory. A frame without any measurement at the head centre has distance_mm
+            UNMEASURED_MM, face False and empty planes; `indices` leaves it out.
         key: Hash of what the packed form was made from.
     """
 
@@ -61,7 +69,7 @@ class PackedSet:
     key: str
 
     def indices(self, split: str, faces_only: bool = False) -> np.ndarray:
-        """Return the positions of a split's frames.
+        """Return the positions of a split's frames; frames that could not be cropped are left out.
 
         Args:
             split: train, val or test.
@@ -74,25 +82,30 @@ class PackedSet:
             InputError: No frame of that split is in the set.
         """
         members = np.asarray(self.crops.subjects[split], dtype=np.int32)
-        chosen = np.isin(self.meta["subject"], members)
+        chosen = np.isin(self.meta["subject"], members) & (self.meta["distance_mm"] > UNMEASURED_MM)
         found = np.flatnonzero(chosen & self.meta["face"] if faces_only else chosen)
         if not len(found):
             rule = "at least one frame of a subject of that split"
-            fix = "Render more sequences, or change `subjects` in dataset.json."
+            fix = "Add sequences of such people, or change the splits (dataset.json, or data.reader of the config)."
             raise InputError.of(f"{self.crops.root}: split {split}", "no frames", rule, fix)
         return found
 
 
 def open_packed_set(
-    root: str | Path, cache_dir: str | Path | None = None, processes: int = 2, progress: bool = True
+    root: str | Path,
+    cache_dir: str | Path | None = None,
+    processes: int = 2,
+    progress: bool = True,
+    reader: ReaderConfig | None = None,
 ) -> PackedSet:
     """Open a set's packed form; make it first where it is missing or the set has changed.
 
     Args:
-        root: The set's folder.
+        root: The set's folder, of any layout of train.data.layouts.
         cache_dir: Where packed sets lie; `<root>/packed` when None.
         processes: Processes that decode images.
         progress: Show a progress bar on stderr.
+        reader: How raw sets are read and cropped; None: the defaults.
 
     Returns:
         The arrays, memory-mapped read-only; they stay valid while the result is referenced.
@@ -100,36 +113,40 @@ def open_packed_set(
     Raises:
         InputError: The set breaks a rule, or its packed form is damaged.
     """
-    crops = open_crops_set(root)
+    source = open_source(root, reader or ReaderConfig())
+    crops = source.crops
     parent = Path(cache_dir) if cache_dir is not None else crops.root / "packed"
-    key = _key(crops)
+    key = _key(source)
     folder = parent / key
     if not folder.is_dir():
-        _pack(crops, folder, processes, progress)
+        _pack(source, folder, processes, progress)
     count, side = len(crops.frames), crops.crop_px
-    arrays = []
-    for name, dtype in (("gray", np.uint8), ("depth_mm", np.uint16), ("label", np.uint8)):
-        path = folder / f"{name}.npy"
-        try:
-            array = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise InputError.of(str(path), str(error), "a packed array", f"Remove {folder} and start again.") from error
-        if array.shape != (count, side, side) or array.dtype != dtype:
-            got, rule = f"{array.shape} {array.dtype}", f"{(count, side, side)} {np.dtype(dtype)}"
-            raise InputError.of(str(path), got, rule, f"Remove {folder} and start again.")
-        arrays.append(array)
-    gray, depth_mm, label = arrays
-    return PackedSet(crops, gray, depth_mm, label, _meta_from(crops.frames), key)
+    gray, depth_mm, label = (_open_array(folder, name, (count, side, side)) for name in PLANES)
+    meta = _meta_from(crops.frames)
+    if source.measures_distance:
+        meta["distance_mm"] = _open_array(folder, DISTANCE, (count,))
+        unmeasured = meta["distance_mm"] == UNMEASURED_MM
+        meta["face"][unmeasured] = False
+        meta["visible"][unmeasured] = 0.0
+    return PackedSet(crops, gray, depth_mm, label, meta, key)
 
 
-def _key(crops: CropsSet) -> str:
+def _open_array(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    path, dtype = folder / f"{name}.npy", ARRAYS[name]
+    fix = f"Remove {folder} and start again."
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError.of(str(path), str(error), "a packed array", fix) from error
+    if array.shape != shape or array.dtype != dtype:
+        raise InputError.of(str(path), f"{array.shape} {array.dtype}", f"{shape} {np.dtype(dtype)}", fix)
+    return array
+
+
+def _key(source: FrameSource) -> str:
     digest = hashlib.sha256(f"{PACK_FORMAT}".encode())
-    digest.update((crops.root / "dataset.json").read_bytes())
-    for sequence in sorted({entry.sequence for entry in crops.frames}):
-        for name in ("frames.json", "angles.txt"):
-            path = crops.root / f"{sequence:03d}" / name
-            digest.update(f"{path.parent.name}/{name}".encode())
-            digest.update(path.read_bytes())
+    for part in source.key_parts():
+        digest.update(part)
     return digest.hexdigest()[:16]
 
 
@@ -138,40 +155,55 @@ def _meta_from(frames: Sequence[FrameEntry]) -> np.ndarray:
     return np.array(rows, dtype=META_DTYPE)
 
 
-def _pack_chunk(root: Path, crop_px: int, folder: Path, first: int, entries: Sequence[FrameEntry]) -> int:
-    planes = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("gray", "depth_mm", "label")]
-    for position, entry in enumerate(entries, start=first):
-        for plane, image in zip(planes, read_frame(root, entry, crop_px), strict=True):
-            plane[position] = image
+_worker_source: FrameSource | None = None  # of a packing process: too large to be sent with every chunk
+
+
+def _start_worker(source: FrameSource) -> None:
+    global _worker_source
+    _worker_source = source
+
+
+def _pack_worker_chunk(folder: Path, first: int, end: int) -> int:
+    assert _worker_source is not None, "the pool's initializer sets it"
+    return _pack_chunk(_worker_source, folder, first, end)
+
+
+def _pack_chunk(source: FrameSource, folder: Path, first: int, end: int) -> int:
+    planes = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in PLANES]
+    if source.measures_distance:
+        planes.append(np.load(folder / f"{DISTANCE}.npy", mmap_mode="r+"))
+    for position in range(first, end):
+        sample = source.read(position)
+        for plane, values in zip(planes, sample, strict=False):  # the distance comes last
+            plane[position] = values
     for plane in planes:
         plane.flush()
-    return len(entries)
+    return end - first
 
 
-def _pack(crops: CropsSet, folder: Path, processes: int, progress: bool) -> None:
+def _pack(source: FrameSource, folder: Path, processes: int, progress: bool) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shape = (len(crops.frames), crops.crop_px, crops.crop_px)
+    count, side = len(source.crops.frames), source.crops.crop_px
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         temporary.chmod(0o755)
-        for name, dtype in (("gray", np.uint8), ("depth_mm", np.uint16), ("label", np.uint8)):
-            np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
-        chunks = range(0, len(crops.frames), CHUNK_FRAMES)
-        with tqdm(total=len(crops.frames), desc="packing", unit="frame", disable=not progress) as bar:
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PLANES, (count, side, side))
+        if source.measures_distance:
+            shapes[DISTANCE] = (count,)
+        for name, shape in shapes.items():
+            np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=ARRAYS[name], shape=shape).flush()
+        chunks = [(first, min(first + CHUNK_FRAMES, count)) for first in range(0, count, CHUNK_FRAMES)]
+        with tqdm(total=count, desc="packing", unit="frame", disable=not progress) as bar:
             if processes <= 1 or len(chunks) == 1:
-                for first in chunks:
-                    entries = crops.frames[first : first + CHUNK_FRAMES]
-                    bar.update(_pack_chunk(crops.root, crops.crop_px, temporary, first, entries))
+                for first, end in chunks:
+                    bar.update(_pack_chunk(source, temporary, first, end))
             else:
                 context = multiprocessing.get_context("spawn")  # forking a process with a thread pool can deadlock
-                with ProcessPoolExecutor(processes, mp_context=context) as pool:
-                    jobs = []
-                    for first in chunks:
-                        entries = crops.frames[first : first + CHUNK_FRAMES]
-                        jobs.append(pool.submit(_pack_chunk, crops.root, crops.crop_px, temporary, first, entries))
+                with ProcessPoolExecutor(processes, context, _start_worker, (source,)) as pool:
+                    jobs = [pool.submit(_pack_worker_chunk, temporary, first, end) for first, end in chunks]
                     for job in as_completed(jobs):
                         bar.update(job.result())
-        (temporary / "about.json").write_text(json.dumps({"format": PACK_FORMAT, "frames": len(crops.frames)}) + "\n")
+        (temporary / "about.json").write_text(json.dumps({"format": PACK_FORMAT, "frames": count}) + "\n")
         try:
             os.rename(temporary, folder)
         except OSError:

@@ -24,6 +24,7 @@ class PhotoAugment:
     """Shares and strengths of the photometric augmentation; a share is the fraction of samples that get it.
 
     Args:
+        enabled: False leaves the pictures as they are.
         shading: Share with a brightness ramp across the face, as from a light at one side.
         shading_strength: Largest relative change at the box's border.
         vignette: Share with darkened corners.
@@ -48,6 +49,7 @@ class PhotoAugment:
         cutout_size: Smallest and largest side of it, as a fraction of the box.
     """
 
+    enabled: bool = True
     shading: float = 0.35
     shading_strength: float = 0.7
     vignette: float = 0.15

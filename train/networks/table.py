@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from torch import nn
 
+from train.networks.cui import Fcn
 from train.networks.edge import Edge
 from train.networks.paper_generator import PaperGenerator
+from train.networks.pix2pix import UNet
+from train.networks.siamese import Siamese
 
-NETWORKS: dict[str, type[nn.Module]] = {"edge": Edge, "paper": PaperGenerator}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "edge": Edge,
+    "paper": PaperGenerator,
+    "pix2pix": UNet,
+    "cui": Fcn,
+    "siamese": Siamese,
+}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of the renderer: `python -m train.synth render | render-raw | render-frame | pack-head`."""
+"""Command line of the renderer: `python -m train.synth render | render-raw | render-biwi | ...`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from facedepth_edge.errors import FaceDepthError
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.synth.biwi_frames import write_biwi_sequence
 from train.synth.dataset import SetConfig, Studio, render_set
 from train.synth.full_frame import shoot_frame, write_frame, write_raw_sequence
 from train.synth.pack_head import pack_head
@@ -34,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         "render-raw", help="render full frames of a few sequences in the layout of Pandora's raw frames"
     )
     raw.add_argument("--sequences", type=int, nargs="+", required=True, help="numbers of the sequences, 1 and up")
+    biwi = commands.add_parser(
+        "render-biwi", help="render a few sequences in Biwi's layout, depth.bin and .cal included"
+    )
+    biwi.add_argument("--sequences", type=int, nargs="+", required=True, help="numbers of the sequences, 1 to 24")
     one = commands.add_parser("render-frame", help="render one full frame, with its depth and intrinsics beside it")
     one.add_argument("--subject", type=int, default=1)
     one.add_argument("--outfit", type=int, default=1, help="which of the subject's five sequences, 1..5")
@@ -42,12 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--focal-px", type=float, default=None, help="default: 0.87 W")
     one.add_argument("--position-mm", type=float, nargs=3, default=(0.0, 0.0, 700.0), metavar=("X", "Y", "Z"))
     one.add_argument("--angles-deg", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("ROLL", "PITCH", "YAW"))
-    for parser_ in (raw, one):
+    for parser_ in (raw, biwi, one):
         parser_.add_argument("--head", type=Path, required=True)
         parser_.add_argument("--hair", type=Path, default=None)
         parser_.add_argument("--out", type=Path, required=True)
         parser_.add_argument("--seed", type=int, default=0)
-    raw.add_argument("--frames", type=int, default=20)
+    for parser_ in (raw, biwi):
+        parser_.add_argument("--frames", type=int, default=20, help="frames of a sequence")
     pack = commands.add_parser("pack-head", help="pack a checkout of the public repository ICT-VGL/ICT-FaceKit")
     pack.add_argument("--checkout", type=Path, required=True, help="folder that holds FaceXModel/")
     pack.add_argument("--out", type=Path, required=True)
@@ -60,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
             for index in chosen.sequences:
                 number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
                 write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
+        elif chosen.command == "render-biwi":
+            studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+            for index in chosen.sequences:
+                write_biwi_sequence(studio, chosen.out, index, chosen.frames)
         elif chosen.command == "render-frame":
             studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
             width, height = chosen.size

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.data.pandora_calibration import CALIBRATION_FILE, KinectCalibration
+from train.data.registration import Intrinsics
 from train.synth.dataset import Studio
 from train.synth.motion import sample_angles, sample_position
 from train.synth.shot import FrameSize, Shot, shoot
@@ -68,8 +70,8 @@ def write_frame(shot: Shot, out: Path) -> None:
             "cy": shot.principal_xy[1],
         },
     }
-    _write_image(out, shot.picture)
-    _write_image(Path(f"{stem}_depth.png"), shot.depth_mm)
+    write_image(out, shot.picture)
+    write_image(Path(f"{stem}_depth.png"), shot.depth_mm)
     Path(f"{stem}.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
@@ -77,7 +79,8 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
     """Write a sequence as Pandora's raw frames: RGB/, DEPTH/ and data.json; it appears only when it is whole.
 
     Ours: both cameras share one optical centre and are free of distortion, so that depth and colour are registered by
-    the ratio of their focal lengths; Pandora's own are not. joints are pixels of the depth image.
+    the ratio of their focal lengths; Pandora's own are not. calibration.json says so to the loader. joints are pixels
+    of the depth image.
     """
     index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
     folder, partial = out / f"{index:03d}", out / f".{index:03d}.partial"
@@ -94,8 +97,8 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
             shoot_frame(studio, number, sequence, camera, frame, position, angles)
             for camera in (KINECT_COLOUR, KINECT_DEPTH)
         )
-        _write_image(partial / "RGB" / f"{frame:06d}_RGB.png", cv2.cvtColor(colour.picture, cv2.COLOR_BGR2BGRA))
-        _write_image(partial / "DEPTH" / f"{frame:06d}_DEPTH.png", depth.depth_mm)
+        write_image(partial / "RGB" / f"{frame:06d}_RGB.png", cv2.cvtColor(colour.picture, cv2.COLOR_BGR2BGRA))
+        write_image(partial / "DEPTH" / f"{frame:06d}_DEPTH.png", depth.depth_mm)
         roll, pitch, yaw = angles
         notes.append(
             {
@@ -106,11 +109,23 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
             }
         )
     (partial / "data.json").write_text(json.dumps(notes, indent=1), encoding="utf-8")
+    cameras = KinectCalibration(_intrinsics(KINECT_DEPTH), _intrinsics(KINECT_COLOUR))
+    (partial / CALIBRATION_FILE).write_text(cameras.as_json(), encoding="utf-8")
     os.replace(partial, folder)
     return folder
 
 
-def _write_image(path: Path, image: np.ndarray) -> None:
+def _intrinsics(frame: FrameSize) -> Intrinsics:
+    height, width = frame.size_hw
+    return Intrinsics((frame.focal_px, frame.focal_px), (width / 2, height / 2), frame.size_hw)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image, or say why that failed.
+
+    Raises:
+        ConfigError: The folder cannot be written, or the name has no ending that OpenCV knows.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image):
         raise ConfigError(f"{path}: got a write error, expected a writable folder and a .png or .jpg name. Check both.")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every training task has: it owns its networks and turns a batch into losses; the loop knows nothing else of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from facedepth_edge.errors import ConfigError
+from train.data.batches import Batch, sample_order
+from train.data.packed import PackedSet
+from train.networks import probabilities
+from train.validation import measure_network
+
+
+def require_weights(where: str, config: object) -> None:
+    """Refuse a config of which a float field is negative or not finite.
+
+    Raises:
+        ConfigError: Such a field; the text names it.
+    """
+    for entry in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, entry.name)
+        if isinstance(value, float) and not 0.0 <= value < float("inf"):
+            raise ConfigError.of(f"{where}.{entry.name}", value, "a finite weight >= 0", "Give 0 to leave it out.")
+
+
+class Task(nn.Module):
+    """What every task has, and the loop uses.
+
+    `network` is what is averaged, measured and exported. `phases` are names, in the order in which a step runs them;
+    each has an optimizer of its own. `selects` is the score of `measure` by which the best checkpoint is chosen, the
+    smallest.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = ("network",)
+    selects: ClassVar[str] = "offset_free_mm"
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def phase_parameters(self, phase: str) -> list[nn.Parameter]:
+        """Return the parameters that a phase's optimizer steps."""
+        return list(self.network.parameters())
+
+    def draw(
+        self, data: PackedSet, indices: np.ndarray, seed: int, step: int, batch_size: int, rank: int, world: int
+    ) -> np.ndarray:
+        """Return which frames a step sees: every frame once an epoch, in an order drawn anew for each.
+
+        Args:
+            data: The packed set.
+            indices: (N,) int64, the frames to draw from.
+            seed: The training's seed.
+            step: Number of the step, 0 and up.
+            batch_size: Samples a step and process.
+            rank: This process.
+            world: Number of processes.
+
+        Returns:
+            (batch_size,) int64 positions in the set.
+        """
+        return indices[sample_order(len(indices), seed, step, batch_size, rank, world)]
+
+    def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
+        """Compute a phase's loss.
+
+        Args:
+            phase: One of `phases`.
+            batch: A batch of the frames that `draw` chose, in that order.
+
+        Returns:
+            `loss`, a scalar, and `parts`, scalars by name for the log.
+        """
+        raise NotImplementedError
+
+    def measure(
+        self, network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str
+    ) -> dict[str, float]:
+        """Measure a network, without augmentation.
+
+        Args:
+            network: The averaged network.
+            data: The packed set.
+            indices: (n,) int64, validation frames.
+            device: Where the network is.
+
+        Returns:
+            Scores by name; `selects` is among them where it can be measured.
+        """
+        return measure_network(network, data, indices, probabilities, device).summary()

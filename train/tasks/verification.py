@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the face verification network on pairs of measured depth maps.
+
+Ours: a step draws a few frames of each of a few people and compares every frame with every other, same and different
+people weighing half each: the expectation is that of random pairs, half of the same person, at a fraction of the cost,
+because the convolutions see every frame once and not once a pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facedepth_edge.errors import ConfigError
+from train.data.batches import Batch
+from train.data.packed import PackedSet
+from train.tasks.base import Task
+from train.validation import batches_of
+from train.verification import draw_pairs, verification_input
+
+VALIDATION_SEED = 20180905
+
+
+@dataclass(frozen=True)
+class VerificationTaskConfig:
+    """Settings of the verification training.
+
+    Args:
+        frames_per_person: How many frames of each person a step compares; divides loop.batch_size.
+        validation_pairs: Random pairs of validation frames that are measured, half of them of the same person.
+    """
+
+    frames_per_person: int = 4
+    validation_pairs: int = 4000
+
+    def __post_init__(self) -> None:
+        if self.frames_per_person < 2:
+            raise ConfigError.of("task.frames_per_person", self.frames_per_person, ">= 2", "Correct it.")
+        if self.validation_pairs < 1:
+            raise ConfigError.of("task.validation_pairs", self.validation_pairs, ">= 1", "Correct it.")
+
+
+def embeddings_of(network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str) -> Tensor:
+    """Return the vectors of measured depth maps, without augmentation.
+
+    Args:
+        network: A `Siamese` in inference mode.
+        data: The packed set.
+        indices: (n,) int64, which frames.
+        device: Where the network is.
+
+    Returns:
+        (n, 256) float32, in the order of `indices`.
+    """
+    parts = []
+    for _, batch in batches_of(data, indices, device):
+        parts.append(network.embed(verification_input(batch.depth, batch.valid)))  # type: ignore[operator]
+    return torch.cat(parts)
+
+
+class VerificationTask(Task):
+    """Learn to tell people apart by measured depth: binary cross entropy over pairs, half of the same person.
+
+    Source: section 4.3; how pairs are made of a batch is ours, see the file's text.
+    """
+
+    Config = VerificationTaskConfig
+    selects: ClassVar[str] = "bce"
+
+    def __init__(self, network: nn.Module, config: VerificationTaskConfig) -> None:
+        super().__init__(network)
+        self.config = config
+
+    def draw(
+        self, data: PackedSet, indices: np.ndarray, seed: int, step: int, batch_size: int, rank: int, world: int
+    ) -> np.ndarray:
+        """Return frames of batch_size / frames_per_person random people, (batch_size,) int64 positions in the set.
+
+        Raises:
+            ConfigError: The batch size does not fit, or there are too few people or frames.
+        """
+        each = self.config.frames_per_person
+        subjects = data.meta["subject"][indices]
+        people = np.unique(subjects)
+        count = batch_size // each
+        if batch_size % each or not 2 <= count <= len(people):
+            rule = f"a multiple of {each} with 2 to {len(people)} people"
+            raise ConfigError.of("loop.batch_size", batch_size, rule, "Correct it, or task.frames_per_person.")
+        rng = np.random.default_rng((seed, 3, step, rank))
+        chosen = []
+        for person in rng.choice(people, count, replace=False):
+            frames = indices[subjects == person]
+            if len(frames) < each:
+                rule = f"at least {each} frames a person"
+                raise ConfigError.of(f"subject {person}", f"{len(frames)} frames", rule, "Lower frames_per_person.")
+            chosen.append(rng.choice(frames, each, replace=False))
+        return np.concatenate(chosen)
+
+    def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
+        """Compute the binary cross entropy of every ordered pair of the batch, and its accuracy for the log."""
+        network: Any = self.network
+        vectors = network.embed(verification_input(batch.depth, batch.valid))  # (B, 256)
+        count = len(vectors)
+        first, second = torch.meshgrid(*2 * [torch.arange(count, device=vectors.device)], indexing="ij")
+        apart = first != second
+        first, second = first[apart], second[apart]  # (B (B - 1),)
+        same = batch.subject[first] == batch.subject[second]
+        logits = network.compare(vectors[first], vectors[second])
+        costs = F.binary_cross_entropy_with_logits(logits, same.float(), reduction="none")
+        right = ((logits.detach() > 0) == same).float()
+        loss = (costs[same].mean() + costs[~same].mean()) / 2
+        return {"loss": loss, "parts": {"accuracy": (right[same].mean() + right[~same].mean()) / 2}}
+
+    @torch.no_grad()
+    def measure(
+        self, network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str
+    ) -> dict[str, float]:
+        """Return `accuracy` and `bce` over random pairs of the frames, the same at every call."""
+        was_training = network.training
+        network.eval()
+        rng = np.random.default_rng(VALIDATION_SEED)
+        subjects = data.meta["subject"][indices]
+        first, second = draw_pairs(subjects, self.config.validation_pairs, rng)
+        vectors = embeddings_of(network, data, indices, device)
+        logits = network.compare(vectors[first], vectors[second])  # type: ignore[operator]
+        same = torch.from_numpy(subjects[first] == subjects[second]).to(logits.device)
+        network.train(was_training)
+        bce = F.binary_cross_entropy_with_logits(logits, same.float())
+        return {"accuracy": float(((logits > 0) == same).float().mean()), "bce": float(bce)}

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes and reads trained weights for publishing: one safetensors file, half precision, no code in it.
+
+`python -m train.weights CHECKPOINT OUT.safetensors` makes one. Kernels are stored as float16; vectors (batch norm,
+biases) keep their type, because their range does not always fit. The text beside them says what a checkpoint says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from facedepth_edge.errors import ArtifactError, FaceDepthError
+from train.config_reader import plain_from_dataclass
+from train.restore import TrainedNetwork, network_from_checkpoint, network_from_state
+
+FORMAT = "1"
+
+
+def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
+    """Write a network's weights; the file appears whole or not at all, and is the same for the same network.
+
+    Args:
+        path: The .safetensors file; one that is there is replaced.
+        trained: The network and where it comes from.
+    """
+    path = Path(path)
+    tensors = {
+        name: (value.half() if value.is_floating_point() and value.ndim >= 2 else value).contiguous()
+        for name, value in trained.network.state_dict().items()
+    }
+    about = {
+        "config": plain_from_dataclass(trained.config),
+        "step": trained.step,
+        "samples": trained.samples,
+        "commit": trained.commit,
+        "data": trained.data,
+        "input_px": trained.input_px,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, {"format": FORMAT, "about": json.dumps(about, sort_keys=True)})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def network_from_weights(path: str | Path, architecture: str | None = None) -> TrainedNetwork:
+    """Read a network that `save_weights` wrote.
+
+    Args:
+        path: The .safetensors file.
+        architecture: The network that the caller needs; None takes any.
+
+    Returns:
+        The network, its kernels rounded to float16 and computed in float32.
+
+    Raises:
+        ArtifactError: The file is missing, damaged, of another architecture, or its weights do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError.of(str(path), "no such file", "a .safetensors file of weights", "Check the path.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            notes = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        about: dict[str, Any] = json.loads(notes.get("about", ""))
+    except (OSError, ValueError, SafetensorError) as error:
+        fix = "The file is damaged or of another program: get it again, or write it by python -m train.weights."
+        raise ArtifactError.of(str(path), f"{type(error).__name__} on reading it", "weights", fix) from error
+    keys = {"config", "step", "samples", "commit", "data", "input_px"}
+    if notes.get("format") != FORMAT or not isinstance(about, dict) or not keys <= set(about):
+        got = f"format {notes.get('format')}, notes {sorted(about) if isinstance(about, dict) else type(about)}"
+        rule = f"format {FORMAT} with notes {sorted(keys)}"
+        raise ArtifactError.of(str(path), got, rule, "Write it again by python -m train.weights.")
+    state = {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+    return network_from_state(
+        path, about["config"], state, architecture,
+        step=int(about["step"]), samples=int(about["samples"]), commit=str(about["commit"]), data=dict(about["data"]),
+        input_px=int(about["input_px"]),
+    )  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Turn a checkpoint into a file of weights.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m train.weights", description="Publish a checkpoint's weights.")
+    parser.add_argument("checkpoint", type=Path, help="a last.pt or best.pt")
+    parser.add_argument("out", type=Path, help="the .safetensors file")
+    args = parser.parse_args(arguments)
+    command = f"python -m train.weights {args.checkpoint} {args.out}"
+    try:
+        trained = network_from_checkpoint(args.checkpoint)
+        save_weights(args.out, trained)
+    except (FaceDepthError, OSError) as error:
+        print(error, file=sys.stderr)
+        print(f"FAIL {command}", file=sys.stderr)
+        return 1
+    size = args.out.stat().st_size / 1e6
+    print(f"{args.out}: {trained.architecture}, {trained.samples} samples, {size:.1f} MB")
+    print(f"PASS {command}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
