@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning_fabric
 import numpy as np
 import torch
 from torch import nn
@@ -30,6 +29,7 @@ from train.config import RESUMABLE, OptimizerConfig, TrainConfig
 from train.config_reader import plain_from_dataclass
 from train.data.batches import make_batch, step_generator
 from train.data.packed import PackedSet
+from train.engine import open_fabric
 from train.networks import NETWORKS
 from train.optimizers import build_optimizer
 from train.tasks import TASKS, Task
@@ -62,23 +62,6 @@ def build_task(config: TrainConfig) -> Task:
     """Build the network and the task that a config names."""
     network = NETWORKS[config.network.name](config.network.options)
     return TASKS[config.task.name](network, config.task.options)
-
-
-def choose_precision(asked: str, device: torch.device) -> str:
-    """Return the precision to train in: what was asked, or for auto bf16-mixed where the hardware computes it.
-
-    Args:
-        asked: auto, 32-true or bf16-mixed.
-        device: Where the training runs.
-    """
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        flags = torch.cpu.get_capabilities()
-        fast = bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
-    return "bf16-mixed" if fast else "32-true"
 
 
 def learning_rate(settings: OptimizerConfig, step: int, progress: float) -> float:
@@ -134,15 +117,8 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     s = config.loop
     if s.threads:
         torch.set_num_threads(s.threads)
-    devices: Any = int(s.devices) if s.devices.isdigit() else s.devices
-    probe = lightning_fabric.Fabric(accelerator=s.accelerator, devices=devices, strategy=s.strategy)
-    fabric = lightning_fabric.Fabric(
-        accelerator=s.accelerator,
-        devices=devices,
-        strategy=s.strategy,
-        precision=choose_precision(s.precision, probe.device),  # type: ignore[arg-type]
-    )
-    fabric.launch()
+    task_class = TASKS[config.task.name]
+    fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)
     torch.manual_seed(s.seed)
     task = build_task(config)
     if s.channels_last:

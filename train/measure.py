@@ -22,6 +22,8 @@ from facedepth_edge.errors import ArtifactError, InputError
 from train.checkpoint import current_commit
 from train.data.batches import Batch
 from train.data.packed import PackedSet
+from train.data.pairs import PairList, read_pairs
+from train.data.subsets import is_frontal
 from train.measured import (
     REGIONS,
     SOURCES,
@@ -45,17 +47,7 @@ ORIGINS = ("synthetic", "pandora", "biwi")
 TASKS = {"paper": "cgan", "autoencoder": "autoencoder", "pix2pix": "pix2pix", "cui": "cui", VERIFIER: "verification"}
 SAMPLE_FRAMES = 8
 SAMPLE_VISIBLE = 0.9  # a picture's face is hardly occluded
-FRONTAL_DEG = 10.0  # eq. 7a
 PAIRS_AT_ONCE = 4096
-
-
-class Pairs(Protocol):
-    """A pair list: m pairs of positions in the packed set, each in a cell of table 2."""
-
-    cell: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    same: np.ndarray
 
 
 class Verifier(Protocol):
@@ -88,7 +80,7 @@ def choose_samples(data: PackedSet, indices: np.ndarray, count: int = SAMPLE_FRA
     """
     meta = data.meta[indices]
     subjects = np.unique(meta["subject"])
-    frontal = is_frontal(data, indices)
+    frontal = is_frontal(meta)
     chosen: list[int] = []
     for place in range(count):
         subject = subjects[place * len(subjects) // count]
@@ -99,18 +91,13 @@ def choose_samples(data: PackedSet, indices: np.ndarray, count: int = SAMPLE_FRA
     return np.array(chosen, dtype=np.int64)
 
 
-def is_frontal(data: PackedSet, indices: np.ndarray) -> np.ndarray:
-    """Return (n,) bool, whether frames are of subset A1: no angle beyond 10 degrees (eq. 7a)."""
-    return np.asarray((np.abs(data.meta["roll_pitch_yaw_deg"][indices]) <= FRONTAL_DEG).all(axis=-1))
-
-
 @torch.no_grad()
 def measure_systems(
     data: PackedSet,
     systems: Mapping[str, nn.Module],
     verifier: Verifier,
     prepare: Prepare,
-    pairs: Pairs,
+    pairs: PairList,
     about: dict[str, Any],
     device: torch.device | str = "cpu",
     progress: bool = True,
@@ -138,9 +125,9 @@ def measure_systems(
     """
     indices = data.indices(SPLIT, faces_only=True)
     row_of = {int(index): row for row, index in enumerate(indices)}
-    a, b = (_rows(side, row_of, data) for side in (pairs.a, pairs.b))
+    a, b = (_rows(side, row_of, data) for side in (pairs.first, pairs.second))
     people = data.meta["subject"][indices]
-    if not np.array_equal(people[a] == people[b], np.asarray(pairs.same, dtype=bool)):
+    if not np.array_equal(people[a] == people[b], pairs.same):
         rule = "same where, and only where, both frames show one subject"
         raise InputError.of("pair list", "another answer", rule, "Write the pair list again for this set.")
     shape = (len(SYSTEMS), len(indices))
@@ -165,7 +152,7 @@ def measure_systems(
     similarity = np.stack([_similarity(verifier, torch.cat(embeddings[source]), a, b) for source in SOURCES])
     meta = data.meta[indices]
     frames = FrameList(*(meta[name].astype(np.int32) for name in ("sequence", "frame", "subject")))
-    scores = PairScores(np.asarray(pairs.cell), a, b, np.asarray(pairs.same, dtype=bool), similarity)
+    scores = PairScores(pairs.cell, a, b, pairs.same, similarity)
     return Measured(about, frames, sums, scores, _samples_from(data, wanted, samples, row_of))
 
 
@@ -194,14 +181,12 @@ def measure_files(
         ArtifactError: Weights are missing, damaged or of another system.
         InputError: The pair list breaks a rule, or a network answers NaN.
     """
-    from train.data.pairs import read_pairs
-
     pair_list = read_pairs(pairs, data)
     trained = {name: _open_model(models / f"{name}.safetensors", task, data) for name, task in TASKS.items()}
     about = {
         "data": describe_data(data, origin),
         "models": {name: _describe_model(models, name, network) for name, network in trained.items()},
-        "pairs": {"file": pairs.name, "sha256": file_sha256(pairs), "count": len(pair_list.a)},
+        "pairs": {"file": pairs.name, "sha256": file_sha256(pairs), "count": len(pair_list)},
         "commit": current_commit(),
         "torch": torch.__version__,
         "machine": _machine(device),
@@ -327,7 +312,7 @@ def _samples_from(
         planes = {name: np.stack([samples[int(index)][name] for index in wanted]) for name in empty}
         depth = np.stack([samples[int(index)]["depth"] for index in wanted], axis=1)
     rows = np.array([row_of[int(index)] for index in wanted], dtype=np.int64)
-    return Samples(rows, is_frontal(data, wanted), depth=depth, **planes)
+    return Samples(rows, is_frontal(data.meta[wanted]), depth=depth, **planes)
 
 
 def _similarity(verifier: Verifier, embedding: Tensor, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ VERIFIER = "siamese"
 REGIONS = ("all", "head")
 SOURCES = ("original", *SYSTEMS)
 ARRAY_FILES = ("scores.npz", "verification.npz", "samples.npz")
-MEASURE_AGAIN = "Measure again: python -m train.report --data DIR --measured {folder}."
+MEASURE_AGAIN = "Remove {folder} and measure again: python -m train.report --data DIR --measured {folder}."
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,7 @@ def write_measured(folder: Path, measured: Measured) -> None:
         samples[name] = np.packbits(samples[name], axis=-1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "about.json").unlink(missing_ok=True)
         for name, arrays in zip(ARRAY_FILES, (scores, pairs, samples), strict=True):
             np.savez_compressed(folder / name, **arrays)
         about = {

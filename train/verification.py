@@ -89,7 +89,8 @@ def draw_pairs(subjects: np.ndarray, count: int, rng: np.random.Generator) -> tu
     """
     people, owner, frames = np.unique(subjects, return_inverse=True, return_counts=True)
     if len(people) < 2 or frames.min() < 2:
-        got = f"{len(people)} people, the one with the fewest frames has {frames.min(initial=0)}"
+        fewest = int(frames.min()) if len(frames) else 0
+        got = f"{len(people)} people, the one with the fewest frames has {fewest}"
         raise InputError.of("draw_pairs", got, "two or more people with two or more frames each", "Give more frames.")
     order = np.argsort(owner, kind="stable")
     starts = np.cumsum(frames) - frames

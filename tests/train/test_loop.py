@@ -21,7 +21,8 @@ from train.checkpoint import load_checkpoint
 from train.config import LoopConfig, OptimizerConfig, TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.data.packed import PackedSet, open_packed_set
-from train.loop import choose_precision, fit, learning_rate, update_average
+from train.engine import choose_precision
+from train.loop import fit, learning_rate, update_average
 from train.networks import Edge, EdgeConfig
 
 TINY = {"name": "edge", "widths": [4, 6, 8, 8], "blocks": [0, 1, 0, 0], "head_width": 4}

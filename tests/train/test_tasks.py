@@ -14,7 +14,19 @@ from facedepth_edge.errors import ConfigError
 from train import losses
 from train.data.batches import Batch, make_batch
 from train.data.packed import open_packed_set
-from train.networks import Edge, EdgeConfig, PaperDiscriminatorConfig, PaperGenerator, PaperGeneratorConfig
+from train.networks import (
+    Edge,
+    EdgeConfig,
+    Fcn,
+    FcnConfig,
+    IdentityConfig,
+    PaperDiscriminatorConfig,
+    PaperGenerator,
+    PaperGeneratorConfig,
+    PatchDiscriminatorConfig,
+    UNet,
+    UNetConfig,
+)
 from train.tasks import (
     TASKS,
     AutoencoderTask,
@@ -24,6 +36,8 @@ from train.tasks import (
     DepthTask,
     DepthTaskConfig,
 )
+from train.tasks.cui import CuiTask, CuiTaskConfig
+from train.tasks.pix2pix import Pix2PixTask, Pix2PixTaskConfig
 
 SMALL_GENERATOR = PaperGeneratorConfig((4, 6), (6, 4))
 
@@ -128,4 +142,80 @@ def test_settings_check_themselves() -> None:
 
 
 def test_the_table_names_every_task() -> None:
-    assert {"depth": DepthTask, "cgan": CGanTask, "autoencoder": AutoencoderTask} == TASKS
+    assert set(TASKS) == {"depth", "cgan", "autoencoder", "pix2pix", "cui", "verification"}
+    assert (TASKS["depth"], TASKS["cgan"], TASKS["autoencoder"]) == (DepthTask, CGanTask, AutoencoderTask)
+
+
+@pytest.mark.parametrize("name", ["cgan", "pix2pix"])
+def test_each_phase_moves_its_own_network_alone(batch: Batch, name: str) -> None:
+    torch.manual_seed(0)
+    if name == "cgan":
+        task: CGanTask | Pix2PixTask = CGanTask(
+            PaperGenerator(SMALL_GENERATOR), CGanTaskConfig(discriminator=PaperDiscriminatorConfig((4, 6)))
+        )
+    else:
+        task = Pix2PixTask(
+            UNet(UNetConfig((4, 6, 8))), Pix2PixTaskConfig(discriminator=PatchDiscriminatorConfig((4, 6)))
+        )
+    for phase, mover, still in (
+        ("discriminator", task.discriminator, task.network),
+        ("generator", task.network, task.discriminator),
+    ):
+        task.zero_grad(set_to_none=True)
+        task(phase, batch)["loss"].backward()
+        assert all(weight.grad is not None for weight in mover.parameters()), phase
+        assert all(weight.grad is None for weight in still.parameters()), phase
+
+
+def test_pix2pix_weighs_l1_a_hundredfold_and_halves_the_discriminator(batch: Batch) -> None:
+    torch.manual_seed(0)
+    shape = PatchDiscriminatorConfig((4, 6))
+    task = Pix2PixTask(UNet(UNetConfig((4, 6, 8), 0.0)), Pix2PixTaskConfig(discriminator=shape))
+    judged = task("discriminator", batch)
+    torch.testing.assert_close(judged["loss"], (judged["parts"]["d_real"] + judged["parts"]["d_fake"]) / 2)
+    made = task("generator", batch)
+    torch.testing.assert_close(made["loss"], made["parts"]["g_adversarial"] + 100 * made["parts"]["l1"])
+    difference = (task.network.eval()(batch.face)["depth"] - batch.depth).abs().double()
+    measured = losses.l1(task.network(batch.face)["depth"].detach(), batch.depth, batch.valid)
+    assert float(measured) == pytest.approx(float(difference[batch.valid].detach().mean()), rel=1e-5)
+
+
+def test_cui_learns_depth_and_who_it_is(batch: Batch) -> None:
+    torch.manual_seed(0)
+    config = CuiTaskConfig(identity=0.5, classifier=IdentityConfig((4, 6), 9))
+    task = CuiTask(Fcn(FcnConfig((4, 6, 8))), config)
+    result = task("network", batch)
+    torch.testing.assert_close(result["loss"], result["parts"]["mse"] + 0.5 * result["parts"]["identity"])
+    depth = task.network(batch.face)["depth"]
+    square = (depth - batch.depth).square().double()[batch.valid].mean()
+    assert float(result["parts"]["mse"].detach()) == pytest.approx(float(square.detach()), rel=1e-5)
+    task.zero_grad(set_to_none=True)
+    result["parts"]["identity"].backward()  # the person's name teaches the depth network too
+    assert all(weight.grad is not None for weight in task.phase_parameters("network"))
+    few = CuiTask(Fcn(FcnConfig((4, 6, 8))), CuiTaskConfig(classifier=IdentityConfig((4,), 2)))
+    late = Batch(**{**vars(batch), "subject": batch.subject + 4})
+    with pytest.raises(ConfigError, match=r"task\.classifier\.people: got 2, expected at least \d, the highest number"):
+        few("network", late)
+
+
+def test_the_generator_runs_once_a_step_and_learns_what_it_would_from_two_runs(batch: Batch) -> None:
+    torch.manual_seed(0)
+    config = CGanTaskConfig(discriminator=PaperDiscriminatorConfig((4, 6)))
+    task = CGanTask(PaperGenerator(SMALL_GENERATOR), config)
+    runs: list[int] = []
+    task.network.register_forward_hook(lambda *_: runs.append(1))
+    task.network.eval()  # so that a second run would be the same as the first
+    gradients = []
+    for _ in range(2):
+        task.zero_grad(set_to_none=True)
+        if not gradients:
+            task("discriminator", batch)["loss"].backward()
+        task("generator", batch)["loss"].backward()
+        gradients.append([weight.grad.clone() for weight in task.network.parameters() if weight.grad is not None])
+        assert len(runs) == len(gradients)  # one run for both phases; one for the generator's phase alone
+    for kept, fresh in zip(*gradients, strict=True):
+        torch.testing.assert_close(kept, fresh)
+    other = Batch(**{**vars(batch), "face": batch.face.clone()})
+    task("discriminator", batch)
+    task("generator", other)  # maps of another batch are not taken
+    assert len(runs) == 4

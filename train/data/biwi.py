@@ -24,7 +24,7 @@ from train.data.biwi_files import (
     read_pose,
     text_from_calibration,
 )
-from train.data.crop_frame import REACH_MM, crop_raw_frame
+from train.data.crop_frame import CROP_FORMAT, REACH_MM, crop_raw_frame
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
 from train.data.reader_config import ReaderConfig
 from train.data.registration import register_depth
@@ -64,7 +64,7 @@ class BiwiSource:
 
     def key_parts(self) -> Iterator[bytes]:
         """Yield the settings, the calibrations and every frame's pose."""
-        yield f"{LAYOUT} {self.config.settings_for('biwi')}".encode()
+        yield f"{LAYOUT} {CROP_FORMAT} {self.config.settings_for('biwi')}".encode()
         for sequence in sorted(self.folders):
             for calibration in self.calibrations[sequence]:
                 yield f"{sequence} {text_from_calibration(calibration)}".encode()

@@ -17,6 +17,9 @@ from train.data.frame_source import UNMEASURED_MM, CropSample
 from train.data.reader_config import ReaderConfig
 from train.data.registration import Intrinsics
 
+CROP_FORMAT = 1
+"""Part of the cache's key: raised whenever the same files and settings give other crops."""
+
 REACH_MM = Preprocessing().reach_x_mm
 _GRAY_LEVELS = Preprocessing(scale=1.0, offset=0.0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixed lists of face pairs for verification: as many of the same person as of different ones, in every cell of table 2.
+"""Fixed lists of face pairs for verification: in every cell of table 2 as many of one person as of two.
 
 A list is a CSV file: comments with the set's name, its key, the split and the seed, then `cell,a,b,same`, where a and b
 are frames as `<sequence>/<frame>`. Both images of a pair are in the cell. It is drawn by SHA-256 of the seed, the cell
@@ -81,7 +81,9 @@ def draw_pairs(data: PackedSet, split: str, count: int, seed: int) -> PairList:
             for rank in _ranks(total, each, f"{seed}/{cell}/{'same' if same else 'different'}"):
                 a, b = _pair_of(rank, data.meta["subject"][members], same)
                 swap = _digest(f"{seed}/{cell}/{members[a]}/{members[b]}") % 2  # the order must not tell the subject
-                rows.append((int(members[b]), int(members[a]), same) if swap else (int(members[a]), int(members[b]), same))
+                rows.append(
+                    (int(members[b]), int(members[a]), same) if swap else (int(members[a]), int(members[b]), same)
+                )
                 cells.append(cell)
     columns = np.array(rows, np.int64).reshape(-1, 3)
     return PairList(np.array(cells, str), columns[:, 0], columns[:, 1], columns[:, 2].astype(bool), data.key)
@@ -102,7 +104,7 @@ def write_pairs(path: Path, pairs: PairList, data: PackedSet, split: str, count:
     for cell in cells_of(data.crops):
         same = int(pairs.of(cell).same.sum())
         different = len(pairs.of(cell)) - same
-        short = "" if same + different == count else f", fewer than asked: the cell has no more"
+        short = "" if same + different == count else ", fewer than asked: the cell has no more"
         lines.append(f"# {cell}: {same} same, {different} different{short}")
     lines.append(COLUMNS)
     frames = data.crops.frames

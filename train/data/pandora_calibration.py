@@ -85,7 +85,7 @@ def read_calibration(path: Path) -> KinectCalibration:
     """
     note = read_json(path, _FIX)
     if not isinstance(note, dict) or sorted(note) != sorted((*_CAMERAS, "colour_from_depth")):
-        got = f"keys {', '.join(sorted(note))}" if isinstance(note, dict) else f"a {type(note).__name__}"
+        got = f"the keys {', '.join(sorted(note)) or 'none'}" if isinstance(note, dict) else f"a {type(note).__name__}"
         raise InputError.of(str(path), got, "an object with depth, colour and colour_from_depth", _FIX)
     cameras = [_camera_from(note[name], f"{path}: {name}") for name in _CAMERAS]
     pose = note["colour_from_depth"]

@@ -20,7 +20,7 @@ import numpy as np
 from facedepth_edge.camera import DEPTH_WINDOW_MM
 from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import Box, sample_depth
-from train.data.crop_frame import REACH_MM, empty_sample, label_from_depth, sample_gray
+from train.data.crop_frame import CROP_FORMAT, REACH_MM, empty_sample, label_from_depth, sample_gray
 from train.data.crops_set import SEQUENCES_PER_SUBJECT, subject_of
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
 from train.data.pandora_tables import is_excluded, pandora_splits
@@ -49,7 +49,7 @@ class PandoraCropsSource:
 
     def key_parts(self) -> Iterator[bytes]:
         """Yield the settings and every frame's number and angles."""
-        yield f"{LAYOUT} {self.config.settings_for('pandora')}".encode()
+        yield f"{LAYOUT} {CROP_FORMAT} {self.config.settings_for('pandora')}".encode()
         for entry in self.crops.frames:
             yield f"{entry.frame_id} {entry.roll_pitch_yaw_deg}".encode()
 

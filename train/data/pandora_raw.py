@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from train.data.crop_frame import REACH_MM, crop_raw_frame, measure_distance
+from train.data.crop_frame import CROP_FORMAT, REACH_MM, crop_raw_frame, measure_distance
 from train.data.crops_set import SEQUENCES_PER_SUBJECT, subject_of
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
 from train.data.pandora_calibration import CALIBRATION_FILE, NOMINAL, KinectCalibration, read_calibration
@@ -64,7 +64,7 @@ class PandoraRawSource:
 
     def key_parts(self) -> Iterator[bytes]:
         """Yield the settings, the calibrations and every frame's note."""
-        yield f"{LAYOUT} {self.config.settings_for('pandora')}".encode()
+        yield f"{LAYOUT} {CROP_FORMAT} {self.config.settings_for('pandora')}".encode()
         for sequence in sorted(self.folders):
             yield f"{sequence} {self.calibrations[sequence]}".encode()
         for entry, note in zip(self.crops.frames, self.notes, strict=True):

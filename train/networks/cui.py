@@ -2,9 +2,9 @@
 """Cui et al., the paper's competitor [5]: a fully convolutional network for depth, and a CNN that names the person.
 
 Source: Cui et al., "Improving 2D Face Recognition via Discriminative Face Depth Estimation", ICB 2018: an FCN recovers
-depth from the picture, and a CNN behind it, used in training alone, keeps the depth of different people apart. Ours: the
-layer widths, after the FCN-8s of Long et al. (3x3 convolutions and pooling, predictions of three scales summed) at
-96 x 96 pixels; gray instead of colour, as all systems here; and a last tanh, so that all share one depth scale.
+depth from the picture, and a CNN behind it, used in training alone, keeps the depth of different people apart. Ours:
+the layers, after the FCN of Long et al. (3x3 convolutions and pooling, features of all scales summed) at 96 x 96
+pixels; gray instead of colour, as all systems here; and a last tanh, so that all share one depth scale.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import BackendUnavailable, FaceDepthError, InputError
 from train.measured import Measured, hashes_of_about, hashes_of_files, read_about, read_measured, write_measured
 from train.report.bootstrap import RESAMPLES, SEED
 from train.report.document import describe_origin, report_markdown
@@ -68,7 +68,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         " (default with 'synthetic': why.md beside the measurement's folder, where it is)")  # fmt: skip
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="resamples of the bootstrap")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the bootstrap")
-    parser.add_argument("--device", default="cpu", help="where networks run when measuring: cpu or cuda")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks run when measuring")
     parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
     return parser.parse_args(arguments)
 
@@ -139,7 +139,10 @@ def measurement_of_set(args: argparse.Namespace) -> Measured:
     Raises:
         InputError: An argument is missing, or the data or the pair list break a rule.
         ArtifactError: A model cannot be used.
+        BackendUnavailable: `device` is cuda and there is none.
     """
+    import torch
+
     from train.data.packed import open_packed_set
     from train.measure import describe_data, measure_files
 
@@ -149,7 +152,7 @@ def measurement_of_set(args: argparse.Namespace) -> Measured:
     data: PackedSet = open_packed_set(args.data, args.cache_dir)
     described = describe_data(data, args.origin)
     if args.pairs is None and described["origin"] != "synthetic":
-        fix = "Make one: python -m train.data.pairs --help."
+        fix = "Make one: python -m train.data pairs --help."
         raise InputError.of("--pairs", "nothing", f"the pair list of {described['name']}", fix)
     pairs = args.pairs or COMMITTED_PAIRS
     here = hashes_of_files(args.models, pairs)
@@ -157,6 +160,8 @@ def measurement_of_set(args: argparse.Namespace) -> Measured:
         about = read_about(args.measured)
         if hashes_of_about(about) == here and about["data"] == described:
             return read_measured(args.measured)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailable.of("--device", "cuda", "a GPU that PyTorch can use", "Leave --device out.")
     write_measured(args.measured, measure_files(data, args.models, pairs, args.origin, args.device))
     return read_measured(args.measured)
 

@@ -122,9 +122,14 @@ def _models(summary: Summary) -> str:
         label = SYSTEM_LABELS.get(name, "verifier (Siamese)")
         trained_on = model["trained_on"].get("name", "unknown")
         rows.append([label, f"`{model['file']}`", f"{model['samples']:,}", f"{model['step']:,}", str(trained_on),
-                     f"`{model['sha256'][:12]}`", f"`{model['commit'][:12]}`"])  # fmt: skip
+                     f"`{model['sha256'][:12]}`", f"`{_short_commit(model['commit'])}`"])  # fmt: skip
     header = ["system", "file", "training samples", "steps", "trained on", "sha256", "commit"]
     return markdown_table(header, rows)
+
+
+def _short_commit(commit: str) -> str:
+    name, plus, changes = commit.partition("+")
+    return name[:12] + plus + changes
 
 
 def _fine_print(summary: Summary) -> str:
@@ -132,6 +137,6 @@ def _fine_print(summary: Summary) -> str:
     pairs = about["pairs"]
     return (
         f"Pair list `{pairs['file']}`: {pairs['count']:,} pairs, sha256 `{pairs['sha256'][:12]}`. Data key "
-        f"`{about['data']['key']}`. Measured at commit `{about['commit'][:12]}` with torch {about['torch']} on "
-        f"{about['machine']}."
+        f"`{about['data']['key']}`. Measured at commit `{_short_commit(about['commit'])}` with torch {about['torch']} "
+        f"on {about['machine']}."
     )

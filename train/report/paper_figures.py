@@ -6,10 +6,10 @@ Source: "Learning to Generate Facial Depth Maps", 3DV 2018, tables 1 and 2.
 
 from __future__ import annotations
 
+from train.data.subsets import CELLS
 from train.measured import SYSTEMS
 
 # The paper's columns are cGAN, AE, [14], [5], which is the order of SYSTEMS.
-
 SYSTEM_LABELS = {"paper": "cGAN", "autoencoder": "autoencoder", "pix2pix": "pix2pix", "cui": "Cui et al."}
 
 # Metric -> the four columns of a data set.
@@ -45,16 +45,16 @@ TABLE_1 = {
     for name, rows in (("Pandora", _PANDORA), ("Biwi", _BIWI))
 }
 
-# Cell -> accuracy on original and on generated depth; Pandora only.
+# Accuracy on original and on generated depth, by the cells' names in pair lists; Pandora only.
 _TABLE_2 = {
-    ("A1", "S1-S3"): (0.8184, 0.8614),
-    ("A1", "S4-S5"): (0.7685, 0.7155),
-    ("A1", "S1-S5"): (0.7917, 0.7950),
-    ("A2", "S1-S3"): (0.7928, 0.7499),
-    ("A2", "S4-S5"): (0.7216, 0.6586),
-    ("A2", "S1-S5"): (0.7576, 0.7007),
-    ("A1+A2", "S1-S3"): (0.8034, 0.7851),
-    ("A1+A2", "S4-S5"): (0.7271, 0.6696),
-    ("A1+A2", "S1-S5"): (0.7664, 0.7247),
+    "A1|S123": (0.8184, 0.8614),
+    "A1|S45": (0.7685, 0.7155),
+    "A1|all": (0.7917, 0.7950),
+    "A2|S123": (0.7928, 0.7499),
+    "A2|S45": (0.7216, 0.6586),
+    "A2|all": (0.7576, 0.7007),
+    "all|S123": (0.8034, 0.7851),
+    "all|S45": (0.7271, 0.6696),
+    "all|all": (0.7664, 0.7247),
 }
-TABLE_2 = {cell: {"original": row[0], "generated": row[1]} for cell, row in _TABLE_2.items()}
+TABLE_2 = {cell: {"original": _TABLE_2[cell][0], "generated": _TABLE_2[cell][1]} for cell in CELLS}

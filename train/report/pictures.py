@@ -29,7 +29,7 @@ TITLE_PX = 40
 COLUMN_PX = 26
 HEAD_PERCENTILES = (0.5, 99.0)
 MIN_SPAN_MM = 20.0
-PAPER = (255, 255, 255)
+PAGE = (222, 222, 222)  # neither the black of holes nor the white of far depth
 INK = (30, 30, 30)
 HOLE = (48, 45, 42)
 
@@ -60,8 +60,8 @@ def draw_figures(measured: Measured, folder: Path, data_label: str) -> dict[str,
     captions = {}
     for stem, (title, systems) in FIGURES.items():
         for suffix, coloured in (("", False), ("_colour", True)):
-            caption = f"{title}, {data_label}: {_rows_named(systems)}" + (", near is red" if coloured else "")
-            grid = draw_grid(measured.samples, measured.frames, systems, f"{title}, {data_label}", coloured)
+            caption = f"{title}: {data_label}; {_rows_named(systems)}" + (", near is red" if coloured else "")
+            grid = draw_grid(measured.samples, measured.frames, systems, f"{title}: {data_label}", coloured)
             name = f"{stem}{suffix}.png"
             write_picture(grid, folder / name)
             captions[name] = caption
@@ -90,7 +90,7 @@ def draw_grid(samples: Samples, frames: FrameList, systems: tuple[str, ...], tit
     labels = ["gray face", "true depth", *(SYSTEM_LABELS[system] for system in systems)]
     width = LABEL_PX + columns * (TILE_PX + GAP_PX)
     title_scale = min(0.65, 0.65 * (width - 2 * GAP_PX) / max(1, _text_width(title, 0.65)))
-    canvas = np.full((TITLE_PX + COLUMN_PX + len(labels) * (TILE_PX + GAP_PX), width, 3), PAPER, np.uint8)
+    canvas = np.full((TITLE_PX + COLUMN_PX + len(labels) * (TILE_PX + GAP_PX), width, 3), PAGE, np.uint8)
     _write(canvas, title, (GAP_PX, 27), title_scale)
     for row, label in enumerate(labels):
         _write(canvas, label, (GAP_PX, _top(row) + TILE_PX // 2), 0.5)

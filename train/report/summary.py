@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import InputError
+from train.data.subsets import CELLS
 from train.measured import REGIONS, SOURCES, SYSTEMS, Measured
 from train.report.bootstrap import (
     RESAMPLES,
@@ -18,11 +19,10 @@ from train.report.bootstrap import (
     estimate_accuracy,
     estimate_metrics,
 )
-from train.report.paper_figures import TABLE_1, TABLE_2
+from train.report.paper_figures import TABLE_1
 
 SAME_ABOVE = 0.5  # section 4.3
-WHOLE_CELL = ("A1+A2", "S1-S5")  # table 1 prints this cell of table 2
-Cell = tuple[str, str]
+WHOLE_CELL = "all|all"  # table 1 prints this cell of table 2
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Summary:
     resamples: int
     seed: int
     depth: dict[str, dict[str, dict[str, Estimate]]]
-    verification: dict[Cell, dict[str, Estimate]]
-    pairs: dict[Cell, int]
+    verification: dict[str, dict[str, Estimate]]
+    pairs: dict[str, int]
     pixels: dict[str, int]
     raised: dict[str, dict[str, int]]
 
@@ -88,13 +88,13 @@ def summarise(measured: Measured, resamples: int = RESAMPLES, seed: int = SEED) 
             columns[system] = estimate_metrics(sums, person, weights)
         depth[region] = {metric: {s: columns[s][metric] for s in SYSTEMS} for metric in columns[SYSTEMS[0]]}
     pairs = measured.pairs
-    unknown = sorted(set(pairs.cell.tolist()) - {cell_name(cell) for cell in TABLE_2})
+    unknown = sorted(set(pairs.cell.tolist()) - set(CELLS))
     if unknown:
-        rule = f"a cell of table 2: {', '.join(cell_name(cell) for cell in TABLE_2)}"
+        rule = f"a cell of table 2: {', '.join(CELLS)}"
         raise InputError.of("pair list", f"the cell {unknown[0]}", rule, "Write the pair list again and measure again.")
-    verification: dict[Cell, dict[str, Estimate]] = {}
-    for cell in TABLE_2:
-        here = pairs.cell == cell_name(cell)
+    verification: dict[str, dict[str, Estimate]] = {}
+    for cell in CELLS:
+        here = pairs.cell == cell
         a, b, same = person[pairs.a[here]], person[pairs.b[here]], pairs.same[here]
         verification[cell] = {
             source: estimate_accuracy((pairs.similarity[number, here] > SAME_ABOVE) == same, same, a, b, weights)
@@ -107,15 +107,10 @@ def summarise(measured: Measured, resamples: int = RESAMPLES, seed: int = SEED) 
         seed=seed,
         depth=depth,
         verification=verification,
-        pairs={cell: int((pairs.cell == cell_name(cell)).sum()) for cell in TABLE_2},
+        pairs={cell: int((pairs.cell == cell).sum()) for cell in CELLS},
         pixels={region: int(measured.sums[region]["pixels"][0].sum()) for region in REGIONS},
         raised={region: _raised(measured.sums[region]) for region in REGIONS},
     )
-
-
-def cell_name(cell: Cell) -> str:
-    """Return a cell's name in pair lists."""
-    return " ".join(cell)
 
 
 def _raised(sums: dict[str, np.ndarray]) -> dict[str, int]:

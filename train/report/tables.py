@@ -12,10 +12,11 @@ from train.measured import SYSTEMS
 from train.paper_metrics import DEPTH_METRICS, PIXEL_METRICS, VERIFICATION, MetricName
 from train.report.bootstrap import Estimate
 from train.report.paper_figures import SYSTEM_LABELS, TABLE_1, TABLE_2
-from train.report.summary import Cell, Summary
+from train.report.summary import Summary
 
 ORIGIN_LABELS = {"synthetic": "synthetic", "pandora": "Pandora", "biwi": "Biwi", "unknown": "data of unknown origin"}
-ANGLE_LABELS = {"A1": "A1", "A2": "A2", "A1+A2": "{A1, A2}"}
+ANGLE_LABELS = {"A1": "A1", "A2": "A2", "all": "{A1, A2}"}
+SEQUENCE_LABELS = {"S123": "S1-S3", "S45": "S4-S5", "all": "S1-S5"}
 GENERATED = "paper"  # table 2 judges the cGAN's depth
 
 
@@ -56,7 +57,7 @@ def table_2_markdown(summary: Summary) -> str:
         row = summary.verification[cell]
         ours = [format_estimate(row[source], VERIFICATION) for source in ("original", GENERATED)]
         theirs = [format_value(printed[kind], VERIFICATION) for kind in ("original", "generated")]
-        rows.append([ANGLE_LABELS[cell[0]], cell[1], f"{summary.pairs[cell]:,}", *ours, *theirs])
+        rows.append([*_cell_labels(cell), f"{summary.pairs[cell]:,}", *ours, *theirs])
     return markdown_table(header, rows)
 
 
@@ -79,8 +80,8 @@ def table_2_csv(summary: Summary) -> str:
         printed = {"original": TABLE_2[cell]["original"], GENERATED: TABLE_2[cell]["generated"]}
         for source, estimate in row.items():
             paper = [printed[source], "Pandora"] if source in printed else ["", ""]
-            rows.append([*cell, summary.pairs[cell], source, *_bounds(estimate), *paper])
-    header = ["angles", "sequences", "pairs", "source", "value", "low", "high", "paper", "paper_data"]
+            rows.append([cell, summary.pairs[cell], source, *_bounds(estimate), *paper])
+    header = ["cell", "pairs", "source", "value", "low", "high", "paper", "paper_data"]
     return _csv(summary, header, rows)
 
 
@@ -93,7 +94,7 @@ def plain_from_summary(summary: Summary) -> dict[str, Any]:
     cells = {}
     for cell, row in summary.verification.items():
         plain = _plain(row)
-        cells[cell_key(cell)] = {
+        cells[cell] = {
             "pairs": summary.pairs[cell],
             "original": plain["original"],
             "generated": plain[GENERATED],
@@ -112,14 +113,9 @@ def plain_from_summary(summary: Summary) -> dict[str, Any]:
         "table_2": cells,
         "pixels": summary.pixels,
         "pixels_raised_to_level_1": summary.raised,
-        "paper": {"table_1": TABLE_1, "table_2": {"Pandora": {cell_key(cell): row for cell, row in TABLE_2.items()}}},
+        "paper": {"table_1": TABLE_1, "table_2": {"Pandora": TABLE_2}},
         "about": summary.about,
     }
-
-
-def cell_key(cell: Cell) -> str:
-    """Return a cell's key in the JSON."""
-    return " ".join(cell)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
@@ -142,6 +138,11 @@ def format_value(value: float, name: MetricName) -> str:
         return "-"
     whole_digits = len(str(int(abs(value))))
     return f"{value:,.{max(0, min(name.places, 5 - whole_digits))}f}"
+
+
+def _cell_labels(cell: str) -> list[str]:
+    angles, sequences = cell.split("|")
+    return [ANGLE_LABELS[angles], SEQUENCE_LABELS[sequences]]
 
 
 def _metric_label(name: MetricName) -> str:

@@ -34,6 +34,7 @@ KINECT_RGB = Calibration(
     rotation_from_angles(0.15, -0.4, 0.5),
     np.array([-25.0, 0.6, -2.0]),
 )
+KINECT = (KINECT_DEPTH, KINECT_RGB)
 SEQUENCES = 24
 _TURNING = 4  # of Pandora's sequences the one whose angles go free, as Biwi's do
 _BAND_ROWS = 160
@@ -64,18 +65,12 @@ class BiwiStage:
     Args:
         studio: the set whose people are rendered; person n of Biwi is its subject n.
         sequence: 1..24; whoever is recorded again wears something else.
-        depth_camera, rgb_camera: the cameras; X_rgb = rotation X_depth + translation of the RGB camera.
+        cameras: the depth and the RGB camera; X_rgb = rotation X_depth + translation of the RGB camera.
     """
 
-    def __init__(
-        self,
-        studio: Studio,
-        sequence: int,
-        depth_camera: Calibration = KINECT_DEPTH,
-        rgb_camera: Calibration = KINECT_RGB,
-    ) -> None:
+    def __init__(self, studio: Studio, sequence: int, cameras: tuple[Calibration, Calibration] = KINECT) -> None:
         self.studio, self.sequence = studio, sequence
-        self.depth_camera, self.rgb_camera = depth_camera, rgb_camera
+        self.depth_camera, self.rgb_camera = cameras
         self.subject, self.outfit, self.wardrobe = _cast(studio, sequence)
 
     def shoot(self, frame: int) -> BiwiFrame:
@@ -92,7 +87,7 @@ class BiwiStage:
         torso_from_head = facing @ rotation.T @ torso_rotation @ facing
         scenes = [head.scene, surroundings(studio.model, head, self.wardrobe, torso_from_head, [])]
         in_depth = HeadPose(facing @ rotation @ facing, position, head.centre_mm.astype(float))
-        exact = _trace_depth(scenes, in_depth, _view(self.depth_camera))
+        exact = trace_depth(scenes, in_depth, _view(self.depth_camera))
         depth = depth_picture(exact, rng.uniform(1700, 2600))
         turn = self.rgb_camera.rotation
         in_rgb = HeadPose(
@@ -106,7 +101,9 @@ class BiwiStage:
         return BiwiFrame(colour, exact, structured_light_depth(depth, rng), Pose(rotation, position), angles)
 
 
-def write_biwi_sequence(studio: Studio, out: Path, sequence: int, frames: int) -> Path:
+def write_biwi_sequence(
+    studio: Studio, out: Path, sequence: int, frames: int, cameras: tuple[Calibration, Calibration] = KINECT
+) -> Path:
     """Render and write one sequence; the folder appears under its name only when it is whole.
 
     Args:
@@ -114,6 +111,7 @@ def write_biwi_sequence(studio: Studio, out: Path, sequence: int, frames: int) -
         out: the folder of the sequences.
         sequence: 1..24.
         frames: how many; numbered from 3, as Biwi's often are.
+        cameras: the depth and the RGB camera.
 
     Returns:
         The sequence's folder; one that is there is left alone.
@@ -128,7 +126,7 @@ def write_biwi_sequence(studio: Studio, out: Path, sequence: int, frames: int) -
         return folder
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    stage = BiwiStage(studio, sequence)
+    stage = BiwiStage(studio, sequence, cameras)
     for frame in tqdm(range(3, 3 + frames), desc=f"biwi {sequence:02d}", unit="frame"):
         shot = stage.shoot(frame)
         write_image(frame_path(partial, frame, "rgb.png"), shot.colour)
@@ -154,8 +152,14 @@ def _view(calibration: Calibration) -> View:
     return View(camera.focal_xy_px[0], camera.center_xy_px, camera.size_hw)
 
 
-def _trace_depth(scenes: list[TraceScene], pose: HeadPose, view: View) -> np.ndarray:
-    """Return z of the first surface at each pixel's centre: (H, W) float32, inf where nothing is hit."""
+def trace_depth(scenes: list[TraceScene], pose: HeadPose, view: View) -> np.ndarray:
+    """Return z of the first surface at each pixel's centre: (H, W) float32, inf where nothing is hit.
+
+    Args:
+        scenes: in the head's frame.
+        pose: the head's, in the camera's frame.
+        view: the camera.
+    """
     height, width = view.size_hw
     depth = np.empty((height, width), np.float32)
     for top in range(0, height, _BAND_ROWS):

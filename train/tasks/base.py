@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every training task has: it owns its networks and turns a batch into losses; the loop knows nothing else of it."""
+"""What a training task is: it owns its networks and turns a batch into losses; the loop knows nothing else of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from facedepth_edge.errors import ConfigError
 from train.data.batches import Batch, sample_order
@@ -94,3 +94,38 @@ class Task(nn.Module):
             Scores by name; `selects` is among them where it can be measured.
         """
         return measure_network(network, data, indices, probabilities, device).summary()
+
+
+class AdversarialTask(Task):
+    """A generator that is trained against a discriminator; the discriminator steps first, on the same generated maps.
+
+    The generator runs once a step: its maps are made in the discriminator's phase, which sees them detached, and kept
+    for its own phase, whose gradient goes back through them. The generator's weights do not change in between.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
+
+    def __init__(self, network: nn.Module, discriminator: nn.Module) -> None:
+        super().__init__(network)
+        self.discriminator = discriminator
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def phase_parameters(self, phase: str) -> list[nn.Parameter]:
+        """Return the parameters that a phase's optimizer steps."""
+        return list((self.network if phase == "generator" else self.discriminator).parameters())
+
+    def generated(self, phase: str, batch: Batch) -> Tensor:
+        """Return the generator's maps of a batch, (B, 1, H, W), detached in the discriminator's phase.
+
+        The discriminator's weights take a gradient in its own phase alone.
+        """
+        self.discriminator.requires_grad_(phase == "discriminator")
+        if phase == "generator" and self._kept is not None and self._kept[0] is batch.face:
+            depth = self._kept[1]
+            self._kept = None
+            return depth
+        depth = self.network(batch.face)["depth"]
+        if phase == "generator":
+            return depth
+        self._kept = (batch.face, depth)
+        return depth.detach()

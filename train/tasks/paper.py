@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from train import losses
 from train.data.batches import Batch
 from train.networks import PaperDiscriminator, PaperDiscriminatorConfig
-from train.tasks.base import Task, require_weights
+from train.tasks.base import AdversarialTask, Task, require_weights
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CGanTaskConfig:
         require_weights("task", self)
 
 
-class CGanTask(Task):
+class CGanTask(AdversarialTask):
     """Train the generator against the discriminator: the discriminator steps first, then the generator.
 
     Source: section 3.1.2, equations (1), (2), (4) and (5). Where depth was not measured, real and generated maps both
@@ -59,28 +59,19 @@ class CGanTask(Task):
     """
 
     Config = CGanTaskConfig
-    phases: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
 
     def __init__(self, network: nn.Module, config: CGanTaskConfig) -> None:
-        super().__init__(network)
-        self.discriminator = PaperDiscriminator(config.discriminator)
+        super().__init__(network, PaperDiscriminator(config.discriminator))
         self.config = config
-
-    def phase_parameters(self, phase: str) -> list[nn.Parameter]:
-        """Return the parameters that a phase's optimizer steps."""
-        return list((self.network if phase == "generator" else self.discriminator).parameters())
 
     def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
         """Compute the discriminator's loss (the maximum of equation (1), negated) or equation (5)."""
         far = torch.ones_like(batch.depth)
-        self.discriminator.requires_grad_(phase == "discriminator")  # the generator's step needs no gradient of it
+        generated = self.generated(phase, batch)
         if phase == "discriminator":
-            with torch.no_grad():
-                generated = self.network(batch.face)["depth"]
             on_real = losses.adversarial_bce(self.discriminator(torch.where(batch.valid, batch.depth, far)), real=True)
             on_fake = losses.adversarial_bce(self.discriminator(torch.where(batch.valid, generated, far)), real=False)
             return {"loss": on_real + on_fake, "parts": {"d_real": on_real, "d_fake": on_fake}}
-        generated = self.network(batch.face)["depth"]
         mse = losses.mse(generated, batch.depth, batch.valid)
         fooling = losses.adversarial_bce(self.discriminator(torch.where(batch.valid, generated, far)), real=True)
         loss = losses.generator_objective(mse, fooling, self.config.lambda_mse)

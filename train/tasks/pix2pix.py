@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from train import losses
 from train.data.batches import Batch
 from train.networks import PatchDiscriminator, PatchDiscriminatorConfig
-from train.tasks.base import Task, require_weights
+from train.tasks.base import AdversarialTask, require_weights
 
 
 @dataclass(frozen=True)
@@ -31,37 +31,28 @@ class Pix2PixTaskConfig:
         require_weights("task", self)
 
 
-class Pix2PixTask(Task):
+class Pix2PixTask(AdversarialTask):
     """Train a U-Net against a patch discriminator that is shown the face with the depth.
 
-    Source: [14], section 3.1, equations (3) and (4), section 3.3: the discriminator's loss is halved. Holes: where depth
-    was not measured, both maps show the far value to the discriminator, and the L1 term leaves them out.
+    Source: [14], section 3.1, equations (3) and (4); section 3.3: the discriminator's loss is halved. Holes: where
+    depth was not measured, both maps show the far value to the discriminator, and the L1 term leaves them out.
     """
 
     Config = Pix2PixTaskConfig
-    phases: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
 
     def __init__(self, network: nn.Module, config: Pix2PixTaskConfig) -> None:
-        super().__init__(network)
-        self.discriminator = PatchDiscriminator(config.discriminator)
+        super().__init__(network, PatchDiscriminator(config.discriminator))
         self.config = config
-
-    def phase_parameters(self, phase: str) -> list[nn.Parameter]:
-        """Return the parameters that a phase's optimizer steps."""
-        return list((self.network if phase == "generator" else self.discriminator).parameters())
 
     def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
         """Compute half the discriminator's binary cross entropy, or the generator's objective."""
         far = torch.ones_like(batch.depth)
-        self.discriminator.requires_grad_(phase == "discriminator")  # the generator's step needs no gradient of it
+        generated = self.generated(phase, batch)
         if phase == "discriminator":
-            with torch.no_grad():
-                generated = self.network(batch.face)["depth"]
             real = self.discriminator(batch.face, torch.where(batch.valid, batch.depth, far))
             fake = self.discriminator(batch.face, torch.where(batch.valid, generated, far))
             on_real, on_fake = losses.adversarial_bce(real, real=True), losses.adversarial_bce(fake, real=False)
             return {"loss": (on_real + on_fake) / 2, "parts": {"d_real": on_real, "d_fake": on_fake}}
-        generated = self.network(batch.face)["depth"]
         l1 = losses.l1(generated, batch.depth, batch.valid)
         judged = self.discriminator(batch.face, torch.where(batch.valid, generated, far))
         fooling = losses.adversarial_bce(judged, real=True)

@@ -130,6 +130,6 @@ def test_wrong_settings_are_told() -> None:
 
 
 def test_the_table_names_classes_with_a_config() -> None:
-    assert set(NETWORKS) == {"edge", "paper"}
+    assert set(NETWORKS) == {"edge", "paper", "pix2pix", "cui", "siamese"}
     for network in NETWORKS.values():
         assert network.Config.__dataclass_params__.frozen

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the systems beside the paper's: which two are the other way round, and whether by chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from train.measured import SYSTEMS, Measured
+from train.report.bootstrap import estimate_from_draws
+from train.report.order import compare_orders, plain_from_orders, sentences_from_orders
+from train.report.summary import WHOLE_CELL, Summary, summarise
+
+NOISE = np.random.default_rng(0).normal(0, 1.0, 500)
+
+
+@pytest.fixture(scope="module")
+def summary(measured: Measured) -> Summary:
+    """Figures that have the paper's own values, so its own order."""
+    made = summarise(measured, resamples=50)
+    depth = {metric: row_of(made.paper_table_1(metric)) for metric in made.depth["all"] if "mm" not in metric}
+    cell = {**made.verification[WHOLE_CELL], **row_of(made.paper_table_1("verification"), scale=1e-4)}
+    return replace(made, depth={**made.depth, "all": depth}, verification={**made.verification, WHOLE_CELL: cell})
+
+
+def row_of(values: dict[str, float], scale: float = 1e-3) -> dict:
+    """Return estimates whose draws scatter, the same for all: their differences hardly do."""
+    shift = {system: 0.01 * scale * number for number, system in enumerate(SYSTEMS)}
+    return {
+        system: estimate_from_draws(value, value + scale * NOISE + shift[system] * NOISE[::-1], 6)
+        for system, value in values.items()
+    }
+
+
+def with_l1(summary: Summary, **values: float) -> Summary:
+    row = row_of({**summary.paper_table_1("l1"), **values})
+    return replace(summary, depth={**summary.depth, "all": {**summary.depth["all"], "l1": row}})
+
+
+def test_the_papers_own_values_have_its_order(summary: Summary) -> None:
+    orders = compare_orders(summary)
+    assert len(orders) == 11
+    assert all(order.ours == order.paper and not order.reversals for order in orders)
+    by_metric = {order.metric: order.paper for order in orders}
+    assert by_metric["l1"] == ("paper", "autoencoder", "pix2pix", "cui")
+    assert by_metric["delta_1"] == ("paper", "pix2pix", "autoencoder", "cui")  # higher is better
+    assert by_metric["verification"] == ("paper", "autoencoder", "cui", "pix2pix")
+    lines = sentences_from_orders(orders, summary)
+    assert lines[0].startswith("The order of the systems is the paper's by L1 norm, L2 norm, ")
+    assert lines[-1].startswith("Of 66 comparisons of two systems by one metric, 0 come out the other way round")
+
+
+def test_a_clear_reversal(summary: Summary) -> None:
+    changed = with_l1(summary, paper=17.0)  # between the autoencoder's 16.185 and pix2pix's 18.172
+    order = compare_orders(changed)[0]
+    assert order.ours == ("autoencoder", "paper", "pix2pix", "cui")
+    (reversal,) = order.reversals
+    assert (reversal.better, reversal.worse, reversal.clear) == ("autoencoder", "paper", True)
+    assert reversal.difference.value == pytest.approx(16.185 - 17.0)
+    lines = sentences_from_orders(compare_orders(changed), changed)
+    assert len(lines) == 3
+    assert lines[1].startswith(
+        "By L1 norm the order, best first, is autoencoder, cGAN, pix2pix, Cui et al.; the paper's on Pandora is cGAN, "
+        "autoencoder, pix2pix, Cui et al.; the other way round: autoencoder 16.185 against cGAN 17.000, difference "
+        "-0.815 (["
+    )
+    assert "leaves out 0)." in lines[1]
+    assert "1 come out the other way round than in the paper; in 1 of these" in lines[-1]
+    plain = plain_from_orders(compare_orders(changed))["l1"]["reversed"]
+    assert plain[0]["better_here"] == "autoencoder"
+    assert plain[0]["interval_leaves_out_0"] is True
+
+
+def test_a_reversal_that_may_be_chance(summary: Summary) -> None:
+    changed = with_l1(summary, pix2pix=16.185 - 1e-6)
+    (reversal,) = compare_orders(changed)[0].reversals
+    assert (reversal.better, reversal.clear) == ("pix2pix", False)
+    assert "holds 0, so it may be chance" in sentences_from_orders(compare_orders(changed), changed)[1]
+
+
+def test_ties_and_missing_figures_are_no_difference(summary: Summary) -> None:
+    two = compare_orders(with_l1(summary, cui=11.792))[0]  # as good as the cGAN, so better than the other two
+    assert [(r.better, r.worse) for r in two.reversals] == [("cui", "autoencoder"), ("cui", "pix2pix")]
+    tied = with_l1(summary, paper=1.0, autoencoder=1.0, pix2pix=1.0, cui=1.0)
+    assert not compare_orders(tied)[0].reversals
+    assert compare_orders(with_l1(summary, cui=float("nan")))[0].metric == "l2"
+
+
+def test_without_intervals_nothing_is_clear(summary: Summary) -> None:
+    changed = replace(with_l1(summary, paper=17.0), subjects=1)
+    (reversal,) = compare_orders(changed)[0].reversals
+    assert not reversal.clear
+    assert "too few subjects for an interval" in sentences_from_orders(compare_orders(changed), changed)[1]
+    assert plain_from_orders(compare_orders(changed))["l1"]["reversed"][0]["low"] is None
+
+
+def test_all_systems_reversed(summary: Summary) -> None:
+    changed = with_l1(summary, paper=4.0, autoencoder=3.0, pix2pix=2.0, cui=1.0)
+    assert len(compare_orders(changed)[0].reversals) == 6

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verification network's input against OpenCV and a float64 oracle, the drawn pairs, and the task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from facedepth_edge.errors import ConfigError, InputError
+from train.data.batches import make_batch
+from train.data.packed import PackedSet, open_packed_set
+from train.networks import Siamese, SiameseConfig
+from train.tasks import TASKS
+from train.tasks.verification import VerificationTask, VerificationTaskConfig
+from train.verification import draw_pairs, equalised, levels_from_depth, verification_input
+
+
+@pytest.fixture(scope="module")
+def data(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
+    return open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+
+
+def small_siamese() -> Siamese:
+    torch.manual_seed(0)
+    return Siamese(SiameseConfig((4, 6, 8, 8, 8), (8, 4)))
+
+
+def test_equalisation_is_opencvs_where_nothing_is_missing() -> None:
+    rng = np.random.default_rng(1)
+    planes = [rng.integers(0, 256, (40, 31)), rng.normal(90, 6, (40, 31)).clip(0, 255), np.full((40, 31), 7)]
+    planes[1][0, 0] = 200
+    images = np.stack([plane.astype(np.uint8) for plane in planes])
+    result = equalised(torch.from_numpy(images).long()[:, None], torch.ones(3, 1, 40, 31, dtype=torch.bool))
+    for image, mine in zip(images, result[:, 0].numpy(), strict=True):
+        np.testing.assert_array_equal(mine, cv2.equalizeHist(image).astype(np.float32))
+
+
+def test_holes_take_no_part() -> None:
+    rng = np.random.default_rng(2)
+    depth = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 20, 20)).astype(np.float32))
+    valid = torch.from_numpy(rng.random((1, 1, 20, 20)) < 0.7)
+    other = torch.where(valid, depth, torch.full_like(depth, 0.37))
+    first, second = verification_input(depth, valid), verification_input(other, valid)
+    assert torch.equal(first, second)
+    assert (first[~valid] == 0).all()
+    known = first[valid].double().numpy()
+    assert known.mean() == pytest.approx(0, abs=1e-5)
+    assert known.std() == pytest.approx(1, abs=1e-5)
+    levels = np.round((depth[valid].double().numpy() + 1) * 127.5)
+    order = np.argsort(levels, kind="stable")
+    assert (np.diff(known[order]) >= 0).all()  # equalisation keeps the order of depths
+
+
+def test_an_image_of_one_level_gives_zeros() -> None:
+    result = verification_input(torch.full((2, 1, 8, 8), 0.25), torch.ones(2, 1, 8, 8, dtype=torch.bool))
+    assert torch.equal(result, torch.zeros(2, 1, 8, 8))
+    nothing = verification_input(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool))
+    assert torch.equal(nothing, torch.zeros(1, 1, 8, 8))
+
+
+def test_levels_are_the_papers_scale() -> None:
+    depth = torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 1, 1, 3)
+    assert levels_from_depth(depth).flatten().tolist() == [0, 128, 255]
+
+
+def test_drawn_pairs_are_half_same_and_never_a_frame_with_itself() -> None:
+    subjects = np.repeat([3, 7, 9, 12], [2, 5, 9, 4])
+    first, second = draw_pairs(subjects, 20_000, np.random.default_rng(3))
+    assert (first != second).all()
+    same = subjects[first] == subjects[second]
+    assert same.mean() == pytest.approx(0.5, abs=0.015)
+    for person in (3, 7, 9, 12):  # people weigh the same, however many frames they have
+        assert (subjects[first] == person).mean() == pytest.approx(0.25, abs=0.015)
+    assert len(np.unique(first)) == len(np.unique(second)) == len(subjects)
+
+
+def test_too_few_people_or_frames_are_refused() -> None:
+    with pytest.raises(InputError, match="draw_pairs: got 1 people, the one with the fewest frames has 4"):
+        draw_pairs(np.ones(4, int), 2, np.random.default_rng(0))
+    with pytest.raises(InputError, match="the one with the fewest frames has 1"):
+        draw_pairs(np.array([1, 1, 2]), 2, np.random.default_rng(0))
+
+
+def test_a_step_draws_several_frames_of_several_people(data: PackedSet) -> None:
+    task = VerificationTask(small_siamese(), VerificationTaskConfig(frames_per_person=2))
+    indices = data.indices("train", faces_only=True)
+    chosen = task.draw(data, indices, 1, 0, 6, 0, 1)
+    subjects = data.meta["subject"][chosen].reshape(3, 2)
+    assert (subjects[:, 0] == subjects[:, 1]).all()
+    assert len(np.unique(subjects[:, 0])) == 3
+    assert len(np.unique(chosen)) == 6
+    assert np.isin(chosen, indices).all()
+    assert np.array_equal(chosen, task.draw(data, indices, 1, 0, 6, 0, 1))
+    assert not np.array_equal(chosen, task.draw(data, indices, 1, 1, 6, 0, 1))
+    with pytest.raises(ConfigError, match=r"loop\.batch_size: got 5, expected a multiple of 2 with 2 to 4 people"):
+        task.draw(data, indices, 1, 0, 5, 0, 1)
+
+
+def test_the_loss_is_the_mean_over_pairs_written_out(data: PackedSet) -> None:
+    task = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2))
+    indices = data.indices("train", faces_only=True)
+    batch = make_batch(data, task.draw(data, indices, 1, 0, 6, 0, 1))
+    result = task("network", batch)
+    images = verification_input(batch.depth, batch.valid)
+    costs: dict[bool, list[float]] = {True: [], False: []}
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for i in range(6):
+        for j in range(6):
+            if i != j:
+                logit = task.network(images[i : i + 1], images[j : j + 1])["same"][0, 0]
+                same = bool(batch.subject[i] == batch.subject[j])
+                costs[same].append(float(F.softplus(-logit if same else logit).detach()))
+                right[same].append(bool(logit > 0) == same)
+    assert (len(costs[True]), len(costs[False])) == (6, 24)
+    assert float(result["loss"].detach()) == pytest.approx((np.mean(costs[True]) + np.mean(costs[False])) / 2, rel=1e-5)
+    accuracy = (np.mean(right[True]) + np.mean(right[False])) / 2
+    assert float(result["parts"]["accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_measuring_repeats_and_keeps_the_mode(data: PackedSet) -> None:
+    task = TASKS["verification"](small_siamese(), VerificationTaskConfig(validation_pairs=50))
+    indices = data.indices("train", faces_only=True)
+    first = task.measure(task.network, data, indices, "cpu")
+    assert first == task.measure(task.network, data, indices, "cpu")
+    assert set(first) == {"accuracy", "bce"}
+    assert 0 <= first["accuracy"] <= 1
+    assert task.network.training

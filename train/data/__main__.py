@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at data sets and draws pairs: `python -m train.data list | sheet | pairs --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import yaml
+
+from facedepth_edge.errors import ConfigError, FaceDepthError
+from facedepth_edge.image_files import write_picture
+from train.config_reader import dataclass_from_mapping
+from train.data.frame_source import SPLITS
+from train.data.packed import PackedSet, open_packed_set
+from train.data.reader_config import ReaderConfig
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m train.data", description="Look at a data set, or draw face pairs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="print what the set holds: splits, subsets, distances, holes")
+    sheet = commands.add_parser("sheet", help="draw a contact sheet: gray, depth, and depth edges over the gray")
+    sheet.add_argument("--out", type=Path, required=True, help="PNG or JPEG file")
+    sheet.add_argument("--frames", type=int, default=12)
+    pairs = commands.add_parser("pairs", help="write a fixed list of face pairs for verification")
+    pairs.add_argument("--split", choices=SPLITS, required=True)
+    pairs.add_argument("--count", type=int, default=1000, help="pairs a cell, half of them of the same person")
+    pairs.add_argument("--seed", type=int, default=1)
+    pairs.add_argument("--out", type=Path, required=True, help="CSV file")
+    for command in (listing, sheet, pairs):
+        command.add_argument("--data", type=Path, required=True, help="folder of the data set, of any layout")
+        command.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
+        command.add_argument("--processes", type=int, default=2, help="processes that decode images")
+        command.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+                             help="a setting of train.data.reader_config, e.g. --set distance=median")  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        Exit status: 0 done, 1 failed, 2 wrong settings.
+    """
+    args = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    command = "python -m train.data " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        reader = reader_from_settings(args.settings)
+    except ConfigError as error:
+        return _fail(str(error), command, 2)
+    try:
+        data = open_packed_set(args.data, args.cache_dir, args.processes, reader=reader)
+        _run(args, data)
+    except FaceDepthError as error:
+        return _fail(str(error), command, 1)
+    logging.info("PASS %s", command)
+    return 0
+
+
+def reader_from_settings(settings: list[str]) -> ReaderConfig:
+    """Build the reader's settings from texts `key=value`, the values in YAML.
+
+    Raises:
+        ConfigError: A text has no `=`, an unknown key or a wrong value.
+    """
+    values = {}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise ConfigError.of("--set", setting, "key=value", "For example --set distance=median.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError.of("--set", setting, "a value that YAML can read", "Quote it.") from error
+    return dataclass_from_mapping(ReaderConfig, values, "data.reader")
+
+
+def _run(args: argparse.Namespace, data: PackedSet) -> None:
+    if args.command == "list":
+        from train.data.summary import summarise
+
+        print(summarise(data))
+    elif args.command == "sheet":
+        from train.data.contact_sheet import draw_sheet
+
+        if args.frames < 1:
+            raise ConfigError.of("--frames", args.frames, "1 or more", "Give a positive number.")
+        print(write_picture(draw_sheet(data, args.frames), args.out))
+    else:
+        from train.data.pairs import draw_pairs, write_pairs
+
+        drawn = draw_pairs(data, args.split, args.count, args.seed)
+        write_pairs(args.out, drawn, data, args.split, args.count, args.seed)
+        for line in args.out.read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                print(line.removeprefix("# "))
+
+
+def _fail(message: str, command: str, status: int) -> int:
+    logging.error("%s", message)
+    logging.error("FAIL %s", command)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
