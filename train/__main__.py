@@ -17,7 +17,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m train", description="Train a network on a set of face crops.")
     parser.add_argument("--config", type=Path, required=True, help="YAML file of settings, e.g. configs/edge.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data set (holds dataset.json)")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set, of any layout")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and TensorBoard logs")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--max-minutes", type=float, help="wall-clock budget; the schedule ends cleanly with it")
@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     from train.loop import fit
 
     try:
-        data = open_packed_set(args.data, config.data.cache_dir, config.data.processes)
+        d = config.data
+        data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
         result = fit(config, data, args.out, args.resume)
     except FaceDepthError as error:
         return _fail(str(error), command, 1)

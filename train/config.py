@@ -10,6 +10,7 @@ from typing import Any
 from facedepth_edge.errors import ConfigError
 from train.config_reader import dataclass_from_mapping, nearest_names
 from train.data.batches import AugmentConfig
+from train.data.reader_config import ReaderConfig
 from train.networks import NETWORKS
 from train.tasks import TASKS
 
@@ -54,12 +55,14 @@ class DataConfig:
         cache_dir: Where packed sets lie; None: in the set's own folder.
         processes: Processes that decode images when a set is packed.
         validation_frames: How many frames of the validation split are measured, spread evenly over it.
+        reader: How raw Pandora and Biwi are read.
         faces_only: Leave out the frames whose box shows no head, as the paper leaves out badly cropped ones.
     """
 
     cache_dir: str | None = None
     processes: int = 2
     validation_frames: int = 512
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
     faces_only: bool = False
 
     def __post_init__(self) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import FaceDepthError, InputError
+from train.data.command_line import add_reading_arguments, open_set
 from train.data.crops_set import SPLITS
-from train.data.packed import PackedSet, open_packed_set
+from train.data.packed import PackedSet
 from train.metrics import METRICS, ScoreSheet
 from train.predictors import Predictor, predictor_from_file, predictors_from_model, trivial_answers
 from train.validation import batches_of, score_batch, spread_indices
@@ -102,7 +103,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--predictions", action="append", default=[], metavar="NAME=FILE",
                         help=".npz of another program's predictions; repeatable")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write the rows there too")
-    parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
+    add_reading_arguments(parser)
     return parser.parse_args(arguments)
 
 
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.count is not None and args.count < 1:
             raise InputError.of("--count", args.count, ">= 1", "Leave it out for all frames.")
-        data = open_packed_set(args.data, args.cache_dir)
+        data = open_set(args.data, args)
         trivial = trivial_answers(data)
         predictors: dict[str, Predictor] = {
             "constant plane": trivial.plane_predictor,

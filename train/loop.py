@@ -26,7 +26,7 @@ from facedepth_edge.errors import ConfigError
 from facedepth_edge.spec import DepthScale, Preprocessing
 from train.checkpoint import current_commit, load_checkpoint, save_checkpoint
 from train.config import RESUMABLE, OptimizerConfig, TrainConfig
-from train.config_reader import plain_from_dataclass
+from train.config_reader import dataclass_from_mapping, plain_from_dataclass
 from train.data.batches import make_batch, step_generator
 from train.data.packed import PackedSet
 from train.engine import open_fabric
@@ -251,7 +251,9 @@ def _progress(config: TrainConfig, step: int, elapsed_s: float) -> float:
 
 
 def _require_same_run(state: dict[str, Any], config: TrainConfig, about_data: dict[str, Any], path: Path) -> None:
-    old, new = copy.deepcopy(state["config"]), plain_from_dataclass(config)
+    # Settings that are newer than the checkpoint count with their defaults.
+    old = plain_from_dataclass(dataclass_from_mapping(TrainConfig, copy.deepcopy(state["config"]), "config"))
+    new = plain_from_dataclass(config)
     for plain in (old, new):
         for name in RESUMABLE:
             plain["loop"].pop(name, None)

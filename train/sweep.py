@@ -108,7 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, float]] = []
     try:
         for value, config in zip(values, configs, strict=True):
-            data = open_packed_set(args.data, config.data.cache_dir, config.data.processes)
+            d = config.data
+            data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
             result = fit(config, data, args.out / f"{args.key}={value:g}", resume=True)
             if args.score not in result.scores:
                 rule = f"one of {', '.join(sorted(result.scores))}"

@@ -73,7 +73,7 @@ def verification_input(depth: Tensor, valid: Tensor) -> Tensor:
     return torch.where(deviation > MIN_SPREAD, centred / deviation.clamp(min=MIN_SPREAD), torch.zeros_like(centred))
 
 
-def draw_pairs(subjects: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def random_pairs(subjects: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw random pairs of frames, each with equal chance of the same and of different people.
 
     Args:
@@ -91,7 +91,7 @@ def draw_pairs(subjects: np.ndarray, count: int, rng: np.random.Generator) -> tu
     if len(people) < 2 or frames.min() < 2:
         fewest = int(frames.min()) if len(frames) else 0
         got = f"{len(people)} people, the one with the fewest frames has {fewest}"
-        raise InputError.of("draw_pairs", got, "two or more people with two or more frames each", "Give more frames.")
+        raise InputError.of("random_pairs", got, "two or more people with two or more frames each", "Give more frames.")
     order = np.argsort(owner, kind="stable")
     starts = np.cumsum(frames) - frames
     first_person = rng.integers(0, len(people), count)

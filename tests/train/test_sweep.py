@@ -19,7 +19,7 @@ def test_a_curve_of_two_values(crops_root: Path, tmp_path: Path, capsys: pytest.
         "network: {name: paper, encoder_widths: [4, 6], decoder_widths: [6, 4]}\n"
         "task: {name: cgan, discriminator: {widths: [4, 6]}}\n"
         f"data: {{cache_dir: {tmp_path / 'cache'}, processes: 1, validation_frames: 2}}\n"
-        "augment: {enabled: false}\n"
+        "augment: {enabled: false}\noptimizer: {lr: 0.05, warmup_steps: 0}\n"
         "loop: {steps: 2, batch_size: 2, accelerator: cpu, threads: 1}\n"
     )
     out = tmp_path / "curve"

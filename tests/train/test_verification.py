@@ -17,7 +17,7 @@ from train.data.packed import PackedSet, open_packed_set
 from train.networks import Siamese, SiameseConfig
 from train.tasks import TASKS
 from train.tasks.verification import VerificationTask, VerificationTaskConfig
-from train.verification import draw_pairs, equalised, levels_from_depth, verification_input
+from train.verification import equalised, levels_from_depth, random_pairs, verification_input
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_levels_are_the_papers_scale() -> None:
     assert levels_from_depth(depth).flatten().tolist() == [0, 128, 255]
 
 
-def test_drawn_pairs_are_half_same_and_never_a_frame_with_itself() -> None:
+def test_random_pairs_are_half_same_and_never_a_frame_with_itself() -> None:
     subjects = np.repeat([3, 7, 9, 12], [2, 5, 9, 4])
-    first, second = draw_pairs(subjects, 20_000, np.random.default_rng(3))
+    first, second = random_pairs(subjects, 20_000, np.random.default_rng(3))
     assert (first != second).all()
     same = subjects[first] == subjects[second]
     assert same.mean() == pytest.approx(0.5, abs=0.015)
@@ -80,10 +80,10 @@ def test_drawn_pairs_are_half_same_and_never_a_frame_with_itself() -> None:
 
 
 def test_too_few_people_or_frames_are_refused() -> None:
-    with pytest.raises(InputError, match="draw_pairs: got 1 people, the one with the fewest frames has 4"):
-        draw_pairs(np.ones(4, int), 2, np.random.default_rng(0))
+    with pytest.raises(InputError, match="random_pairs: got 1 people, the one with the fewest frames has 4"):
+        random_pairs(np.ones(4, int), 2, np.random.default_rng(0))
     with pytest.raises(InputError, match="the one with the fewest frames has 1"):
-        draw_pairs(np.array([1, 1, 2]), 2, np.random.default_rng(0))
+        random_pairs(np.array([1, 1, 2]), 2, np.random.default_rng(0))
 
 
 def test_a_step_draws_several_frames_of_several_people(data: PackedSet) -> None:

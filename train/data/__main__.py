@@ -8,14 +8,11 @@ import logging
 import sys
 from pathlib import Path
 
-import yaml
-
 from facedepth_edge.errors import ConfigError, FaceDepthError
 from facedepth_edge.image_files import write_picture
-from train.config_reader import dataclass_from_mapping
+from train.data.command_line import add_reading_arguments, open_set, reader_from_settings
 from train.data.frame_source import SPLITS
-from train.data.packed import PackedSet, open_packed_set
-from train.data.reader_config import ReaderConfig
+from train.data.packed import PackedSet
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,10 +30,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     pairs.add_argument("--out", type=Path, required=True, help="CSV file")
     for command in (listing, sheet, pairs):
         command.add_argument("--data", type=Path, required=True, help="folder of the data set, of any layout")
-        command.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
         command.add_argument("--processes", type=int, default=2, help="processes that decode images")
-        command.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
-                             help="a setting of train.data.reader_config, e.g. --set distance=median")  # fmt: skip
+        add_reading_arguments(command)
     return parser.parse_args(arguments)
 
 
@@ -50,34 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = "python -m train.data " + " ".join(sys.argv[1:] if arguments is None else arguments)
     try:
-        reader = reader_from_settings(args.settings)
+        reader_from_settings(args.settings)
     except ConfigError as error:
         return _fail(str(error), command, 2)
     try:
-        data = open_packed_set(args.data, args.cache_dir, args.processes, reader=reader)
-        _run(args, data)
+        _run(args, open_set(args.data, args, args.processes))
     except FaceDepthError as error:
         return _fail(str(error), command, 1)
     logging.info("PASS %s", command)
     return 0
-
-
-def reader_from_settings(settings: list[str]) -> ReaderConfig:
-    """Build the reader's settings from texts `key=value`, the values in YAML.
-
-    Raises:
-        ConfigError: A text has no `=`, an unknown key or a wrong value.
-    """
-    values = {}
-    for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator:
-            raise ConfigError.of("--set", setting, "key=value", "For example --set distance=median.")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError.of("--set", setting, "a value that YAML can read", "Quote it.") from error
-    return dataclass_from_mapping(ReaderConfig, values, "data.reader")
 
 
 def _run(args: argparse.Namespace, data: PackedSet) -> None:

@@ -15,6 +15,7 @@ EDGE_SHARE = 0.04
 _ZOOM = 2
 _NEAR_FAR_MM = (-120.0, 200.0)  # of D, the ends of the colours
 _EDGE_BGR = (40, 40, 255)
+_HOLE_BGR = (0, 210, 230)
 _BOX_BGR = (90, 220, 90)
 
 
@@ -25,7 +26,7 @@ def draw_sheet(data: PackedSet, frames: int = 12, columns: int = 2) -> np.ndarra
         data: The packed set.
         frames: How many.
         columns: Frames beside each other; each takes three pictures: gray with eq. 6's box, depth (warm is near, black
-            was not measured), gray with depth steps of more than EDGE_SHARE in red.
+            was not measured), gray with depth steps of more than EDGE_SHARE in red and borders to holes in yellow.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -54,6 +55,12 @@ def depth_edges(depth_mm: np.ndarray) -> np.ndarray:
     return edges
 
 
+def hole_borders(depth_mm: np.ndarray) -> np.ndarray:
+    """Return which measured pixels have an unmeasured one beside, above or below them: (P, P) bool."""
+    holes = (depth_mm == 0).astype(np.uint8)
+    return (cv2.dilate(holes, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0) & (depth_mm > 0)
+
+
 def _draw_frame(data: PackedSet, index: int) -> np.ndarray:
     side = data.crops.crop_px * _ZOOM
     gray = cv2.cvtColor(np.asarray(data.gray[index]), cv2.COLOR_GRAY2BGR)
@@ -62,6 +69,7 @@ def _draw_frame(data: PackedSet, index: int) -> np.ndarray:
     colours = colour_from_depth(depth.astype(np.float32), *(distance_mm + offset for offset in _NEAR_FAR_MM))
     colours[depth == 0] = 0
     overlaid = gray.copy()
+    overlaid[hole_borders(depth)] = _HOLE_BGR
     overlaid[depth_edges(depth)] = _EDGE_BGR
     panels = [cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST) for image in (gray, colours, overlaid)]
     border = (data.crops.crop_px - data.crops.box_px) // 2 * _ZOOM

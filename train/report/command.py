@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facedepth_edge.errors import BackendUnavailable, FaceDepthError, InputError
+from train.data.command_line import add_reading_arguments, open_set
 from train.measured import Measured, hashes_of_about, hashes_of_files, read_about, read_measured, write_measured
 from train.report.bootstrap import RESAMPLES, SEED
 from train.report.document import describe_origin, report_markdown
@@ -69,7 +70,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="resamples of the bootstrap")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the bootstrap")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks run when measuring")
-    parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
+    add_reading_arguments(parser)
     return parser.parse_args(arguments)
 
 
@@ -134,7 +135,7 @@ def measurement_of_set(args: argparse.Namespace) -> Measured:
     """Measure a data set, or read its measurement where data, models and pair list are still the same.
 
     Args:
-        args: `data`, `origin`, `measured`, `models`, `pairs`, `device`, `cache_dir` of the command line.
+        args: `data`, `origin`, `measured`, `models`, `pairs`, `device`, `cache_dir`, `settings` of the command line.
 
     Raises:
         InputError: An argument is missing, or the data or the pair list break a rule.
@@ -143,13 +144,12 @@ def measurement_of_set(args: argparse.Namespace) -> Measured:
     """
     import torch
 
-    from train.data.packed import open_packed_set
     from train.measure import describe_data, measure_files
 
     if args.measured is None:
         fix = f"Add --measured DIR, or report the committed measurement with --data {COMMITTED}."
         raise InputError.of("--measured", "nothing", "a folder for the measurement", fix)
-    data: PackedSet = open_packed_set(args.data, args.cache_dir)
+    data: PackedSet = open_set(args.data, args)
     described = describe_data(data, args.origin)
     if args.pairs is None and described["origin"] != "synthetic":
         fix = "Make one: python -m train.data pairs --help."

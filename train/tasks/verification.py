@@ -21,7 +21,7 @@ from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.tasks.base import Task
 from train.validation import batches_of
-from train.verification import draw_pairs, verification_input
+from train.verification import random_pairs, verification_input
 
 VALIDATION_SEED = 20180905
 
@@ -125,7 +125,7 @@ class VerificationTask(Task):
         network.eval()
         rng = np.random.default_rng(VALIDATION_SEED)
         subjects = data.meta["subject"][indices]
-        first, second = draw_pairs(subjects, self.config.validation_pairs, rng)
+        first, second = random_pairs(subjects, self.config.validation_pairs, rng)
         vectors = embeddings_of(network, data, indices, device)
         logits = network.compare(vectors[first], vectors[second])  # type: ignore[operator]
         same = torch.from_numpy(subjects[first] == subjects[second]).to(logits.device)

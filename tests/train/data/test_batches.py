@@ -69,7 +69,7 @@ def test_samples_keep_the_order_that_was_asked(data: PackedSet) -> None:
 
 
 def test_still_augmentation_changes_nothing(data: PackedSet) -> None:
-    plain, still = batch_of(data, None), batch_of(data, AugmentConfig(STILL, PLAIN_PHOTO))
+    plain, still = batch_of(data, None), batch_of(data, AugmentConfig(geometry=STILL, photo=PLAIN_PHOTO))
     torch.testing.assert_close(still.face, plain.face, atol=1e-5, rtol=0)
     for name in ("depth", "valid", "head", "seen", "validity"):
         torch.testing.assert_close(getattr(still, name), getattr(plain, name))
@@ -193,7 +193,7 @@ def test_blur_and_low_resolution_keep_brightness_and_lose_detail(kind: str, data
 
 def test_cut_outs_hide_the_head_and_lower_the_validity(data: PackedSet) -> None:
     photo = dataclasses.replace(PLAIN_PHOTO, cutout=1.0, cutout_size=(0.9, 1.0))
-    plain, cut = batch_of(data, None), batch_of(data, AugmentConfig(STILL, photo))
+    plain, cut = batch_of(data, None), batch_of(data, AugmentConfig(geometry=STILL, photo=photo))
     changed = (plain.face - cut.face).abs() > 0.02
     assert changed.float().mean() > 0.1
     assert not (cut.head & changed).any()

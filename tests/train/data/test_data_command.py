@@ -12,7 +12,7 @@ import pytest
 from tests.train.data.raw_sets import write_biwi
 from tests.train.data.test_pairs import make_set
 from train.data.__main__ import main, reader_from_settings
-from train.data.contact_sheet import depth_edges, draw_sheet
+from train.data.contact_sheet import depth_edges, draw_sheet, hole_borders
 from train.data.packed import open_packed_set
 from train.data.pairs import read_pairs
 from train.data.summary import summarise
@@ -64,7 +64,7 @@ def test_a_sheet_shows_frames_that_could_not_be_cropped_only_alone(biwi_root: Pa
     assert draw_sheet(data, 12).shape == (288, 6 * 288, 3)
 
 
-def test_depth_edges_are_the_nearer_side() -> None:
+def test_depth_edges_are_the_nearer_side_and_holes_have_borders() -> None:
     depth = np.full((6, 8), 1000, np.uint16)
     depth[2:5, 3:6] = 700
     depth[0] = 0
@@ -72,6 +72,9 @@ def test_depth_edges_are_the_nearer_side() -> None:
     expected[2:5, 3:6] = True
     expected[3, 4] = False  # in the middle
     np.testing.assert_array_equal(depth_edges(depth), expected)
+    border = np.zeros((6, 8), bool)
+    border[1] = True
+    np.testing.assert_array_equal(hole_borders(depth), border)
     ramp = np.tile(np.arange(500, 660, 20, dtype=np.uint16), (4, 1))
     assert not depth_edges(ramp).any()  # nor does the image close to a ring
 
