@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +229,8 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         if measured and main:
             scores = raw_task.measure(average, data, val_indices, fabric.device)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            tqdm.write(f"step {step} ({elapsed_s / 60:.1f} min): {shown}") if progress else log.info(shown)
+            line = f"step {step} ({elapsed_s / 60:.1f} min): {shown}"
+            tqdm.write(line, file=sys.stderr) if progress else log.info(line)
             if writer is not None:
                 for name, value in scores.items():
                     writer.add_scalar(f"val/{name}", value, step)
@@ -238,6 +240,8 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
                 best = scores[raw_task.selects]
                 save_checkpoint(best_path, snapshot())
             save_checkpoint(last_path, snapshot())
+    if main and not scores:  # the run had been finished before
+        scores = raw_task.measure(average, data, val_indices, fabric.device)
     bar.close()
     if writer is not None:
         writer.close()
