@@ -23,7 +23,7 @@ from facedepth_edge.errors import ArtifactError, FaceDepthError
 from train.config_reader import plain_from_dataclass
 from train.restore import TrainedNetwork, network_from_checkpoint, network_from_state
 
-FORMAT = "1"
+FORMAT = 1
 
 
 def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
@@ -39,6 +39,7 @@ def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
         for name, value in trained.network.state_dict().items()
     }
     about = {
+        "format": FORMAT,
         "config": plain_from_dataclass(trained.config),
         "step": trained.step,
         "samples": trained.samples,
@@ -50,7 +51,8 @@ def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:
-        save_file(tensors, temporary, {"format": FORMAT, "about": json.dumps(about, sort_keys=True)})
+        # One entry: the library writes several in an order that changes from run to run.
+        save_file(tensors, temporary, {"about": json.dumps(about, sort_keys=True)})
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -82,10 +84,10 @@ def network_from_weights(path: str | Path, architecture: str | None = None) -> T
     except (OSError, ValueError, SafetensorError) as error:
         fix = "The file is damaged or of another program: get it again, or write it by python -m train.weights."
         raise ArtifactError.of(str(path), f"{type(error).__name__} on reading it", "weights", fix) from error
-    keys = {"config", "step", "samples", "commit", "data", "input_px"}
-    if notes.get("format") != FORMAT or not isinstance(about, dict) or not keys <= set(about):
-        got = f"format {notes.get('format')}, notes {sorted(about) if isinstance(about, dict) else type(about)}"
-        rule = f"format {FORMAT} with notes {sorted(keys)}"
+    keys = {"format", "config", "step", "samples", "commit", "data", "input_px"}
+    if not isinstance(about, dict) or not keys <= set(about) or about["format"] != FORMAT:
+        got = f"the notes {sorted(about)}" if isinstance(about, dict) else f"a {type(about).__name__} of notes"
+        rule = f"{', '.join(sorted(keys))}, format {FORMAT}"
         raise ArtifactError.of(str(path), got, rule, "Write it again by python -m train.weights.")
     state = {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
     return network_from_state(

@@ -60,7 +60,7 @@ def test_what_fails_later_ends_with_status_1(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "last.pt").write_text("another run")
     assert main([*arguments, *extra]) == 1
-    expected = "none/dataset.json: got no such file" if "--data" in extra else "which holds a run"
+    expected = "none: got no such folder" if "--data" in extra else "which holds a run"
     assert expected in caplog.text
     assert caplog.messages[-1].startswith("FAIL python -m train")
 

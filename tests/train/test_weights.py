@@ -71,8 +71,8 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, str(path))
     with pytest.raises(ArtifactError, match=r"foreign\.safetensors: got"):
         network_from_weights(path)
-    save_file({"a": torch.zeros(1)}, str(path), {"format": "1", "about": json.dumps({"step": 1})})
-    with pytest.raises(ArtifactError, match=r"got format 1, notes \['step'\], expected format 1 with notes"):
+    save_file({"a": torch.zeros(1)}, str(path), {"about": json.dumps({"step": 1})})
+    with pytest.raises(ArtifactError, match=r"got the notes \['step'\], expected commit, config, data, format"):
         network_from_weights(path)
 
 
