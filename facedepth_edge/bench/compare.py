@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares a benchmark with an older one: what got slower by more than the noise, and which counts grew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facedepth_edge.errors import InputError
+
+FORMAT = 1
+LEAST_CHANGE = 0.05  # two runs of one build agree within this on a quiet machine
+COMPARED = ("p50", "p90", "p99")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became of a run.
+
+    Args:
+        lines: One sentence a figure, for a person.
+        slower: The figures that got slower by more than the noise, as `run: figure`.
+        grown: The counts that grew; counts have no noise.
+    """
+
+    lines: list[str]
+    slower: list[str]
+    grown: list[str]
+
+
+def read_bench(path: str | Path) -> dict[str, Any]:
+    """Read a file that `facedepth-edge bench --json` wrote.
+
+    Raises:
+        InputError: The file cannot be read or is no such file.
+    """
+    where, rule = str(path), "a file of facedepth-edge bench --json"
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputError.of(where, f"{type(error).__name__}: {error}", rule, "Check the path.") from error
+    runs = data.get("runs") if isinstance(data, dict) else None
+    if not isinstance(runs, list) or data.get("bench_format") != FORMAT:
+        raise InputError.of(where, "another content", rule, "Run the benchmark again with this version.")
+    for run in runs:
+        figures = run.get("latency_ms") if isinstance(run, dict) else None
+        if not isinstance(figures, dict) or not all(isinstance(figures.get(name), (int, float)) for name in COMPARED):
+            raise InputError.of(where, "a run without its latencies", rule, "Run the benchmark again.")
+    return data
+
+
+def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
+    """Compare the runs that both have in common (model, backend, precision, mode and frame size).
+
+    A latency counts as changed where it differs by more than LEAST_CHANGE and by more than twice the larger spread of
+    the block medians of the two runs. Times taken on different machines are shown, but never called slower.
+
+    Args:
+        old: What `read_bench` returned.
+        new: The new one.
+
+    Raises:
+        InputError: They have no run in common.
+    """
+    before = {_name(run): run for run in old["runs"]}
+    shared = [run for run in new["runs"] if _name(run) in before]
+    if not shared:
+        got = f"{', '.join(before)} and {', '.join(map(_name, new['runs']))}"
+        rule = "one run with the same model, backend, precision, mode and frame in both"
+        raise InputError.of("--compare", got, rule, "Run the benchmark with the same options.")
+    same_machine = old.get("machine") == new.get("machine")
+    result = Comparison([], [], [])
+    if not same_machine:
+        result.lines.append("The two runs were taken on different machines or clocks: times cannot be held together.")
+    for run in shared:
+        past, name = before[_name(run)], _name(run)
+        noise = max(2 * past.get("block_spread", 0.0), 2 * run.get("block_spread", 0.0), LEAST_CHANGE)
+        for figure in COMPARED:
+            ratio = run["latency_ms"][figure] / past["latency_ms"][figure]
+            verdict = "same within the noise"
+            if ratio > 1 + noise:
+                verdict = "slower"
+                if same_machine:
+                    result.slower.append(f"{name}: {figure}")
+            elif ratio < 1 / (1 + noise):
+                verdict = "faster"
+            change = f"{past['latency_ms'][figure]:.3f} -> {run['latency_ms'][figure]:.3f} ms"
+            result.lines.append(f"{name}: {figure} {change}, {ratio:.2f} times, {verdict} ({100 * noise:.0f} %)")
+        for count, value in sorted(run.get("counts", {}).items()):
+            earlier = past.get("counts", {}).get(count)
+            if earlier is not None and value != earlier:
+                result.lines.append(f"{name}: {count} {earlier:g} -> {value:g}")
+                if value > earlier:
+                    result.grown.append(f"{name}: {count}")
+    return result
+
+
+def _name(run: dict[str, Any]) -> str:
+    what = run.get("model", {})
+    return (
+        f"{what.get('model')} {what.get('precision')} on {what.get('backend')}, {run.get('mode')}, "
+        f"{run.get('resolution')}, {run.get('streams', 1)} streams"
+    )

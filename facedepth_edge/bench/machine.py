@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark ran on: device, clocks, power mode, versions, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda", "torch")
+_TOOL_SECONDS = 10.0
+
+
+def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
+    """Return what identifies this machine and its state; what cannot be read is left out.
+
+    Args:
+        root: Where /proc, /sys and /etc are read from.
+    """
+    found: dict[str, Any] = {"system": f"{platform.system()} {platform.release()}", "machine": platform.machine()}
+    model = _read(root / "proc/device-tree/model").strip("\0 \n")
+    if model:
+        found["device"] = model
+    release = _read(root / "etc/nv_tegra_release").split("\n")[0].strip("# ")
+    if release:
+        found["l4t"] = release
+    info = _read(root / "proc/cpuinfo")
+    names = {line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")}
+    if names:
+        found["cpu"] = ", ".join(sorted(names))
+    found["cpus"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for line in info.splitlines():
+        if line.startswith(("flags", "Features")):
+            known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
+            present = set(line.partition(":")[2].split())
+            found["cpu_features"] = [name for name in known if name in present]
+            break
+    clocks = _clocks(root)
+    if clocks:
+        found["cpu_clocks"] = clocks
+    mode = run_tool("nvpmodel", "-q")
+    if mode:
+        found["power_mode"] = " ".join(mode.split())
+    gpus = run_tool(
+        "nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit", "--format=csv,noheader"
+    )
+    if gpus:
+        found["gpus"] = [line.strip() for line in gpus.splitlines() if line.strip()]
+    return found
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def memory_mib(root: Path = Path("/")) -> dict[str, float]:
+    """Return this process's resident memory now and at its peak, in MiB; empty where the system does not say."""
+    found = {}
+    for line in _read(root / "proc/self/status").splitlines():
+        name, _, value = line.partition(":")
+        if name in ("VmRSS", "VmHWM"):
+            found["resident" if name == "VmRSS" else "resident_peak"] = int(value.split()[0]) / 1024
+    used = run_tool("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+    for line in used.splitlines():
+        pid, _, mib = line.partition(",")
+        if pid.strip() == str(os.getpid()) and mib.strip().isdigit():
+            found["device"] = float(mib)
+    return found
+
+
+def run_tool(*command: str) -> str:
+    """Return what a program prints, or an empty text where it is not there, fails or hangs."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _clocks(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    governor = _read(folder / "scaling_governor").strip()
+    if governor:
+        found["governor"] = governor
+    for name in ("scaling_cur_freq", "scaling_max_freq"):
+        text = _read(folder / name).strip()
+        if text.isdigit():
+            found[name.replace("scaling_", "").replace("_freq", "_mhz")] = int(text) / 1000
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

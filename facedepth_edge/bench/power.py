@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the device's power while a benchmark runs: tegrastats on Jetson, nvidia-smi (NVML) beside a desktop GPU."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from typing import Any
+
+SAMPLE_MS = 100
+# The first of these rails that tegrastats prints is the whole board's (Orin, Xavier, Nano).
+BOARD_RAILS = ("VDD_IN", "SYS5V", "VIN_SYS_5V0", "POM_5V_IN")
+_RAIL = re.compile(r"(\w+) (\d+)(?:mW)?/(\d+)(?:mW)?")
+
+
+class PowerMeter:
+    """Sample the power between `with` and its end.
+
+    Where neither program is there, `summary()` is None: no number is better than a guess.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
+        self._source = ""
+        self._watts: list[float] = []
+
+    def __enter__(self) -> PowerMeter:
+        if shutil.which("tegrastats"):
+            self._start("tegrastats", ["tegrastats", "--interval", str(SAMPLE_MS)])
+        elif shutil.which("nvidia-smi"):
+            query = ["nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+            self._start("nvidia-smi", [*query, f"--loop-ms={SAMPLE_MS}"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return `source`, `samples`, `mean_w` and `max_w`; None without a sample."""
+        if not self._watts:
+            return None
+        mean = sum(self._watts) / len(self._watts)
+        return {"source": self._source, "samples": len(self._watts), "mean_w": mean, "max_w": max(self._watts)}
+
+    def _start(self, source: str, command: list[str]) -> None:
+        try:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+            )
+        except OSError:
+            return
+        self._source = source
+        self._thread = threading.Thread(target=self._listen, name="power", daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        read = watts_from_tegrastats if self._source == "tegrastats" else watts_from_nvidia_smi
+        for line in self._process.stdout:
+            watts = read(line)
+            if watts is not None:
+                self._watts.append(watts)
+
+
+def watts_from_tegrastats(line: str) -> float | None:
+    """Return the board's power in watts from a line of tegrastats, its momentary value; None where it says none."""
+    rails = {name: int(now) / 1000 for name, now, _ in _RAIL.findall(line)}
+    return next((rails[name] for name in BOARD_RAILS if name in rails), None)
+
+
+def watts_from_nvidia_smi(line: str) -> float | None:
+    """Return the GPU's power in watts from a line of nvidia-smi; None where it says none."""
+    try:
+        return float(line)
+    except ValueError:
+        return None
