@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports a checkpoint: `python -m export CHECKPOINT --name edge --data DIR --out models/edge [--int8]`."""
+"""Exports a network: `python -m export CHECKPOINT --name edge --calibration DATA --out DIR`, or `--model paper`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,67 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from facedepth_edge.errors import FaceDepthError
+from facedepth_edge.errors import ArtifactError, FaceDepthError
+
+if TYPE_CHECKING:
+    from train.data.packed import PackedSet
+    from train.restore import TrainedNetwork
+
+MODELS = Path("models")
+FACES_FILE = MODELS / "faces.npz"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m export", description="Turn a checkpoint into an artifact.")
-    parser.add_argument("checkpoint", type=Path, help="a last.pt or best.pt of a training run")
-    parser.add_argument("--name", required=True, help="the model's name, e.g. edge")
-    parser.add_argument("--data", type=Path, required=True, help="data set: calibration, golden and held-out faces")
-    parser.add_argument("--out", type=Path, required=True, help="the artifact's folder")
-    parser.add_argument("--version", default="0.1.0", help="the model's version (default %(default)s)")
-    parser.add_argument("--int8", action="store_true", help="write int8.onnx too, if it is as good as fp32.onnx")
+    parser = argparse.ArgumentParser(prog="python -m export", description="Turn a network into an artifact.")
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="a last.pt, best.pt, or .safetensors of weights")
+    parser.add_argument("--model", metavar="NAME",
+                        help="a model whose weights are committed: models/weights/NAME.safetensors, calibrated with "
+                        "models/faces.npz, written to models/NAME; each can be given otherwise")  # fmt: skip
+    parser.add_argument("--name", help="the model's name, e.g. edge")
+    parser.add_argument("--calibration", "--data", type=Path, metavar="DATA",
+                        help="data set or faces file: training faces calibrate, test faces measure")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="the artifact's folder")
+    parser.add_argument("--version", help="the model's version (default 0.1.0)")
+    parser.add_argument("--files", help="ONNX files to write, with commas (default: all four)")
+    parser.add_argument("--random-weights", action="store_true",
+                        help="with --model: weights at random, for timing and exactness")  # fmt: skip
     parser.add_argument("--replace", action="store_true", help="replace the artifact that is in --out")
     parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if (args.checkpoint is None) == (args.model is None):
+        parser.error("give a checkpoint or --model NAME, and not both")
+    if args.random_weights and args.model is None:
+        parser.error("--random-weights goes with --model NAME")
+    if args.model is not None:
+        args.name = args.name or args.model
+        args.calibration = args.calibration or FACES_FILE
+        args.out = args.out or MODELS / args.model
+    missing = [f"--{name}" for name in ("name", "calibration", "out") if getattr(args, name) is None]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    return args
+
+
+def network_of(args: argparse.Namespace, data: PackedSet) -> TrainedNetwork:
+    """Return the network that the command line names.
+
+    Raises:
+        ArtifactError: Its file is missing, damaged or of another architecture.
+    """
+    from export.pipeline import DEPTH_NETWORKS, faces_of, load_trained
+    from export.random_network import MEASURED_FACES, random_network
+    from train.validation import spread_indices
+
+    if not args.random_weights:
+        path = args.checkpoint or MODELS / "weights" / f"{args.model}.safetensors"
+        return load_trained(path, args.model)
+    if args.model not in DEPTH_NETWORKS:
+        rule = f"one of {', '.join(DEPTH_NETWORKS)}"
+        raise ArtifactError.of("--model", args.model, rule, "Only these have random weights.")
+    return random_network(args.model, faces_of(data, spread_indices(data, "train", MEASURED_FACES)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,14 +80,21 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     command = "python -m export " + " ".join(sys.argv[1:] if arguments is None else arguments)
     from export.artifact_writer import require_free  # after parsing: -h needs no torch
-    from export.pipeline import ExportOptions, export_checkpoint
-    from train.data.packed import open_packed_set
+    from export.faces import open_faces_or_set
+    from export.parity import FILES
+    from export.pipeline import ExportOptions, export_network
+    from export.random_network import VERSION
+    from export.siamese import SIAMESE, export_siamese
 
-    options = ExportOptions(args.name, args.version, args.int8, args.replace)
     try:
+        version = args.version or (VERSION if args.random_weights else "0.1.0")
+        files = FILES if args.files is None else tuple(args.files.split(","))
+        options = ExportOptions(args.name, version, files, args.replace)
         require_free(args.out, args.replace)
-        data = open_packed_set(args.data, args.cache_dir)
-        export_checkpoint(args.checkpoint, data, args.out, options, print)
+        data = open_faces_or_set(args.calibration, args.cache_dir)
+        trained = network_of(args, data)
+        export = export_siamese if trained.architecture == SIAMESE else export_network
+        export(trained, data, args.out, options, print)
     except FaceDepthError as error:
         print(error, file=sys.stderr)
         print(f"FAIL {command}", file=sys.stderr)

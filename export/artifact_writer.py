@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -18,7 +20,7 @@ import torch
 from torch import nn
 
 from export.onnx_from_torch import INPUT, OPSET, ArtifactModule, quiet_exporter
-from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.errors import ArtifactError
 from facedepth_edge.spec import (
     SPEC_FILE,
     DepthOutput,
@@ -33,7 +35,10 @@ from facedepth_edge.spec import (
 LICENCE = "Apache-2.0"
 REFERENCE_FILE = "reference.pt2"
 GOLDEN_FILE = "golden.npz"
+PARITY_FILE = "parity.json"
 MAX_REFERENCE_BATCH = 64
+AT_FDCWD = -100  # of linux/fcntl.h: relative to the working folder
+RENAME_EXCHANGE = 2  # of linux/fs.h
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can name
 
 
@@ -140,15 +145,26 @@ def write_artifact(
     replace: bool = False,
     check: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a folder with these files and spec.json.
+    """Write an artifact: these files and spec.json; see `write_folder`."""
+    write_folder(folder, {**files, SPEC_FILE: spec.to_json().encode()}, replace=replace, check=check)
 
-    The files are written and flushed beside it, checked, and the folder is renamed into place. An old artifact is moved
-    aside just before and removed after: a kill between the two renames leaves it under `.NAME.old`.
+
+def write_folder(
+    folder: Path,
+    files: Mapping[str, bytes],
+    *,
+    replace: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a folder whole or not at all.
+
+    The files are written and flushed beside it, checked, and the folder is renamed into place. An old artifact changes
+    places with it in one step and is removed then; where the system cannot exchange folders (other than Linux), it is
+    moved aside before, and a kill between the two renames leaves it under `.NAME.old`.
 
     Args:
         folder: Where; its parent is made when missing.
-        spec: Of the files.
-        files: Content by file name.
+        files: Content by file name, spec.json among them.
         replace: Replace an artifact that is there.
         check: Called with the temporary folder before anything is renamed; what it raises stops the writing.
 
@@ -160,26 +176,40 @@ def write_artifact(
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         temporary.chmod(0o755)
-        for name, content in {**files, SPEC_FILE: spec.to_json().encode()}.items():
+        for name, content in files.items():
             with open(temporary / name, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         if check is not None:
             check(temporary)
-        if folder.exists():
+        if not folder.exists():
+            os.rename(temporary, folder)
+        elif not exchange_folders(temporary, folder):
             old = folder.with_name(f".{folder.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             os.rename(folder, old)
             os.rename(temporary, folder)
             shutil.rmtree(old)
-        else:
-            os.rename(temporary, folder)
     except OSError as error:
         fix = "Check the folder's permissions and the free space."
         raise ArtifactError.of(str(folder), str(error), "a folder that can be written", fix) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def exchange_folders(first: Path, second: Path) -> bool:
+    """Let two folders of one file system change their names in one step; nothing sees only one of them.
+
+    Returns:
+        Whether it was done; False where the system has no such call.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    done = call(AT_FDCWD, os.fsencode(first.absolute()), AT_FDCWD, os.fsencode(second.absolute()), RENAME_EXCHANGE)
+    return bool(done == 0)
 
 
 def require_free(folder: Path, replace: bool) -> None:
@@ -195,7 +225,10 @@ def require_free(folder: Path, replace: bool) -> None:
             str(folder), "a folder that exists", "a new one", "Add --replace, or give another --out."
         )
     try:
-        ModelSpec.from_json((folder / SPEC_FILE).read_bytes(), str(folder / SPEC_FILE))
-    except (OSError, FaceDepthError) as error:
+        found = json.loads((folder / SPEC_FILE).read_bytes())
+        known = isinstance(found, dict) and {"format", "name", "files", "licence"} <= set(found)
+        if not known:
+            raise ValueError("no artifact's spec")
+    except (OSError, ValueError) as error:
         fix = "Remove it yourself if you mean it."
         raise ArtifactError.of(str(folder), "a folder that is no artifact", "an artifact to replace", fix) from error

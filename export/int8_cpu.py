@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +25,43 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from export.cpu_rewrites import nearest_doubling_as_joins
-from export.onnx_from_torch import INPUT, without_traces
+from export.cpu_rewrites import interleaving_as_blocks, nearest_doubling_as_joins
+from export.onnx_from_torch import without_traces
 from facedepth_edge.errors import ArtifactError, InputError
 
 MIN_CALIBRATION_FACES = 16
 CALIBRATION_BATCH = 16
 
 
-class _Faces(CalibrationDataReader):
+class CalibrationFaces(CalibrationDataReader):
     """Hand calibration faces to the quantiser in batches."""
 
-    def __init__(self, faces: np.ndarray) -> None:
-        self._batches = iter(np.array_split(faces, max(1, len(faces) // CALIBRATION_BATCH)))
+    def __init__(self, faces: Mapping[str, np.ndarray]) -> None:
+        parts = max(1, len(next(iter(faces.values()))) // CALIBRATION_BATCH)
+        columns = [[(name, part) for part in np.array_split(array, parts)] for name, array in faces.items()]
+        self._batches = iter([dict(row) for row in zip(*columns, strict=True)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch}
+        return next(self._batches, None)
+
+
+def require_calibration(faces: Mapping[str, np.ndarray]) -> None:
+    """Check that there are enough faces to calibrate with.
+
+    Raises:
+        InputError: Fewer than MIN_CALIBRATION_FACES.
+    """
+    count = min(len(array) for array in faces.values())
+    if count < MIN_CALIBRATION_FACES:
+        rule = f"at least {MIN_CALIBRATION_FACES} faces"
+        raise InputError.of("calibration", f"{count} faces", rule, "Give a larger data set.")
+
+
+def save_prepared(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph as the quantiser wants it: with shapes, and marked as prepared, or it would ask for it."""
+    shaped = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    shaped.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    onnx.save(shaped, path)
 
 
 def float_convolutions(model: onnx.ModelProto) -> list[str]:
@@ -51,12 +72,13 @@ def float_convolutions(model: onnx.ModelProto) -> list[str]:
     """
     graph = model.graph
     makers = {output: node for node in graph.node for output in node.output}
-    chosen = {node.name for node in graph.node if node.op_type == "Conv" and INPUT in node.input}
+    inputs = {value.name for value in graph.input}
+    chosen = {node.name for node in graph.node if node.op_type == "Conv" and inputs & set(node.input)}
     for value in graph.output:
         node = makers.get(value.name)
-        while node is not None and node.op_type != "Conv":
+        while node is not None and node.op_type not in ("Conv", "Gemm"):
             node = makers.get(node.input[0])
-        if node is not None:
+        if node is not None and node.op_type == "Conv":
             chosen.add(node.name)
     return sorted(chosen)
 
@@ -65,8 +87,9 @@ def after(model: onnx.ModelProto, names: list[str]) -> list[str]:
     """Return the names of all nodes that follow only from the given ones, towards the outputs."""
     graph = model.graph
     tail: set[str] = set()
+    inputs = {value.name for value in graph.input}
     reached = {
-        output for node in graph.node if node.name in names and INPUT not in node.input for output in node.output
+        output for node in graph.node if node.name in names and not inputs & set(node.input) for output in node.output
     }
     constants = {tensor.name for tensor in graph.initializer} | {""}
     for node in graph.node:
@@ -77,12 +100,14 @@ def after(model: onnx.ModelProto, names: list[str]) -> list[str]:
     return sorted(tail)
 
 
-def int8_from_fp32(model: onnx.ModelProto, faces: np.ndarray, reduce_range: bool = True) -> onnx.ModelProto:
+def int8_from_fp32(
+    model: onnx.ModelProto, faces: Mapping[str, np.ndarray], reduce_range: bool = True
+) -> onnx.ModelProto:
     """Quantise a graph for ONNX Runtime's CPU.
 
     Args:
-        model: The FP32 graph; not changed.
-        faces: (N, 1, H, W) float32 in [-1, 1], a few hundred of the training split.
+        model: The FP32 graph, its transposed convolutions rewritten; not changed.
+        faces: By the graph's input names, each (N, 1, H, W) float32, a few hundred of the training split.
         reduce_range: 7 instead of 8 bits for weights.
 
     Returns:
@@ -92,22 +117,17 @@ def int8_from_fp32(model: onnx.ModelProto, faces: np.ndarray, reduce_range: bool
         InputError: Fewer than MIN_CALIBRATION_FACES faces.
         ArtifactError: Not every convolution that should be INT8 became a QLinearConv.
     """
-    if len(faces) < MIN_CALIBRATION_FACES:
-        rule = f"at least {MIN_CALIBRATION_FACES} faces"
-        raise InputError.of("calibration", f"{len(faces)} faces", rule, "Give a larger data set.")
-    prepared = nearest_doubling_as_joins(model)
+    require_calibration(faces)
+    prepared = interleaving_as_blocks(nearest_doubling_as_joins(model))
     kept = float_convolutions(prepared)
     excluded = sorted({*kept, *after(prepared, kept)})
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        shaped = onnx.shape_inference.infer_shapes(prepared, strict_mode=True)
-        # The quantiser asks for its own preparation (shapes, and fusions that this graph has had) unless told so.
-        shaped.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-        onnx.save(shaped, source)
+        save_prepared(prepared, source)
         quantize_static(
             source,
             target,
-            _Faces(faces),
+            CalibrationFaces(faces),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=reduce_range,

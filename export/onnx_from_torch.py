@@ -15,13 +15,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from export.comparison import OUTPUT_RANGE
 from facedepth_edge.errors import ArtifactError
 from train.networks import probabilities
 
 OPSET = 19
 INPUT = "face"
 MAX_ERROR_OF_RANGE = 1e-4
-OUTPUT_RANGE = {"depth": 2.0, "mask": 1.0, "validity": 1.0}  # depth is -1..1, the others 0..1
 
 
 class ArtifactModule(nn.Module):

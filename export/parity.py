@@ -1,80 +1,313 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the files of an artifact on held-out faces, in mm, and says whether the difference is within the limits."""
+"""The gate: every ONNX file of an artifact against PyTorch on held-out faces, over every subset.
+
+`python -m export.parity DIR --data DATA [--json FILE]` prints a table and ends with status 1 when a file is past its
+limits; every export runs the same gate before its files get their names. fp32.onnx and int8.onnx run in ONNX Runtime;
+fp16.onnx and int8-trt.onnx run in export.graph_runner, which rounds every FP16 tensor, and must fit TensorRT's rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import argparse
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import torch
 
-from facedepth_edge.errors import ArtifactError
+from export.comparison import (
+    MAX_FACE_WORSE_MM,
+    MAX_MEAN_GROWTH,
+    MAX_MEAN_PROBABILITY,
+    Parity,
+    Runner,
+    Tally,
+    compare_sheets,
+)
+from export.face_subsets import subsets_of
+from export.graph_runner import GraphRunner
+from export.half import MAX_ACTIVATION, require_fp16_range
+from export.int8_cpu import count_fused
+from export.int8_tensorrt import quantised_convolutions
+from export.onnx_from_torch import INPUT, MAX_ERROR_OF_RANGE, open_session, run_session
+from export.tensorrt_contract import tensorrt_faults
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import ArtifactError, FaceDepthError, InputError
+from facedepth_edge.spec import ModelSpec
 from train.data.packed import PackedSet
-from train.metrics import ScoreSheet
-from train.validation import batches_of, score_batch
+from train.paper_metrics import PIXEL_METRICS
+from train.validation import batches_of, spread_indices
 
-MAX_MEAN_GROWTH = 0.03  # DESIGN section 4: the mean depth error grows by less than 3 %
-MAX_FACE_WORSE_MM = 3.0  # and no face is worse by more than 3 mm
+FILES = ("fp32.onnx", "fp16.onnx", "int8.onnx", "int8-trt.onnx")
+EMULATED = ("fp16.onnx", "int8-trt.onnx")
+FOR_TENSORRT = ("fp32.onnx", "fp16.onnx", "int8-trt.onnx")
+REFERENCE = "pytorch"
+MIN_SUBSET_FACES = 16  # a smaller subset is shown, and its faces count in `all`, but its mean has no limit of its own
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How a file compares with the FP32 one on the same faces.
+class FileReport:
+    """What the gate found about one file.
 
     Args:
-        base: Means of the FP32 file: offset_free_mm, absolute_mm, correlation and so on.
-        other: The same of the compared file.
-        mean_growth: Relative growth of the mean absolute error over the head; the larger of offset-free and absolute.
-        worst_face_mm: Largest growth of one face's error, of both kinds.
-        faces: Number of faces with a head.
+        subsets: By subset: `faces`, the differences to PyTorch, `mean_growth` and `worst_face_mm`, the ten metrics.
+        summary: Means over all frames against the truth: offset_free_mm, absolute_mm, correlation and so on.
+        largest_activation: Of the FP16 tensors; None for a file without.
+        faults: Why it fails; empty when it passes.
     """
 
-    base: dict[str, float]
-    other: dict[str, float]
-    mean_growth: float
-    worst_face_mm: float
+    subsets: dict[str, dict[str, float]]
+    summary: dict[str, float]
+    largest_activation: float | None
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What the gate found about an artifact.
+
+    Args:
+        faces: Number of held-out faces with a measured head.
+        data: The data set's name.
+        reference: By subset, the ten metrics of PyTorch.
+        files: By file name.
+    """
+
     faces: int
+    data: str
+    reference: dict[str, dict[str, float]]
+    files: dict[str, FileReport] = field(default_factory=dict)
 
     @property
-    def passed(self) -> bool:
-        """Whether both limits hold; NaN fails."""
-        return self.mean_growth < MAX_MEAN_GROWTH and self.worst_face_mm <= MAX_FACE_WORSE_MM
+    def faults(self) -> list[str]:
+        """All faults, each with its file's name."""
+        return [f"{name}: {fault}" for name, report in self.files.items() for fault in report.faults]
 
-    def table(self, name: str) -> str:
-        """Return the comparison as lines of text."""
-        lines = [f"{'':18s}{'fp32':>12s}{name:>12s}   on {self.faces} held-out faces"]
-        for key, value in self.base.items():
-            lines.append(f"{key:18s}{value:12.4f}{self.other[key]:12.4f}")
-        lines.append(f"mean error grows by {100 * self.mean_growth:.2f} % (limit {100 * MAX_MEAN_GROWTH:g} %)")
-        lines.append(f"worst face grows by {self.worst_face_mm:.2f} mm (limit {MAX_FACE_WORSE_MM:g} mm)")
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values; what has no value is null."""
+        files = {
+            name: {
+                "passed": not report.faults,
+                "faults": list(report.faults),
+                "largest_activation": _plain(report.largest_activation),
+                "subsets": {key: {k: _plain(v) for k, v in row.items()} for key, row in report.subsets.items()},
+            }
+            for name, report in self.files.items()
+        }
+        reference = {key: {k: _plain(v) for k, v in row.items()} for key, row in self.reference.items()}
+        limits = {"mean_growth": MAX_MEAN_GROWTH, "worst_face_mm": MAX_FACE_WORSE_MM, "fp32": MAX_ERROR_OF_RANGE}
+        return {"data": self.data, "faces": self.faces, "limits": limits, REFERENCE: reference, "files": files}
+
+    def table(self) -> str:
+        """Return the report as two Markdown tables: differences by subset, and the ten metrics over all faces."""
+        lines = [f"{self.faces} held-out faces of {self.data}; differences to PyTorch over the head", ""]
+        lines += ["| file | subset | faces | mean mm | p99 mm | max mm | correlation | error grows % | worst face mm |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        for name, report in self.files.items():
+            for subset, row in report.subsets.items():
+                cells = [name, subset, f"{row['faces']:.0f}"]
+                cells += [f"{row[key]:.3f}" for key in ("mean_mm", "p99_mm", "max_mm")] + [f"{row['correlation']:.5f}"]
+                cells += [f"{100 * row['mean_growth']:+.2f}", f"{row['worst_face_mm']:+.2f}"]
+                lines.append("| " + " | ".join(cells) + " |")
+        lines += ["", f"| metric, all faces | {REFERENCE} | " + " | ".join(self.files) + " |"]
+        lines += ["|---|---|" + "---|" * len(self.files)]
+        for key, metric in PIXEL_METRICS.items():
+            values = [self.reference["all"][key], *(report.subsets["all"][key] for report in self.files.values())]
+            lines.append(f"| {metric.label} | " + " | ".join(f"{value:.{metric.places}f}" for value in values) + " |")
+        lines.append("")
+        for name, report in self.files.items():
+            if report.largest_activation is not None:
+                largest = f"{report.largest_activation:.1f} (limit {MAX_ACTIVATION:g})"
+                lines.append(f"{name}: largest activation {largest}")
+            lines += [f"{name}: FAIL {fault}" for fault in report.faults]
         return "\n".join(lines)
 
 
-Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Takes (B, 1, H, W) float32 faces, returns the outputs by name."""
+def run_gate(
+    files: Mapping[str, bytes],
+    reference: Runner,
+    data: PackedSet,
+    indices: np.ndarray,
+    say: Callable[[str], None] = lambda line: None,
+) -> GateReport:
+    """Compare every ONNX file with PyTorch.
 
-
-def score_runner(run: Runner, data: PackedSet, indices: np.ndarray) -> ScoreSheet:
-    """Score whatever takes faces and returns an artifact's outputs, on frames of a set."""
-    sheet = ScoreSheet()
-    for _, batch in batches_of(data, indices):
-        score_batch(sheet, run(batch.face.numpy()), batch)
-    return sheet
-
-
-def compare_sheets(base: ScoreSheet, other: ScoreSheet) -> Parity:
-    """Compare two sheets of the same faces.
+    Args:
+        files: Content by name; those of FILES are measured, others ignored.
+        reference: PyTorch, unfused.
+        data: The packed set.
+        indices: Held-out frames; those without a head count for mask and validity alone.
+        say: Takes lines about the progress.
 
     Raises:
-        ArtifactError: No face has a head to measure.
+        InputError: No held-out frame shows a measured head.
     """
-    growths, worst = [], []
-    measured = np.isfinite(base.column("absolute_mm"))
+    models = {name: onnx.load_from_string(files[name]) for name in FILES if name in files}
+    emulated = {name: GraphRunner(models[name]) for name in EMULATED if name in models}
+    runners: dict[str, Runner] = {
+        name: partial(run_emulated, emulated[name])
+        if name in emulated
+        else partial(run_session, open_session(model, 2))
+        for name, model in models.items()
+    }
+    tallies = {name: Tally() for name in (REFERENCE, *models)}
+    for number, (_, batch) in enumerate(batches_of(data, indices)):
+        face = batch.face.numpy()
+        expected = reference(face)
+        tallies[REFERENCE].add(expected, expected, batch)
+        for name, run in runners.items():
+            tallies[name].add(run(face), expected, batch)
+        say(f"gate: batch {number + 1}, {len(face)} faces")
+    measured = np.isfinite(tallies[REFERENCE].sheet.column("absolute_mm"))
     if not measured.any():
-        fix = "Give a data set with labelled heads."
-        raise ArtifactError.of("parity", "no face with a measured head", "at least one", fix)
-    for name in ("offset_free_mm", "absolute_mm"):
-        a, b = base.column(name)[measured], other.column(name)[measured]
-        growths.append(float(b.mean() / a.mean() - 1))
-        worst.append(float((b - a).max()))
-    return Parity(base.summary(), other.summary(), max(growths), max(worst), int(measured.sum()))
+        rule = "held-out frames with a measured head"
+        raise InputError.of(str(data.crops.root), "none", rule, "Give a data set with labelled heads.")
+    groups = {name: chosen & measured for name, chosen in subsets_of(data, indices).items()}
+    groups = {name: chosen for name, chosen in groups.items() if chosen.any()}
+    metrics = {name: tallies[REFERENCE].paper_metrics(chosen) for name, chosen in groups.items()}
+    report = GateReport(int(measured.sum()), data.crops.root.resolve().name, metrics)
+    for name, model in models.items():
+        largest = emulated[name].largest if name in emulated else None
+        report.files[name] = _file_report(name, model, tallies[name], tallies[REFERENCE], groups, largest)
+    return report
+
+
+def _file_report(
+    name: str,
+    model: onnx.ModelProto,
+    tally: Tally,
+    base: Tally,
+    groups: Mapping[str, np.ndarray],
+    largest: Mapping[str, float] | None,
+) -> FileReport:
+    faults = [f"{output} holds NaN or infinity, or has another shape" for output in sorted(tally.bad)]
+    subsets = {}
+    for subset, chosen in groups.items():
+        parity = compare_sheets(base.sheet, tally.sheet, chosen)
+        subsets[subset] = {
+            "faces": float(parity.faces),
+            **tally.against_reference(chosen),
+            "mean_growth": parity.mean_growth,
+            "worst_face_mm": parity.worst_face_mm,
+            **tally.paper_metrics(chosen),
+        }
+        if subset == "all" or parity.faces >= MIN_SUBSET_FACES:
+            faults += growth_faults(parity, subset)
+    if name == "fp32.onnx":
+        for output, error in tally.worst_of_range.items():
+            if not error <= MAX_ERROR_OF_RANGE:
+                faults.append(f"{output} is {error:g} of its range away from PyTorch, limit {MAX_ERROR_OF_RANGE:g}")
+    for output, errors in tally.mean_of_range.items():
+        if output != "depth" and not max(errors) < MAX_MEAN_PROBABILITY:
+            faults.append(f"{output} differs by {max(errors):.3f} in the mean, limit {MAX_MEAN_PROBABILITY:g}")
+    if name in FOR_TENSORRT:
+        faults += [f"TensorRT: {fault}" for fault in tensorrt_faults(model)]
+    if name == "int8.onnx":
+        wanted, fused = quantised_convolutions(model), count_fused(model)["QLinearConv"]
+        if fused != wanted or not fused:
+            faults.append(f"{fused} QLinearConv after optimisation, expected {wanted}, at least one")
+    most = None
+    if largest is not None:
+        try:
+            most = require_fp16_range(largest, model, name)
+        except ArtifactError as error:
+            faults.append(str(error))
+    return FileReport(subsets, tally.sheet.summary(), most, tuple(faults))
+
+
+def growth_faults(parity: Parity, subset: str) -> list[str]:
+    """Return which of DESIGN section 4's limits a file misses on some faces."""
+    if parity.passed:
+        return []
+    got = f"mean error grows by {100 * parity.mean_growth:.2f} %, one face by {parity.worst_face_mm:.2f} mm"
+    return [f"{subset}: {got}; limits {100 * MAX_MEAN_GROWTH:g} % and {MAX_FACE_WORSE_MM:g} mm"]
+
+
+def run_emulated(runner: GraphRunner, faces: np.ndarray) -> dict[str, np.ndarray]:
+    """Run (N, 1, H, W) float32 faces through a graph in PyTorch."""
+    return runner.run({INPUT: faces})
+
+
+def runner_from_program(content: bytes, spec: ModelSpec) -> Runner:
+    """Return the PyTorch reference that an artifact carries (reference.pt2)."""
+    program = torch.export.load(io.BytesIO(content)).module()
+
+    def run(faces: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            return dict(
+                zip(spec.outputs.names, (value.numpy() for value in program(torch.from_numpy(faces))), strict=True)
+            )
+
+    return run
+
+
+def require_gate(report: GateReport, where: str) -> None:
+    """Refuse an artifact that the gate found faults in.
+
+    Raises:
+        ArtifactError: The first faults are named.
+    """
+    if report.faults:
+        fix = "Calibrate on more faces, leave that file out by --files, or train with quantisation."
+        raise ArtifactError.of(where, "; ".join(report.faults[:4]), "files within the gate's limits", fix)
+
+
+def _plain(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 6)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure an artifact as the command line says.
+
+    Returns:
+        Exit status: 0 within the limits, 1 past them or failed.
+    """
+    from export.faces import open_faces_or_set
+
+    parser = argparse.ArgumentParser(prog="python -m export.parity", description="Compare an artifact with PyTorch.")
+    parser.add_argument("artifact", type=Path, help="the artifact's folder, with reference.pt2")
+    parser.add_argument("--data", type=Path, required=True, help="a data set, or a faces file (export.faces)")
+    parser.add_argument("--count", type=int, help="most faces of the test split, spread over it (default: all)")
+    parser.add_argument("--json", type=Path, help="write the report there too")
+    parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
+    args = parser.parse_args(arguments)
+    command = "python -m export.parity " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if args.count is not None and args.count < 1:
+            raise InputError.of("--count", args.count, ">= 1", "Leave it out for all faces.")
+        artifact = open_artifact(args.artifact)
+        files = {name: artifact.read(name) for name in FILES if artifact.has(name)}
+        if not artifact.has("reference.pt2") or not files:
+            rule = "reference.pt2 and at least one ONNX file"
+            fix = "Export the model from a checkout: the installed package leaves reference.pt2 out."
+            raise ArtifactError.of(str(args.artifact), sorted(artifact.spec.files), rule, fix)
+        data = open_faces_or_set(args.data, args.cache_dir)
+        if artifact.spec.input_hw != (data.crops.box_px, data.crops.box_px):
+            rule = f"{artifact.spec.input_hw[1]} px, as the model takes"
+            raise InputError.of(str(args.data), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
+        run = runner_from_program(artifact.read("reference.pt2"), artifact.spec)
+        report = run_gate(files, run, data, spread_indices(data, "test", args.count))
+        if args.json is not None:
+            try:
+                args.json.write_text(json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
+    except FaceDepthError as error:
+        print(error, file=sys.stderr)
+        print(f"FAIL {command}", file=sys.stderr)
+        return 1
+    print(report.table())
+    print(f"{'FAIL' if report.faults else 'PASS'} {command}", file=sys.stderr)
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

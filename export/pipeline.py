@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint to an artifact, step by step: graph, comparison with PyTorch, INT8, golden faces, folder."""
+"""From a network to an artifact, step by step: graph, rewrites, FP16 and INT8 files, gate, golden faces, folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+import torch
 
 from export.artifact_writer import (
     GOLDEN_FILE,
+    PARITY_FILE,
     REFERENCE_FILE,
     make_spec,
     npz_bytes,
@@ -20,25 +25,32 @@ from export.artifact_writer import (
     require_free,
     write_artifact,
 )
+from export.deconvolutions import deconvolutions_as_convolutions, form_for_cpu_int8, form_for_few_weights
+from export.half import fp16_from_fp32
 from export.int8_cpu import int8_from_fp32
+from export.int8_tensorrt import int8_trt_from_fp32
 from export.onnx_from_torch import (
+    INPUT,
     onnx_from_network,
     open_session,
     require_equal_outputs,
     run_reference,
     run_session,
 )
-from export.parity import Parity, compare_sheets, score_runner
+from export.parity import FILES, GateReport, require_gate, run_gate
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.errors import ArtifactError, ConfigError, InputError
+from train.config_reader import plain_from_dataclass
 from train.data.batches import make_batch
 from train.data.packed import PackedSet
-from train.restore import network_from_checkpoint
+from train.restore import TrainedNetwork, network_from_checkpoint
 from train.validation import spread_indices
+from train.weights import network_from_weights
 
 GOLDEN_FACES = 6
 EQUALITY_FACES = 16
 DEPTH_MASK_THRESHOLD = 0.75  # a head lies within 120 mm behind its centre's surface; for networks without a mask
+DEPTH_NETWORKS = ("edge", "paper")
 
 
 @dataclass(frozen=True)
@@ -48,18 +60,34 @@ class ExportOptions:
     Args:
         name: The model's name.
         version: The model's version.
-        int8: Write int8.onnx too.
+        files: ONNX files to write, of export.parity.FILES; fp32.onnx always.
         replace: Replace an artifact that is there.
         calibration_faces: Faces of the training split that set the INT8 ranges.
-        held_out_faces: Most faces of the test split that accuracy is measured on.
+        held_out_faces: Most frames of the test split that accuracy is measured on.
     """
 
     name: str
     version: str = "0.1.0"
-    int8: bool = False
+    files: tuple[str, ...] = FILES
     replace: bool = False
     calibration_faces: int = 320
     held_out_faces: int = 1000
+
+    def __post_init__(self) -> None:
+        unknown = [file for file in self.files if file not in FILES]
+        if unknown or FILES[0] not in self.files:
+            rule = f"{FILES[0]} and any of {', '.join(FILES[1:])}"
+            raise ConfigError.of("--files", ", ".join(self.files), rule, "Leave it out for all.")
+
+
+def load_trained(path: Path, architecture: str | None = None) -> TrainedNetwork:
+    """Read a network from a checkpoint (.pt) or published weights (.safetensors).
+
+    Raises:
+        ArtifactError: It is missing, damaged, or of another architecture.
+    """
+    read = network_from_weights if path.suffix == ".safetensors" else network_from_checkpoint
+    return read(path, architecture)
 
 
 def faces_of(data: PackedSet, indices: np.ndarray) -> np.ndarray:
@@ -80,28 +108,55 @@ def golden_indices(data: PackedSet, indices: np.ndarray) -> np.ndarray:
     return good[np.linspace(0, len(good) - 1, GOLDEN_FACES).round().astype(np.int64)]
 
 
-def export_checkpoint(
-    checkpoint: Path,
-    data: PackedSet,
-    folder: Path,
-    options: ExportOptions,
-    say: Callable[[str], None],
-) -> None:
-    """Make an artifact out of a checkpoint.
+def onnx_files(plain: onnx.ModelProto, faces: np.ndarray, names: tuple[str, ...]) -> dict[str, onnx.ModelProto]:
+    """Make an artifact's graphs.
 
     Args:
-        checkpoint: A last.pt or best.pt.
+        plain: The network's graph as exported.
+        faces: (N, 1, H, W) float32, calibration.
+        names: Which of FILES.
+
+    Returns:
+        Graph by file name, in the order of FILES.
+    """
+    few_weights = deconvolutions_as_convolutions(plain, form_for_few_weights)
+    makers: dict[str, Callable[[], onnx.ModelProto]] = {
+        "fp32.onnx": lambda: few_weights,
+        "fp16.onnx": lambda: fp16_from_fp32(few_weights),
+        "int8.onnx": lambda: int8_from_fp32(deconvolutions_as_convolutions(plain, form_for_cpu_int8), {INPUT: faces}),
+        "int8-trt.onnx": lambda: int8_trt_from_fp32(few_weights, {INPUT: faces}),
+    }
+    return {name: makers[name]() for name in FILES if name in names}
+
+
+def export_checkpoint(
+    checkpoint: Path, data: PackedSet, folder: Path, options: ExportOptions, say: Callable[[str], None]
+) -> None:
+    """Make an artifact out of a checkpoint or of published weights; see `export_network`."""
+    require_free(folder, options.replace)
+    export_network(load_trained(checkpoint), data, folder, options, say)
+
+
+def export_network(
+    trained: TrainedNetwork, data: PackedSet, folder: Path, options: ExportOptions, say: Callable[[str], None]
+) -> None:
+    """Make an artifact out of a network.
+
+    Args:
+        trained: The network.
         data: The packed set; its training split calibrates, its test split measures and gives the golden faces.
         folder: The artifact's folder.
         options: What to make.
         say: Takes lines for a person.
 
     Raises:
-        ArtifactError: The checkpoint is unusable, a file differs from PyTorch beyond its limit, or `folder` is taken.
+        ArtifactError: The network is of no exportable kind, a file is past the gate's limits, or `folder` is taken.
         InputError: The data set is too small or of another size.
     """
     require_free(folder, options.replace)
-    trained = network_from_checkpoint(checkpoint)
+    if trained.architecture not in DEPTH_NETWORKS:
+        rule = f"one of {', '.join(DEPTH_NETWORKS)}"
+        raise ArtifactError.of("export", f"a network {trained.architecture}", rule, "Give its checkpoint.")
     if trained.input_px != data.crops.box_px:
         rule = f"{trained.input_px} px, as the checkpoint was trained"
         raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
@@ -110,32 +165,22 @@ def export_checkpoint(
     golden_faces = faces_of(data, golden_indices(data, held_out))
     golden = {"face": golden_faces, **run_reference(trained.network, golden_faces)}
 
-    fp32 = onnx_from_network(trained.network, input_hw)
-    session = open_session(fp32)
+    plain = onnx_from_network(trained.network, input_hw)
+    calibration = faces_of(data, spread_indices(data, "train", options.calibration_faces))
+    models = onnx_files(plain, calibration, options.files)
+    session = open_session(models["fp32.onnx"])
     for faces in (golden_faces, golden_faces[:1], faces_of(data, spread_indices(data, "train", EQUALITY_FACES))):
         errors = require_equal_outputs(run_reference(trained.network, faces), run_session(session, faces), "fp32.onnx")
     say(
         "fp32.onnx against PyTorch, largest error of the range: " + ", ".join(f"{k} {v:.1e}" for k, v in errors.items())
     )
-    base = score_runner(partial(run_session, session), data, held_out)
-    accuracy: dict[str, Any] = {"data": data.crops.root.resolve().name, "split": "test", "faces": len(held_out)}
-    accuracy["fp32"] = _rounded(base.summary())
-
-    files = {
-        "fp32.onnx": fp32.SerializeToString(deterministic=True),
-        GOLDEN_FILE: npz_bytes(golden),
-        REFERENCE_FILE: reference_bytes(trained.network, input_hw),
-    }
-    if options.int8:
-        faces = faces_of(data, spread_indices(data, "train", options.calibration_faces))
-        int8 = int8_from_fp32(fp32, faces)
-        parity = compare_sheets(base, score_runner(partial(run_session, open_session(int8)), data, held_out))
-        say(parity.table("int8"))
-        require_parity(parity, "int8.onnx")
-        accuracy["int8"] = _rounded(parity.other)
-        accuracy["int8_mean_growth"] = round(parity.mean_growth, 5)
-        accuracy["int8_worst_face_mm"] = round(parity.worst_face_mm, 3)
-        files["int8.onnx"] = int8.SerializeToString(deterministic=True)
+    files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
+    report = run_gate(files, partial(run_reference, trained.network), data, held_out)
+    say(report.table())
+    require_gate(report, str(folder))
+    files[GOLDEN_FILE] = npz_bytes(golden)
+    files[REFERENCE_FILE] = reference_bytes(trained.network, input_hw)
+    files[PARITY_FILE] = (json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n").encode()
     spec = make_spec(
         name=options.name,
         version=options.version,
@@ -143,20 +188,52 @@ def export_checkpoint(
         input_hw=input_hw,
         output_names=tuple(golden)[1:],
         files=files,
-        accuracy=accuracy,
-        training={
-            "commit": trained.commit,
-            "data": trained.data["name"],
-            "frames": trained.data["train_frames"],
-            "subjects": trained.data["train_subjects"],
-            "samples": trained.samples,
-            "steps": trained.step,
-            "task": trained.config.task.name,
-            "network": _plain(asdict(trained.config.network.options)),
-        },
+        accuracy=accuracy_notes(report, len(held_out)),
+        training={**training_notes(trained), "export": export_notes(plain, data, len(calibration))},
         depth_mask_threshold=DEPTH_MASK_THRESHOLD,
     )
     write_artifact(folder, spec, files, replace=options.replace, check=check_artifact)
+
+
+def accuracy_notes(report: GateReport, frames: int) -> dict[str, Any]:
+    """Return what spec.json says of the accuracy; parity.json has the rest."""
+    notes: dict[str, Any] = {"data": report.data, "split": "test", "faces": frames}
+    for file, found in report.files.items():
+        name, whole = file.removesuffix(".onnx"), found.subsets["all"]
+        notes[name] = {key: round(value, 4) for key, value in found.summary.items()}
+        if file != "fp32.onnx":
+            notes[f"{name}_mean_growth"] = round(whole["mean_growth"], 5) + 0.0  # no -0.0
+            notes[f"{name}_worst_face_mm"] = round(whole["worst_face_mm"], 3)
+    return notes
+
+
+def training_notes(trained: TrainedNetwork) -> dict[str, Any]:
+    """Return what spec.json says of the training."""
+    return {
+        "commit": trained.commit,
+        "data": trained.data["name"],
+        "frames": trained.data["train_frames"],
+        "subjects": trained.data["train_subjects"],
+        "samples": trained.samples,
+        "steps": trained.step,
+        "task": trained.config.task.name,
+        "network": plain_from_dataclass(trained.config.network.options),
+    }
+
+
+def export_notes(plain: onnx.ModelProto, data: PackedSet, calibration_faces: int) -> dict[str, Any]:
+    """Return what the files' bytes depend on besides the weights: versions, calibration, forms by layer."""
+    chosen: dict[str, list[str]] = {"fp32, fp16, int8-trt": [], "int8": []}
+    for forms, form_of in zip(chosen.values(), (form_for_few_weights, form_for_cpu_int8), strict=True):
+        deconvolutions_as_convolutions(plain, partial(_noted, forms, form_of))
+    versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    calibration = {"data": data.crops.root.resolve().name, "key": data.key, "faces": calibration_faces}
+    return {"versions": versions, "calibration": calibration, "deconvolutions": chosen}
+
+
+def _noted(forms: list[str], form_of: Callable[[int, int], str], channels: int, outputs: int) -> str:
+    forms.append(form_of(channels, outputs))
+    return forms[-1]
 
 
 def check_artifact(folder: Path) -> None:
@@ -168,25 +245,3 @@ def check_artifact(folder: Path) -> None:
     artifact = open_artifact(folder)
     for name in artifact.spec.files:
         artifact.read(name)
-
-
-def require_parity(parity: Parity, file: str) -> None:
-    """Refuse a file that is not as good as the FP32 one.
-
-    Raises:
-        ArtifactError: A limit of DESIGN section 4 is missed.
-    """
-    if not parity.passed:
-        got = f"a mean error {100 * parity.mean_growth:.2f} % larger, one face {parity.worst_face_mm:.2f} mm worse"
-        fix = "Leave out --int8, calibrate on more faces, or train with quantisation."
-        raise ArtifactError.of(file, got, "less than 3 %, and at most 3 mm", fix)
-
-
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {key: round(value, 4) for key, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -13,10 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.cpu_rewrites import nearest_doubling_as_joins
 from export.int8_cpu import count_fused, float_convolutions, int8_from_fp32
 from export.onnx_from_torch import open_session, run_session
-from export.parity import Parity, compare_sheets
-from export.pipeline import require_parity
-from facedepth_edge.errors import ArtifactError, InputError
-from train.metrics import ScoreSheet
+from facedepth_edge.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def faces() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def int8(fp32: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
-    return int8_from_fp32(fp32, faces[:24])
+    return int8_from_fp32(fp32, {"face": faces[:24]})
 
 
 def kinds(model: onnx.ModelProto) -> collections.Counter[str]:
@@ -124,53 +121,11 @@ def test_int8_is_close_and_not_constant(fp32: onnx.ModelProto, int8: onnx.ModelP
 
 
 def test_quantising_repeats(fp32: onnx.ModelProto, int8: onnx.ModelProto, faces: np.ndarray) -> None:
-    again = int8_from_fp32(fp32, faces[:24])
+    again = int8_from_fp32(fp32, {"face": faces[:24]})
     assert again.SerializeToString(deterministic=True) == int8.SerializeToString(deterministic=True)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_calibration_faces_are_told(count: int, fp32: onnx.ModelProto, faces: np.ndarray) -> None:
     with pytest.raises(InputError, match=f"calibration: got {count} faces, expected at least 16 faces"):
-        int8_from_fp32(fp32, faces[:count])
-
-
-def sheet_of(errors: list[float], slopes: list[float] | None = None) -> ScoreSheet:
-    """Scores of faces with given constant errors in mm and given relative slope errors."""
-    sheet, everywhere = ScoreSheet(), np.ones((20, 20), bool)
-    target = np.linspace(-0.5, 0.5, 400).reshape(20, 20)
-    for error, slope in zip(errors, slopes or [0.0] * len(errors), strict=True):
-        sheet.add(target * (1 + slope) + error / 160, target, everywhere, everywhere, everywhere)
-    return sheet
-
-
-@pytest.mark.parametrize(
-    ("errors", "slopes", "passed"),
-    [
-        ([10.0, 10.0, 10.0], [0.1, 0.1, 0.1], True),
-        ([10.2, 10.2, 10.2], [0.102, 0.102, 0.102], True),
-        ([10.4, 10.4, 10.4], [0.1, 0.1, 0.1], False),  # 4 % in mean
-        ([10.0, 10.0, 10.0], [0.104, 0.104, 0.104], False),  # 4 % in shape
-        ([13.1, 8.0, 8.0], [0.1, 0.1, 0.1], False),  # one face 3.1 mm worse
-        ([float("nan")] * 3, [0.1, 0.1, 0.1], False),
-    ],
-)
-def test_limits(errors: list[float], slopes: list[float], passed: bool) -> None:
-    base = sheet_of([10.0, 10.0, 10.0], [0.1, 0.1, 0.1])
-    if np.isnan(errors[0]):
-        parity = Parity({}, {}, float("nan"), 0.0, 3)
-    else:
-        parity = compare_sheets(base, sheet_of(errors, slopes))
-        assert "worst face grows" in parity.table("int8")
-    assert parity.passed is passed
-    if passed:
-        require_parity(parity, "int8.onnx")
-    else:
-        with pytest.raises(ArtifactError, match=r"int8\.onnx: got a mean error"):
-            require_parity(parity, "int8.onnx")
-
-
-def test_no_head_no_comparison() -> None:
-    sheet, nothing = ScoreSheet(), np.zeros((20, 20), bool)
-    sheet.add(np.zeros((20, 20)), np.zeros((20, 20)), nothing, nothing, ~nothing)
-    with pytest.raises(ArtifactError, match="no face with a measured head"):
-        compare_sheets(sheet, sheet)
+        int8_from_fp32(fp32, {"face": faces[:count]})

@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from export import pipeline
+from export import artifact_writer, pipeline
 from export.__main__ import main
 from export.artifact_writer import npz_bytes, write_artifact
-from export.pipeline import ExportOptions, export_checkpoint, golden_indices
+from export.parity import FILES
+from export.pipeline import ExportOptions, export_checkpoint, golden_indices, load_trained
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.errors import ArtifactError, ConfigError, InputError
 from facedepth_edge.spec import ModelSpec
 from tests.train.conftest import write_crops_set
 from train.data.packed import PackedSet, open_packed_set
@@ -29,8 +34,8 @@ def artifact(checkpoint: Path, export_data: PackedSet, tmp_path_factory: pytest.
     """An exported model; do not change it."""
     folder = tmp_path_factory.mktemp("models") / "edge"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "require_parity", lambda parity, file: None)  # 30 steps make no model to measure
-        export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", int8=True), print)
+        patch.setattr(pipeline, "require_gate", lambda report, where: None)  # 30 steps make no model to measure
+        export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge"), print)
     return folder
 
 
@@ -47,13 +52,15 @@ def test_spec(artifact: Path) -> None:
     assert (spec.name, spec.architecture, spec.version, spec.licence) == ("edge", "edge", "0.1.0", "Apache-2.0")
     assert spec.outputs.names == ("depth", "mask", "validity")
     assert spec.opset == 19
-    assert sorted(spec.files) == ["fp32.onnx", "golden.npz", "int8.onnx", "reference.pt2"]
+    assert sorted(spec.files) == sorted([*FILES, "golden.npz", "parity.json", "reference.pt2"])
     assert spec.optional_files == ("reference.pt2",)
     assert spec.training["samples"] == 240
     assert spec.training["subjects"] == 6
     assert spec.training["data"] == "heads"
     assert spec.training["network"]["widths"] == [8, 8, 16, 16]
-    assert {"fp32", "int8", "int8_mean_growth", "int8_worst_face_mm"} <= set(spec.accuracy)
+    assert {"fp32", "int8", "int8_mean_growth", "int8_worst_face_mm", "int8-trt", "fp16"} <= set(spec.accuracy)
+    assert spec.training["export"]["calibration"]["faces"] == 48
+    assert set(spec.training["export"]["versions"]) == {"torch", "onnx", "onnxruntime"}
     assert spec.accuracy["fp32"]["offset_free_mm"] > 0
 
 
@@ -73,7 +80,8 @@ def test_golden_faces_hold_the_reference(artifact: Path, checkpoint: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
+    ("backend", "precision"),
+    [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("onnxruntime", "fp16"), ("torch", "fp32")],
 )
 def test_the_package_runs_it(backend: str, precision: str, artifact: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
@@ -97,8 +105,8 @@ def test_the_reference_program_takes_any_batch(artifact: Path) -> None:
 def test_exporting_repeats_byte_by_byte(
     artifact: Path, checkpoint: Path, export_data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "require_parity", lambda parity, file: None)
-    export_checkpoint(checkpoint, export_data, tmp_path / "again", ExportOptions("edge", int8=True), lambda line: None)
+    monkeypatch.setattr(pipeline, "require_gate", lambda report, where: None)
+    export_checkpoint(checkpoint, export_data, tmp_path / "again", ExportOptions("edge"), lambda line: None)
     for path in sorted(artifact.iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
@@ -125,12 +133,18 @@ def test_an_existing_folder_is_kept_unless_replaced(
     with pytest.raises(ArtifactError, match=r"got a folder that exists, expected a new one\. Add --replace"):
         export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge"), print)
     assert (folder / "fp32.onnx").read_bytes() == b"old"
-    export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", replace=True), print)
-    assert sorted(open_artifact(folder).spec.files) == ["fp32.onnx", "golden.npz", "reference.pt2"]
+    export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", files=("fp32.onnx",), replace=True), print)
+    assert sorted(open_artifact(folder).spec.files) == ["fp32.onnx", "golden.npz", "parity.json", "reference.pt2"]
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
     (tmp_path / "photos").mkdir()
     with pytest.raises(ArtifactError, match="a folder that is no artifact"):
-        export_checkpoint(checkpoint, export_data, tmp_path / "photos", ExportOptions("edge", replace=True), print)
+        export_checkpoint(
+            checkpoint,
+            export_data,
+            tmp_path / "photos",
+            ExportOptions("edge", files=("fp32.onnx",), replace=True),
+            print,
+        )
 
 
 def test_a_failed_write_leaves_the_old_artifact(
@@ -157,6 +171,61 @@ def test_a_failed_write_leaves_the_old_artifact(
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
 
 
+@pytest.mark.parametrize("exchange", [True, False])
+def test_replacing_leaves_nothing_behind(
+    exchange: bool, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(artifact_writer, "exchange_folders", lambda first, second: False)
+    folder = Path(shutil.copytree(artifact, tmp_path / "edge"))
+    spec = open_artifact(artifact).spec
+    (folder / "stray.txt").write_text("old")
+    files = {name: (artifact / name).read_bytes() for name in spec.files}
+    write_artifact(folder, spec, files, replace=True, check=pipeline.check_artifact)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*spec.files, "spec.json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["edge"]
+
+
+def test_folders_change_places(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(name)
+    if not artifact_writer.exchange_folders(tmp_path / "a", tmp_path / "b"):
+        assert sys.platform != "linux"
+        return
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["a"]
+    assert not artifact_writer.exchange_folders(tmp_path / "a", tmp_path / "none")
+
+
+@pytest.mark.parametrize("moment", ["fsync", "check"])
+def test_a_kill_leaves_the_old_artifact(moment: str, artifact: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(artifact, tmp_path / "edge"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from export import artifact_writer
+from facedepth_edge.artifacts import open_artifact
+
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(sys.argv[1])
+spec = open_artifact(folder).spec
+if {moment!r} == "fsync":
+    os.fsync = die
+artifact_writer.write_artifact(folder, spec, {{"fp32.onnx": b"new"}}, replace=True, check=die)
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], cwd=root, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    pipeline.check_artifact(folder)
+
+
 def test_an_altered_file_is_found_before_it_gets_its_name(artifact: Path, tmp_path: Path) -> None:
     spec = open_artifact(artifact).spec
     files = {name: (artifact / name).read_bytes() for name in spec.files}
@@ -167,15 +236,42 @@ def test_an_altered_file_is_found_before_it_gets_its_name(artifact: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("quick")
-def test_int8_that_misses_the_limits_is_not_written(
+def test_a_file_past_the_limits_is_not_written(
     checkpoint: Path, export_data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export import parity
+    from export import comparison
 
-    monkeypatch.setattr(parity, "MAX_MEAN_GROWTH", -1.0)
-    with pytest.raises(ArtifactError, match=r"int8\.onnx: got a mean error"):
-        export_checkpoint(checkpoint, export_data, tmp_path / "edge", ExportOptions("edge", int8=True), print)
+    monkeypatch.setattr(comparison, "MAX_MEAN_GROWTH", -1.0)
+    options = ExportOptions("edge", files=("fp32.onnx", "fp16.onnx"))
+    with pytest.raises(ArtifactError, match=r"fp16\.onnx: all: mean error grows by .*expected files within the gate"):
+        export_checkpoint(checkpoint, export_data, tmp_path / "edge", options, print)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("files", [("fp16.onnx",), ("fp32.onnx", "int4.onnx"), ()])
+def test_unknown_files_are_told(files: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"--files: got .*expected fp32\.onnx and any of"):
+        ExportOptions("edge", files=files)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_calibration_faces_are_told(
+    count: int, checkpoint: Path, export_data: PackedSet, tmp_path: Path
+) -> None:
+    options = ExportOptions("edge", calibration_faces=count)
+    with pytest.raises(InputError, match=f"calibration: got {count} faces, expected at least 16 faces"):
+        export_checkpoint(checkpoint, export_data, tmp_path / "edge", options, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_architecture_is_told(checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:
+    other = dataclasses.replace(load_trained(checkpoint), architecture="cui")
+    with pytest.raises(ArtifactError, match="export: got a network cui, expected one of edge, paper"):
+        pipeline.export_network(other, export_data, tmp_path / "cui", ExportOptions("cui"), print)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ArtifactError, match="got a checkpoint of edge, expected a checkpoint of paper"):
+        load_trained(checkpoint, "paper")
 
 
 def test_too_few_faces_are_told(checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:
@@ -191,8 +287,8 @@ def test_too_few_faces_are_told(checkpoint: Path, export_data: PackedSet, tmp_pa
 @pytest.mark.usefixtures("quick")
 def test_command(checkpoint: Path, export_data: PackedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "edge"
-    arguments = [str(checkpoint), "--name", "edge", "--data", str(export_data.crops.root), "--out", str(out)]
-    assert main([*arguments, "--version", "2.0.0"]) == 0
+    arguments = [str(checkpoint), "--name", "edge", "--calibration", str(export_data.crops.root), "--out", str(out)]
+    assert main([*arguments, "--version", "2.0.0", "--files", "fp32.onnx"]) == 0
     printed = capsys.readouterr()
     assert printed.out.strip().splitlines()[-1] == str(out)
     assert "fp32.onnx against PyTorch" in printed.out

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times the forms of a network's INT8 file beside its plain FP32 export: `python -m export.timing --model paper`.
+
+All take turns in blocks, so that whatever else the machine does meets all; a form's ratio is the median of the blocks'
+ratios. Batch 1, weights at random: timing does not depend on them. With --artifact the files of a folder are timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from export.deconvolutions import (
+    deconvolutions_as_convolutions,
+    form_for_cpu_int8,
+    form_for_few_weights,
+    weight_count,
+)
+from export.int8_cpu import int8_from_fp32
+from export.onnx_from_torch import INPUT, onnx_from_network, open_session
+from export.parity import FILES
+from export.random_network import random_network
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import FaceDepthError, InputError
+
+PLAIN = "fp32 as exported"
+FORMS: dict[str, Callable[[int, int], str]] = {
+    "phases": lambda channels, outputs: "phases",
+    "rows": lambda channels, outputs: "rows",
+    "single": lambda channels, outputs: "single",
+    "phases/single": form_for_few_weights,
+    "phases/rows": lambda channels, outputs: "phases" if channels >= 1024 else "rows",
+}
+SIDE_PX = 96
+CALIBRATION = 16
+RUNS_A_BLOCK = 10
+
+
+def smooth_pictures(count: int) -> np.ndarray:
+    """Return (count, 1, 96, 96) float32 random pictures of 8 px squares, always the same."""
+    coarse = np.random.default_rng(0).uniform(-1, 1, (count, 1, SIDE_PX // 8, SIDE_PX // 8))
+    return np.kron(coarse, np.ones((8, 8))).astype(np.float32)
+
+
+def forms_of_network(name: str) -> dict[str, tuple[onnx.ModelProto, int]]:
+    """Return the graphs to compare, by name, each with the bytes of its convolutions' weights."""
+    faces = smooth_pictures(CALIBRATION)
+    plain = onnx_from_network(random_network(name, faces).network, (SIDE_PX, SIDE_PX))
+    graphs = {PLAIN: (plain, 4 * weight_count(plain))}
+    for form, form_of in FORMS.items():
+        rewritten = deconvolutions_as_convolutions(plain, form_of)
+        weights = weight_count(rewritten)
+        graphs[f"fp32 {form}"] = (rewritten, 4 * weights)
+        graphs[f"int8 {form}"] = (int8_from_fp32(rewritten, {INPUT: faces}), weights)
+    return graphs
+
+
+def time_blocks(
+    graphs: dict[str, bytes], blocks: int, runs: int, threads: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Time graphs in turns.
+
+    Args:
+        graphs: By name; the first is what the others are compared with.
+        blocks: How many turns.
+        runs: Runs of each in a turn; two more before them are not counted.
+        threads: Of one run.
+
+    Returns:
+        By name, the median time of a run in ms, and how many times faster than the first it is (median over blocks).
+    """
+    face = {INPUT: smooth_pictures(1)}
+    sessions = {name: open_session(content, threads) for name, content in graphs.items()}
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(blocks):
+        for name, session in sessions.items():
+            for _ in range(2):
+                session.run(None, face)
+            started = time.perf_counter()
+            for _ in range(runs):
+                session.run(None, face)
+            times[name].append((time.perf_counter() - started) / runs * 1e3)
+    first = times[next(iter(times))]
+    ratios = {name: statistics.median(a / b for a, b in zip(first, own, strict=True)) for name, own in times.items()}
+    return {name: statistics.median(own) for name, own in times.items()}, ratios
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Time as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m export.timing", description="Time a network's forms.")
+    parser.add_argument("--model", default="paper", choices=("edge", "paper"), help="the network (%(default)s)")
+    parser.add_argument("--artifact", type=Path, help="time this artifact's files beside the plain FP32 export")
+    parser.add_argument("--blocks", type=int, default=10, help="alternating blocks (%(default)s)")
+    parser.add_argument("--runs", type=int, default=RUNS_A_BLOCK, help="runs a block (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of a run (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    args = parser.parse_args(arguments)
+    command = "python -m export.timing " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        for name in ("blocks", "runs", "threads"):
+            if getattr(args, name) < 1:
+                raise InputError.of(f"--{name}", getattr(args, name), ">= 1", "Leave it out for the default.")
+        sizes: dict[str, int] = {}
+        graphs: dict[str, bytes] = {}
+        if args.artifact is None:
+            for name, (model, weight_bytes) in forms_of_network(args.model).items():
+                graphs[name], sizes[name] = model.SerializeToString(), weight_bytes
+        else:
+            artifact = open_artifact(args.artifact)
+            network = random_network(artifact.spec.architecture, smooth_pictures(CALIBRATION),
+                                     dict(artifact.spec.training["network"]))  # fmt: skip
+            plain = onnx_from_network(network.network, artifact.spec.input_hw)
+            graphs[PLAIN], sizes[PLAIN] = plain.SerializeToString(), 4 * weight_count(plain)
+            for name in FILES:
+                if artifact.has(name) and name != "int8-trt.onnx":  # the CPU does not fuse its dialect
+                    graphs[name], sizes[name] = artifact.read(name), artifact.spec.files[name].bytes
+        medians, ratios = time_blocks(graphs, args.blocks, args.runs, args.threads)
+        figures: dict[str, Any] = {
+            "machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__,
+            "threads": args.threads, "blocks": args.blocks, "runs": args.runs, "form_for_cpu_int8":
+            form_for_cpu_int8(1024, 512), "weight_bytes": sizes, "median_ms": medians, "times_faster": ratios,
+        }  # fmt: skip
+        if args.json is not None:
+            try:
+                args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
+    except FaceDepthError as error:
+        print(error, file=sys.stderr)
+        print(f"FAIL {command}", file=sys.stderr)
+        return 1
+    print("| graph | weights MB | median ms | times faster |\n|---|---|---|---|")
+    for name, median in medians.items():
+        print(f"| {name} | {sizes[name] / 1e6:.1f} | {median:.2f} | {ratios[name]:.2f} |")
+    print(f"PASS {command}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The export's command lines: a model by name with random weights, published weights, timing; and usage errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export import __main__ as command
+from export import timing
+from export.faces import faces_bytes
+from export.random_network import random_network
+from facedepth_edge.api import EdgeDepth
+from facedepth_edge.artifacts import open_artifact
+from train.data.packed import PackedSet
+from train.networks import NETWORKS
+from train.restore import network_from_checkpoint
+from train.weights import save_weights
+
+SMALL = {"encoder_widths": [8, 8], "decoder_widths": [8, 8]}
+
+
+@pytest.fixture
+def models(export_data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of models with a faces file, where the command looks for it."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "faces.npz").write_bytes(faces_bytes(export_data, 32, 6))
+    monkeypatch.setattr(command, "MODELS", folder)
+    monkeypatch.setattr(command, "FACES_FILE", folder / "faces.npz")
+    return folder
+
+
+@pytest.fixture
+def small_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the random generator a small one."""
+
+    def small(name: str, faces: np.ndarray, settings: dict[str, object] | None = None) -> object:
+        return random_network(name, faces, settings or SMALL)
+
+    monkeypatch.setattr("export.random_network.random_network", small)
+    monkeypatch.setattr(timing, "random_network", small)
+
+
+@pytest.mark.usefixtures("small_paper")
+def test_a_model_with_random_weights(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--model", "paper", "--random-weights"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip().splitlines()[-1] == str(models / "paper")
+    assert printed.err.strip().splitlines()[-1].startswith("PASS python -m export --model paper")
+    spec = open_artifact(models / "paper").spec
+    assert (spec.name, spec.version, spec.architecture) == ("paper", "0.0.0+random", "paper")
+    assert {"fp32.onnx", "fp16.onnx", "int8.onnx", "int8-trt.onnx", "parity.json"} <= set(spec.files)
+    assert spec.depth_mask_threshold == 0.75
+    assert spec.training["export"]["deconvolutions"] == {"fp32, fp16, int8-trt": ["single"] * 2, "int8": ["phases"] * 2}
+    frame = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
+    depths = {}
+    for precision in ("fp32", "int8", "fp16"):
+        with EdgeDepth(models / "paper", backend="onnxruntime", precision=precision) as model:
+            depths[precision] = model.predict(frame, (160.0, 120.0), distance_mm=700.0).depth_mm
+    assert depths["fp32"].std() > 0.1
+    for precision in ("int8", "fp16"):
+        assert np.abs(depths[precision] - depths["fp32"]).mean() < 0.2 * depths["fp32"].std()
+    assert timing.main(["--artifact", str(models / "paper"), "--blocks", "1", "--runs", "1", "--threads", "1"]) == 0
+    assert "| int8.onnx |" in capsys.readouterr().out
+    assert command.main(["--model", "paper", "--random-weights"]) == 1
+    assert "got a folder that exists" in capsys.readouterr().err
+
+
+def test_published_weights(checkpoint: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--model", "edge"]) == 1
+    assert "edge.safetensors: got no such file" in capsys.readouterr().err
+    save_weights(models / "weights" / "edge.safetensors", network_from_checkpoint(checkpoint))
+    assert command.main(["--model", "edge", "--files", "fp32.onnx", "--version", "3.0.0"]) == 0
+    spec = open_artifact(models / "edge").spec
+    assert (spec.version, spec.training["samples"]) == ("3.0.0", 240)
+    assert spec.accuracy["data"] == "heads"
+    (models / "weights" / "edge.safetensors").rename(models / "weights" / "paper.safetensors")
+    assert command.main(["--model", "paper"]) == 1
+    assert "got a checkpoint of edge, expected a checkpoint of paper" in capsys.readouterr().err
+    assert not (models / "paper").exists()
+    cut = models / "weights" / "paper.safetensors"
+    cut.write_bytes(cut.read_bytes()[:3000])
+    assert command.main(["--model", "paper"]) == 1
+    assert "The file is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_faces_file_is_told(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (models / "faces.npz").write_bytes(b"nothing")
+    assert command.main(["--model", "paper", "--random-weights"]) == 1
+    assert "faces.npz: got" in capsys.readouterr().err
+    assert not (models / "paper").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give a checkpoint or --model NAME, and not both"),
+        (["x.pt", "--model", "edge"], "give a checkpoint or --model NAME, and not both"),
+        (["x.pt", "--random-weights", "--name", "edge"], "--random-weights goes with --model NAME"),
+        (["x.pt", "--name", "edge"], "the following arguments are required: --calibration, --out"),
+    ],
+)
+def test_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_only_depth_networks_have_random_weights(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--model", "siamese", "--random-weights"]) == 1
+    assert "--model: got siamese, expected one of edge, paper" in capsys.readouterr().err
+
+
+def test_random_networks_repeat_and_leave_the_generator_alone() -> None:
+    faces = np.random.default_rng(0).uniform(-1, 1, (4, 1, 96, 96)).astype(np.float32)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again = random_network("paper", faces, SMALL), random_network("paper", faces, SMALL)
+    assert torch.equal(torch.rand(1), expected)
+    a, b = first.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    with torch.no_grad():
+        assert first.network(torch.from_numpy(faces))["depth"].std() > 1e-3
+    assert first.architecture in NETWORKS
+    assert not first.network.training
+
+
+@pytest.mark.usefixtures("small_paper")
+def test_timing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "timing.json"
+    assert timing.main(["--blocks", "2", "--runs", "1", "--threads", "1", "--json", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "| int8 rows |" in printed.out
+    figures = json.loads(out.read_text())
+    assert figures["times_faster"][timing.PLAIN] == 1.0
+    assert set(figures["median_ms"]) == {
+        timing.PLAIN,
+        *(f"{kind} {form}" for kind in ("fp32", "int8") for form in timing.FORMS),
+    }
+    assert figures["weight_bytes"]["int8 rows"] < figures["weight_bytes"]["int8 single"]
+    assert timing.main(["--blocks", "0"]) == 1
+    assert "--blocks: got 0" in capsys.readouterr().err
