@@ -63,7 +63,7 @@ def floor_ms(cost: GraphCost, device: Device, precision: str) -> tuple[float, st
 def tables_from_cost(name: str, cost: GraphCost, measured: dict[str, Any] | None) -> str:
     """Return the counts, the floors and the measured points as Markdown."""
     lines = [
-        f"{name}, batch 1: {cost.macs / 1e6:.1f} million multiply-accumulates, {cost.weights / 1e6:.3f} million weights",
+        f"{name}, batch 1: {cost.macs / 1e6:.1f} M multiply-accumulates, {cost.weights / 1e6:.3f} M weights",
         "",
         "| layer | operator | MMAC | weights | values in | values out |",
         "|---|---|---|---|---|---|",
