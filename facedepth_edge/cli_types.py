@@ -77,3 +77,17 @@ class OutFile(click.ParamType):
         if path.is_dir() or not path.parent.is_dir():
             self.fail(f"got {str(path)!r}, expected a file in a folder that exists. Make the folder first.", param, ctx)
         return path
+
+
+class FrameSize(click.ParamType):
+    """`WxH` in pixels."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        width, _, height = str(value).lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            self.fail(f"got {value!r}, expected WxH in pixels. Write for example 1280x720.", param, ctx)
+        return int(width), int(height)

@@ -279,8 +279,8 @@ def _time_control(work: NDArray[np.float32]) -> float:
 def _count_allocations(edge: EdgeDepth, demo: DemoFrame) -> dict[str, int]:
     """Count what a predict() allocates through Python and NumPy, with its result let go each time.
 
-    `peak_bytes` is the most that one frame holds at a time beyond what was held before; `kept_bytes` is what a frame
-    leaves behind, averaged over several: a leak if it is not about 0.
+    `peak_kib_per_frame` is the most that one frame holds at a time beyond what was held before, `kept_kib_per_frame`
+    what a frame leaves behind, averaged over several: a leak if it is not 0. Whole KiB, so that equal builds count alike.
     """
 
     def predict() -> None:
@@ -299,7 +299,10 @@ def _count_allocations(edge: EdgeDepth, demo: DemoFrame) -> dict[str, int]:
         kept = (tracemalloc.get_traced_memory()[0] - before) // ALLOCATION_FRAMES
     finally:
         tracemalloc.stop()
-    return {"peak_bytes_per_frame": int(np.median(peaks)), "kept_bytes_per_frame": max(0, int(kept))}
+    return {
+        "peak_kib_per_frame": round(float(np.median(peaks)) / 1024),
+        "kept_kib_per_frame": max(0, round(kept / 1024)),
+    }
 
 
 def _cold_start(

@@ -187,7 +187,7 @@ def test_a_run_is_the_same_as_itself_and_slower_than_a_faster_one(bench: dict[st
 
 def test_counts_have_no_noise(bench: dict[str, Any]) -> None:
     more = copy.deepcopy(bench)
-    more["runs"][1]["counts"]["peak_bytes_per_frame"] += 1
+    more["runs"][1]["counts"]["peak_kib_per_frame"] += 1
     assert len(compare_runs(bench, more).grown) == 1
     assert compare_runs(more, bench).grown == []
 

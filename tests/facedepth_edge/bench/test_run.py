@@ -95,8 +95,8 @@ def test_progress_comes_to_its_end() -> None:
 
 def test_nothing_is_kept_between_frames() -> None:
     counts = short_run()["counts"]
-    assert counts["kept_bytes_per_frame"] < 1024
-    assert 0 < counts["peak_bytes_per_frame"] < 4_000_000
+    assert counts["kept_kib_per_frame"] == 0
+    assert 0 < counts["peak_kib_per_frame"] < 4000
 
 
 @pytest.mark.slow

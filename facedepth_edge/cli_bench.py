@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command bench: times predict() as a person or CI asks for it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from facedepth_edge.backends.base import PRECISIONS
+from facedepth_edge.bench.plan import FULL_QUERIES, FULL_SECONDS, MODES, QUICK_QUERIES, QUICK_SECONDS, BenchPlan
+from facedepth_edge.cli_report import BACKEND_NAMES, reported
+from facedepth_edge.cli_types import FrameSize, OutFile, PositiveNumber
+from facedepth_edge.errors import InputError
+
+
+@click.command()
+@click.option("--model", "models", multiple=True, default=("edge",), show_default=True,
+              help="A bundled model's name or a model's folder; repeatable.")  # fmt: skip
+@click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True)
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=("auto",),
+              show_default=True, help="Repeatable: each is a run of its own.")  # fmt: skip
+@click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), default=("single-stream",),
+              show_default=True, help="Back to back, at a camera's pace, or several streams; repeatable.")  # fmt: skip
+@click.option("--fps", type=PositiveNumber("frames a second"), default=30.0, show_default=True,
+              help="The camera's pace, and the deadline that is counted.")  # fmt: skip
+@click.option("--resolution", type=FrameSize(), default="1280x720", show_default=True, help="Of the frame, WxH.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run (default: the backend's).")
+@click.option("--streams", type=click.IntRange(min=1), help="Of the throughput mode (default: to fill the machine).")
+@click.option("--seconds", type=PositiveNumber("s"), default=QUICK_SECONDS, show_default=True, help="At least so long.")
+@click.option(
+    "--queries", type=click.IntRange(min=1), default=QUICK_QUERIES, show_default=True, help="At least so many."
+)
+@click.option("--full", is_flag=True, help=f"{FULL_SECONDS:.0f} s and {FULL_QUERIES} queries at least, as MLPerf's.")
+@click.option("--no-cold-start", is_flag=True, help="Leave out the fresh processes that time import and load.")
+@click.option("--json", "json_file", type=OutFile((".json",)), help="Write all figures to this file.")
+@click.option(
+    "--report", "report_file", type=OutFile((".html",)), help="Write a page to look at, and a .png beside it."
+)
+@click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="An older --json: say what got slower by more than the noise, and fail if it is so.")  # fmt: skip
+@click.option("--counts-only", is_flag=True, help="With --compare: fail for grown counts alone, not for times.")
+def bench(
+    models: tuple[str, ...],
+    backend: str,
+    precisions: tuple[str, ...],
+    modes: tuple[str, ...],
+    fps: float,
+    resolution: tuple[int, int],
+    threads: int | None,
+    streams: int | None,
+    seconds: float,
+    queries: int,
+    full: bool,
+    no_cold_start: bool,
+    json_file: Path | None,
+    report_file: Path | None,
+    compare: Path | None,
+    counts_only: bool,
+) -> None:
+    """Time predict(), frame to result, with its stages, percentiles, missed deadlines, memory and power."""
+    if counts_only and compare is None:
+        raise click.UsageError("--counts-only: got no --compare, expected both. Give the older file.")
+    if streams is not None and "throughput" not in modes:
+        raise click.UsageError("--streams: got it without --mode throughput, expected both. Leave one out.")
+    for file in (json_file, report_file):
+        if file is not None and not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise click.UsageError(f"{file}: got a place without write permission, expected another. Choose one.")
+    if full:
+        seconds, queries = max(seconds, FULL_SECONDS), max(queries, FULL_QUERIES)
+    with reported("bench", False) as report:
+        from facedepth_edge.api import EdgeDepth
+        from facedepth_edge.bench.compare import compare_runs, read_bench
+        from facedepth_edge.bench.plan import default_streams
+        from facedepth_edge.bench.run import describe_bench, run_bench
+        from facedepth_edge.bench.text import lines_from_run
+
+        older = None if compare is None else read_bench(compare)
+        variants = list(itertools.product(models, precisions))
+        used = []
+        for model, precision in variants:  # what cannot run fails before anything is timed
+            with EdgeDepth(model, backend, precision, threads=threads) as edge:
+                used.append(edge.info["threads"])
+        runs: list[dict[str, Any]] = []
+        for (model, precision), per_run in zip(variants, used, strict=True):
+            for mode in modes:
+                many = (streams or default_streams(per_run)) if mode == "throughput" else 1
+                plan = BenchPlan(mode, fps, resolution, seconds, queries, streams=many)
+                cold = not no_cold_start and mode == modes[0]
+                with _progress(f"{model} {precision} {mode}") as tick:
+                    run = run_bench(
+                        plan, model=model, backend=backend, precision=precision, threads=threads, tick=tick,
+                        cold_start=cold,
+                    )  # fmt: skip
+                runs.append(run)
+                report.lines += lines_from_run(run)
+        found = describe_bench(runs)
+        if json_file is not None:
+            _write(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
+            report.lines.append(str(json_file))
+        if report_file is not None:
+            from facedepth_edge.bench.report import write_report
+
+            report.lines += [str(path) for path in write_report(found, report_file)]
+        if older is not None:
+            result = compare_runs(older, found)
+            report.lines += result.lines
+            bad = result.grown + ([] if counts_only else result.slower)
+            if bad:
+                rule = f"nothing slower or larger than in {compare}"
+                raise InputError.of("--compare", "; ".join(bad), rule, "Look at what changed since.")
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Any]:
+    """Show a progress bar on stderr; yields the function that moves it to a share of the whole."""
+    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
+        done = 0
+
+        def tick(share: float) -> None:
+            nonlocal done
+            here = round(1000 * share)
+            bar.update(here - done)
+            done = here
+
+        yield tick
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error
