@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times the face crop three ways on one thread: the native library, the Python path, and OpenCV's plain steps.
+"""Times the face crop three ways on one thread: FaceSampler natively and by OpenCV, and OpenCV's plain steps.
 
 The ways take turns in blocks, so that whatever else the machine does meets all of them; ratios are taken inside a
 block. All start from one (720, 1280, 3) uint8 BGR frame and end in a (96, 96) float32 input of the network. The box has
-whole edges, because OpenCV's steps can take no others.
+whole edges, because OpenCV's steps can take no others. FaceSampler returns the contrast too; the plain steps do not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.native_library import ROOT, NativeLibrary, build_library
+from facedepth_edge import __version__
 from facedepth_edge.face_crop import Box, FaceSampler
 from facedepth_edge.spec import Preprocessing
 
@@ -31,7 +31,7 @@ SIDE_PX = 96
 WARM_UP = 50
 
 
-def make_ways(library: NativeLibrary, box_px: int) -> dict[str, tuple[Callable[[], None], np.ndarray]]:
+def make_ways(box_px: int) -> dict[str, tuple[Callable[[], None], np.ndarray]]:
     """Return name -> (one crop, the array that it writes); all sample the same frame and box."""
     y, x, phase = np.ogrid[: FRAME_HW[0], : FRAME_HW[1], 0:3]
     frame = (127.5 + 127.5 * np.sin(x / 31.0 + phase) * np.cos(y / 23.0 - phase)).astype(np.uint8)
@@ -39,15 +39,14 @@ def make_ways(library: NativeLibrary, box_px: int) -> dict[str, tuple[Callable[[
     box = Box(left, top, left + box_px, top + box_px)
     inside = np.s_[top : top + box_px, left : left + box_px]
     preprocessing = Preprocessing()
-    faces = {name: np.empty((SIDE_PX, SIDE_PX), np.float32) for name in ("native", "python", "opencv")}
-    workspace = library.workspace_for(frame, faces["native"])
-    sampler = FaceSampler()
+    faces = {name: np.empty((SIDE_PX, SIDE_PX), np.float32) for name in ("native", "sampler", "opencv")}
+    compiled, interpreted = FaceSampler("native"), FaceSampler("opencv")
 
     def native() -> None:
-        library.crop_into(faces["native"], frame, box, workspace, preprocessing.scale, preprocessing.offset)
+        compiled.sample_into(faces["native"], frame, box, preprocessing)
 
-    def python() -> None:
-        sampler.sample_into(faces["python"], frame, box, preprocessing)
+    def sampler() -> None:
+        interpreted.sample_into(faces["sampler"], frame, box, preprocessing)
 
     def opencv() -> None:
         gray = cv2.cvtColor(frame[inside], cv2.COLOR_BGR2GRAY)
@@ -57,7 +56,7 @@ def make_ways(library: NativeLibrary, box_px: int) -> dict[str, tuple[Callable[[
 
     return {
         "native": (native, faces["native"]),
-        "python": (python, faces["python"]),
+        "sampler": (sampler, faces["sampler"]),
         "opencv": (opencv, faces["opencv"]),
     }
 
@@ -71,8 +70,8 @@ def measure(ways: dict[str, tuple[Callable[[], None], np.ndarray]], blocks: int,
         runs: crops of a way in one block.
 
     Returns:
-        Per way its times in ms (min, p50, p99), how many times faster than OpenCV's steps the native and the Python
-        way are (median over the blocks), and how far their outputs are from the native one's in gray levels.
+        Per way its times in ms (min, p50, p99), how many times faster than OpenCV's steps the others are (median over
+        the blocks), and how far their outputs are from the native one's in gray levels.
     """
     times_ms = {name: np.empty((blocks, runs)) for name in ways}
     for crop, _ in ways.values():
@@ -101,21 +100,22 @@ def measure(ways: dict[str, tuple[Callable[[], None], np.ndarray]], blocks: int,
     }
 
 
-def describe_machine(library: NativeLibrary) -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Return what the numbers depend on: processor, clock, load, versions and commit."""
     fields = dict(
         line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line
     )  # the last core's
     described = {key.strip(): value.strip() for key, value in fields.items()}
+    root = str(Path(__file__).resolve().parents[1])
     git = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+        ["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     return {
         "processor": described.get("model name", platform.machine()),
         "cores": os.cpu_count(),
         "clock_mhz": described.get("cpu MHz", "unknown"),
         "load_1min": os.getloadavg()[0],
-        "facedepth": library.version(),
+        "facedepth": __version__,
         "opencv": cv2.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -124,24 +124,22 @@ def describe_machine(library: NativeLibrary) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Build the library, measure, print."""
+    """Measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crop", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--box-px", type=int, default=509, help="side of the box (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=20, help="turns of each way (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=200, help="crops in a turn (default: %(default)s)")
-    parser.add_argument("--build", type=Path, default=ROOT / "build" / "benchmarks", help="where the library is built")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
     if not 1 <= given.box_px <= FRAME_HW[0] or given.blocks < 1 or given.runs < 1:
         parser.error(f"expected a box of 1 to {FRAME_HW[0]} px, and at least one block and run")
     cv2.setNumThreads(1)
-    library = NativeLibrary(build_library(given.build))
     report = {
-        "machine": describe_machine(library),
+        "machine": describe_machine(),
         "box_px": given.box_px,
         "blocks": given.blocks,
         "runs": given.runs,
-        **measure(make_ways(library, given.box_px), given.blocks, given.runs),
+        **measure(make_ways(given.box_px), given.blocks, given.runs),
     }
     if given.json:
         print(json.dumps(report, indent=1))

@@ -59,6 +59,12 @@ class Normalisation(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_double) for name in ("scale", "offset", "int8_step"))
 
 
+class Statistics(ctypes.Structure):
+    """fde_statistics."""
+
+    _fields_ = tuple((name, ctypes.c_double) for name in ("mean", "deviation", "smallest", "largest"))
+
+
 class NativeError(Exception):
     """A call whose status is not OK: ``status``, and the library's message as the text."""
 
@@ -115,7 +121,8 @@ class NativeLibrary:
         self._library.fde_version.restype = ctypes.c_char_p
         text = (ctypes.c_char_p, ctypes.c_size_t)
         pointers = tuple(map(ctypes.POINTER, (Frame, Box, Normalisation, Tensor)))
-        self._library.fde_crop_face.argtypes = (*pointers, ctypes.c_void_p, ctypes.c_size_t, *text)
+        workspace = (ctypes.c_void_p, ctypes.c_size_t)
+        self._library.fde_crop_face.argtypes = (*pointers, *workspace, ctypes.POINTER(Statistics), *text)
         sizes = (ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(ctypes.c_size_t))
         self._library.fde_crop_face_workspace_bytes.argtypes = (*sizes, *text)
 
@@ -145,7 +152,7 @@ class NativeLibrary:
         offset: float,
         max_value: float = 255.0,
         int8_step: float = 1.0,
-    ) -> None:
+    ) -> Statistics:
         """Write the face under a box into out.
 
         Args:
@@ -158,10 +165,13 @@ class NativeLibrary:
             max_value: the pixel value of white.
             int8_step: the quantisation scale of an int8 out.
 
+        Returns:
+            Mean, deviation, smallest and largest of what was written, before rounding.
+
         Raises:
             NativeError: the library refused.
         """
-        self.call(
+        return self.call(
             frame_struct(frame, max_value),
             Box(*box),
             Normalisation(scale, offset, int8_step),
@@ -171,14 +181,24 @@ class NativeLibrary:
 
     def call(
         self, frame: Frame, box: Box, normalisation: Normalisation, out: Tensor, workspace: NDArray[np.uint8]
-    ) -> None:
+    ) -> Statistics:
         """Call fde_crop_face with these structs; raises NativeError."""
+        statistics = Statistics()
         message = ctypes.create_string_buffer(512)
         status = self._library.fde_crop_face(
-            frame, box, normalisation, out, workspace.ctypes.data, workspace.nbytes, message, len(message)
+            frame,
+            box,
+            normalisation,
+            out,
+            workspace.ctypes.data,
+            workspace.nbytes,
+            ctypes.byref(statistics),
+            message,
+            len(message),
         )
         if status != OK:
             raise NativeError(status, message.value.decode())
+        return statistics
 
 
 def frame_struct(frame: NDArray[Any], max_value: float = 255.0) -> Frame:

@@ -8,20 +8,25 @@ import time
 from collections.abc import Sequence
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.backends.base import PRECISIONS, choose_backend, open_backend
+from facedepth_edge.artifacts import Artifact, open_artifact
+from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.depth_maps import write_depth_maps
+from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
+from facedepth_edge.native import find_native
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from facedepth_edge.backends.base import DeviceBackend
+    from facedepth_edge.device_path import DevicePath
 
 _AVERAGES = ("median", "mean")
 _WARM_UP_RUNS = 3
@@ -41,16 +46,18 @@ class EdgeDepth:
 
     Args:
         model: a bundled model's name, or the folder of an artifact.
-        backend: "onnxruntime", "torch", or "auto": the first of these that works. A named backend never falls back.
+        backend: "tensorrt", "onnxruntime", "torch", or "auto": the first of these that works. A named backend never
+            falls back. "tensorrt" builds its engine where there is none yet, which takes minutes; "auto" never does.
         precision: "fp32", "fp16", "int8", or "auto": what suits the backend best among the model's files.
         camera: the camera's intrinsics; None: a 60 degree view, the optical axis in the middle of each frame.
         threads: host threads of the network, or None: the backend's default.
         depth_average: how a depth image is read around the head centre, "median", or "mean" as in the paper.
+        self_test: first run the model's golden faces through the backend, as `facedepth-edge verify` does.
 
     Raises:
         ConfigError: an option is wrong, or the model has no such precision.
         ArtifactError: the model is missing, altered or breaks a rule.
-        BackendUnavailable: the named backend, or every one, cannot run here.
+        BackendUnavailable: the named backend, or every one, cannot run here, or the self-test failed.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class EdgeDepth:
         threads: int | None = None,
         *,
         depth_average: str = "median",
+        self_test: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
@@ -81,6 +89,7 @@ class EdgeDepth:
         self._spec = artifact.spec
         self._camera = camera
         self._average = depth_average
+        self._completed: tuple[Camera | None, tuple[int, int], Camera] = (None, (0, 0), Camera.default_for(1))
         self._info: dict[str, Any] = {
             "model": self._spec.name,
             "version": self._spec.version,
@@ -91,7 +100,12 @@ class EdgeDepth:
             "threads": chosen.threads,
             "why_not": list(chosen.notes),
         }
-        self._path = HostPath(chosen, self._spec)
+        if self_test:
+            _test_itself(artifact, chosen)
+        self._on_gpu = chosen.memory == "cuda"
+        self._path = _path_of(chosen, self._spec)
+        self._info["crop"] = self._path.crop
+        self._info["crop_why_not"] = find_native()[1]
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -102,9 +116,10 @@ class EdgeDepth:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What runs: model, version, folder, backend, provider, precision and threads, all fit for JSON.
+        """What runs: model, version, folder, backend, provider, precision, threads and crop, all fit for JSON.
 
-        "why_not" lists each backend or provider that was passed over, one line with its reason.
+        "why_not" lists each backend or provider that was passed over, one line with its reason. "crop" is "native" or
+        "opencv"; then "crop_why_not" says why the native one is not there.
         """
         return {**self._info, "why_not": list(self._info["why_not"])}
 
@@ -130,7 +145,8 @@ class EdgeDepth:
 
         Args:
             frame: (H, W, 3) uint8 or uint16 BGR, (H, W) or (H, W, 1) uint8 or uint16 gray; host, any strides; uint16
-                needs the camera's max_value. It is only read, and not kept.
+                needs the camera's max_value. It is only read, and not kept. With a backend on a GPU also an object in
+                that GPU's memory with __cuda_array_interface__, which is taken without a copy.
             head_center: (x, y) in pixels of the frame: the projection of the point midway between the ears (tragi);
                 pixel i covers [i, i + 1).
             distance_mm: the z along the optical axis of the visible surface at the head centre.
@@ -216,7 +232,16 @@ class EdgeDepth:
         self.close()
 
     def _locate(self, frame: Any, requests: Sequence[FaceRequest], depth: Any) -> FrameFaces:
-        return locate_faces(frame, requests, camera=self._camera, depth=depth, average=self._average, spec=self._spec)
+        on_device: Any = None
+        if self._on_gpu and not isinstance(frame, np.ndarray):
+            from facedepth_edge.device_frame import DeviceFrame
+
+            on_device = DeviceFrame(frame)
+            frame = on_device.stand_in
+        located = locate_faces(
+            frame, requests, camera=self._camera, depth=depth, average=self._average, spec=self._spec
+        )
+        return located if on_device is None else located._replace(frame=on_device)
 
     def _check_out(self, out: Any) -> NDArray[np.float32] | None:
         """Check out; return it where it is an array."""
@@ -237,6 +262,15 @@ class EdgeDepth:
                 raise InputError.of("out", got, f"shape {shape}, dtype {kind}, writeable", fix)
         return out if isinstance(out, np.ndarray) else None
 
+    def _complete(self, camera: Camera, size_hw: tuple[int, int]) -> Camera:
+        """Return the camera with cx and cy as numbers; the same object as long as camera and size stay the same."""
+        known, known_hw, complete = self._completed
+        if camera is not known or size_hw != known_hw:
+            cx, cy = camera.center_px(size_hw)
+            complete = dataclasses.replace(camera, cx=cx, cy=cy)
+            self._completed = (camera, size_hw, complete)
+        return complete
+
     def _write_result(
         self,
         output: NetworkOutput,
@@ -252,21 +286,18 @@ class EdgeDepth:
         else:
             depth_mm = np.empty(shape, np.float32) if out is None else out
             relative, mask = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-        np.minimum(output.depth, 1.0, out=relative)
-        np.maximum(relative, -1.0, out=relative)
-        np.multiply(relative, np.float32(spec.depth_scale.half_range_mm), out=depth_mm)
-        depth_mm += np.float32(face.distance_mm)
         if output.mask is not None and spec.outputs.mask is not None:
-            mask_source = "model"
-            np.greater(output.mask, spec.outputs.mask.threshold, out=mask)
+            mask_source, threshold = "model", spec.outputs.mask.threshold
         else:
+            assert spec.depth_mask_threshold is not None, "ModelSpec wants a threshold where there is no mask output"
             threshold = spec.depth_mask_threshold
-            assert threshold is not None, "ModelSpec wants a threshold where there is no mask output"
             mask_source = f"relative depth below {threshold:g}"
-            np.less(relative, threshold, out=mask)
-        reason = _why_not_valid(spec, relative, mask, output)
+        half_range_mm = spec.depth_scale.half_range_mm
+        finite, has_head = write_depth_maps(
+            depth_mm, relative, mask, output.depth, output.mask, face.distance_mm, half_range_mm, threshold
+        )
+        reason = _why_not_valid(spec, finite, has_head, output)
         size_hw = (located.frame.shape[0], located.frame.shape[1])
-        cx, cy = located.camera.center_px(size_hw)
         fields = {
             "depth_mm": depth_mm,
             "relative": relative,
@@ -279,7 +310,7 @@ class EdgeDepth:
             "validity": output.validity,
             "valid": not reason,
             "reason": reason,
-            "camera": dataclasses.replace(located.camera, cx=cx, cy=cy),
+            "camera": self._complete(located.camera, size_hw),
             "frame_hw": size_hw,
         }
         if isinstance(out, DepthResult):
@@ -289,12 +320,30 @@ class EdgeDepth:
         return DepthResult(**fields)  # type: ignore[arg-type]
 
 
-def _why_not_valid(
-    spec: ModelSpec, relative: NDArray[np.float32], mask: NDArray[np.bool_], output: NetworkOutput
-) -> str:
+def _path_of(backend: Backend, spec: ModelSpec) -> HostPath | DevicePath:
+    """Return the way of a frame to where the backend's input lies."""
+    if backend.memory == "host":
+        return HostPath(backend, spec)
+    from facedepth_edge.device_path import DevicePath
+
+    return DevicePath(cast("DeviceBackend", backend), spec)
+
+
+def _test_itself(artifact: Artifact, backend: Backend) -> None:
+    """Raise BackendUnavailable where the golden faces do not come out as they should."""
+    from facedepth_edge.verify import require_golden_faces
+
+    try:
+        require_golden_faces(artifact, backend)
+    except FaceDepthError:
+        backend.close()
+        raise
+
+
+def _why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, output: NetworkOutput) -> str:
     """Return why the depth should not be used, or an empty text."""
     validity = output.validity
-    if not np.isfinite(relative.sum()):
+    if not finite:
         return "the network's depth is not finite"
     if not output.contrast >= LEAST_CONTRAST_LEVELS:
         return (
@@ -305,7 +354,7 @@ def _why_not_valid(
         threshold = spec.outputs.validity.threshold
         if not validity >= threshold:
             return f"no usable face in the box: validity {validity:.2f} is below {threshold:.2f}"
-    if not mask.any():
+    if not has_head:
         return "no head in the box: the mask is empty"
     return ""
 

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,8 +14,10 @@ import numpy as np
 
 from facedepth_edge import __version__
 from facedepth_edge.artifacts import list_models, open_artifact
-from facedepth_edge.backends.base import BACKENDS, NOT_IN_THIS_VERSION, PRECISIONS
 from facedepth_edge.camera import Camera
+from facedepth_edge.cli_bench import bench
+from facedepth_edge.cli_device import build_engine, doctor, verify
+from facedepth_edge.cli_report import PROGRAM, Cli, json_option, model_options, reported
 from facedepth_edge.cli_types import CameraFile, HeadCenter, OutFile, PositiveNumber
 from facedepth_edge.errors import ArtifactError, FaceDepthError
 from facedepth_edge.image_files import read_depth, read_frame, write_picture
@@ -28,80 +27,15 @@ if TYPE_CHECKING:
     from facedepth_edge.head_detector import HeadDetector
     from facedepth_edge.result import DepthResult
 
-PROGRAM = "facedepth-edge"
 OUT_SUFFIXES = (".png", ".npy", ".ply")
-BACKEND_NAMES = ("auto", *BACKENDS, *NOT_IN_THIS_VERSION)
 
-_ARGS_KEY = "facedepth_edge.args"
 _T = TypeVar("_T")
 
 
-class _Cli(click.Group):
-    """Keep the arguments as they were written, for the last log line."""
-
-    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
-        written = list(args)
-        ctx = super().make_context(info_name, args, *rest, **extra)
-        ctx.meta[_ARGS_KEY] = written
-        return ctx
-
-
-@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name=PROGRAM)
 def main() -> None:
     """Face depth in millimetres from one camera frame and a head centre."""
-
-
-def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")(command)
-
-
-def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
-        click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True),
-        click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder."),
-    ):
-        command = option(command)
-    return command
-
-
-class _Report:
-    """What a command found: printed once at its end, as lines or as one JSON object."""
-
-    def __init__(self, command: str) -> None:
-        self.data: dict[str, Any] = {"command": command, "ok": True}
-        self.lines: list[str] = []
-
-    def fail(self, error: Exception, subject: str | None = None) -> dict[str, str]:
-        """Log an error and remember that the command failed; returns the error as JSON has it."""
-        self.data["ok"] = False
-        name = "" if subject is None or subject in str(error) else f"{subject}: "
-        click.echo(f"error: {name}{error}", err=True)
-        return {"type": type(error).__name__, "message": str(error)}
-
-
-@contextmanager
-def _reported(command: str, as_json: bool) -> Iterator[_Report]:
-    """Print the report on stdout, then PASS or FAIL with the command on stderr, and leave with its status."""
-    report = _Report(command)
-    finished = False
-    try:
-        try:
-            yield report
-        except (FaceDepthError, OSError) as error:
-            report.data["error"] = report.fail(error)
-        if as_json:
-            click.echo(json.dumps(report.data, indent=2, allow_nan=False))
-        else:
-            for line in report.lines:
-                click.echo(line)
-        finished = report.data["ok"]
-    finally:
-        written = click.get_current_context().find_root().meta[_ARGS_KEY]
-        click.echo(f"{'PASS' if finished else 'FAIL'} {shlex.join([PROGRAM, *written])}", err=True)
-    if not finished:
-        click.get_current_context().exit(1)
 
 
 def _one_for_each(values: tuple[_T, ...], count: int, option: str) -> list[_T | None]:
@@ -145,13 +79,13 @@ def _out_files(images: Sequence[Path], out: Path | None, out_dir: Path | None, k
               help="Depth image of the same view: 16-bit PNG or .npy, millimetres.")  # fmt: skip
 @click.option("--head-width-px", "widths", type=PositiveNumber("px"), multiple=True, help="Breadth of the head.")
 @click.option("--camera", type=CameraFile(), help="JSON with fx, fy and, as you have them, cx, cy, max_value, ...")
-@_model_options
+@model_options
 @click.option("--out", type=OutFile(OUT_SUFFIXES), help="Result of one image: .png (16-bit mm), .npy (mm) or .ply.")
 @click.option("--out-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for NAME_depth.KIND of each.")
 @click.option("--kind", type=click.Choice([suffix[1:] for suffix in OUT_SUFFIXES]), default="png", show_default=True,
               help="Kind of the files in --out-dir.")  # fmt: skip
 @click.option("--picture", is_flag=True, help="Write a picture to look at beside each result: NAME_picture.png.")
-@_json_option
+@json_option
 def predict(
     images: tuple[Path, ...],
     centers: tuple[tuple[float, float], ...],
@@ -188,7 +122,7 @@ def predict(
         _one_for_each(widths, count, "--head-width-px"),
         strict=True,
     )
-    with _reported("predict", as_json) as report:
+    with reported("predict", as_json) as report:
         from facedepth_edge.api import EdgeDepth
         from facedepth_edge.head_detector import HeadDetector
 
@@ -279,11 +213,11 @@ def _in_words(result: DepthResult) -> str:
 @click.option("--out", type=OutFile((".png", ".jpg")), default=f"{PROGRAM}-demo.png", show_default=True,
               help="The picture to write.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Predictions to time.")
-@_model_options
-@_json_option
+@model_options
+@json_option
 def demo(out: Path, runs: int, model: str, backend: str, precision: str, as_json: bool) -> None:
     """Measure the rendered face of this package."""
-    with _reported("demo", as_json) as report:
+    with reported("demo", as_json) as report:
         from facedepth_edge.demo import run_demo
 
         found = run_demo(out, model=model, backend=backend, precision=precision, runs=runs)
@@ -305,10 +239,10 @@ def demo(out: Path, runs: int, model: str, backend: str, precision: str, as_json
 
 
 @main.command()
-@_json_option
+@json_option
 def models(as_json: bool) -> None:
     """List the bundled models and check their hashes."""
-    with _reported("models", as_json) as report:
+    with reported("models", as_json) as report:
         report.data["models"] = []
         for name in list_models():
             artifact = open_artifact(name)
@@ -330,3 +264,7 @@ def models(as_json: bool) -> None:
             ]
         if not report.data["models"]:
             raise ArtifactError.of("models", "none", "at least the bundled model edge", "Install facedepth-edge again.")
+
+
+for command in (bench, verify, doctor, build_engine):
+    main.add_command(command)

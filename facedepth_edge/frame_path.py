@@ -126,11 +126,18 @@ class HostPath:
 
     def __init__(self, backend: Backend, spec: ModelSpec) -> None:
         self._spec = spec
-        self._first: _Lane | None = _Lane(backend)
+        lane = _Lane(backend)
+        self._crop = lane.sampler.crop
+        self._first: _Lane | None = lane
         self._local = threading.local()
-        self._local.lane = self._first
-        self._lanes: weakref.WeakSet[_Lane] = weakref.WeakSet([self._first])
+        self._local.lane = lane
+        self._lanes: weakref.WeakSet[_Lane] = weakref.WeakSet([lane])
         self._guard = threading.Lock()
+
+    @property
+    def crop(self) -> str:
+        """Which way of the crop is taken: "native" or "opencv"."""
+        return self._crop
 
     @property
     def max_batch(self) -> int:
@@ -172,10 +179,10 @@ class HostPath:
             backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
             started = time.perf_counter()
             backend.reserve(len(boxes))
-            for face, box in zip(backend.input, boxes, strict=True):
+            contrasts = [
                 sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
-            per_level = self._spec.preprocessing.scale
-            contrasts = [float(face.std()) / per_level for face in backend.input]
+                for face, box in zip(backend.input, boxes, strict=True)
+            ]
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()

@@ -14,13 +14,15 @@ from facedepth_edge.artifacts import Artifact
 from facedepth_edge.errors import BackendUnavailable, ConfigError, FaceDepthError
 
 BACKENDS: dict[str, tuple[str, str]] = {
+    "tensorrt": (
+        "facedepth_edge.backends.tensorrt:TensorRtBackend",
+        "pip install 'facedepth-edge[tensorrt]', and on a Jetson, where TensorRT comes with JetPack, "
+        "pip install pycuda in an environment made by python3 -m venv --system-site-packages",
+    ),
     "onnxruntime": ("facedepth_edge.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
     "torch": ("facedepth_edge.backends.torch:TorchBackend", "pip install torch"),
 }
 """Name -> ("module:Class", how to install what it needs), in the order in which `auto` tries them."""
-
-NOT_IN_THIS_VERSION = ("tensorrt",)
-"""Names that the design has and this version has not; naming one is an error of its own."""
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
@@ -67,6 +69,40 @@ class Backend(Protocol):
         ...
 
 
+class DeviceBackend(Backend, Protocol):
+    """A backend whose memory is "cuda": DevicePath crops into its input and downloads its outputs in one piece.
+
+    ``input`` and the values of ``output`` have ``address``, ``shape``, ``dtype`` and ``bytes``. A backend that has to
+    build something for minutes also has a class method ``open_built`` with the constructor's arguments, which never
+    builds; `auto` calls that.
+    """
+
+    session: Any
+    """The cuda.Session that everything lives in."""
+    stream: Any
+    """The stream that run() uses, free for the caller's own work before and after."""
+    output_block: Any
+    """The device memory that holds all outputs of the reserved batch."""
+    output_offsets: Mapping[str, int]
+    """Where each output begins in the block, in bytes."""
+
+    def enqueue(self, stream: Any) -> None:
+        """Start computing output from input on a stream, and return; may be captured into a CUDA graph."""
+        ...
+
+    def fork(self) -> DeviceBackend:
+        """As Backend.fork()."""
+        ...
+
+    def release(self) -> None:
+        """Let the buffers go, but keep the network for fork(); a second call does nothing."""
+        ...
+
+    def reopen(self) -> DeviceBackend:
+        """Return another backend with the same network loaded anew, after the context was lost."""
+        ...
+
+
 def open_backend(name: str, artifact: Artifact, precision: str, threads: int | None) -> Backend:
     """Open one backend by its name; never another one.
 
@@ -84,13 +120,34 @@ def open_backend(name: str, artifact: Artifact, precision: str, threads: int | N
         BackendUnavailable: the backend cannot run here.
         ArtifactError: the model's file is missing, altered, or not what its spec says.
     """
-    if name in NOT_IN_THIS_VERSION:
-        rule = f"a backend that this version has ({', '.join(BACKENDS)})"
-        raise BackendUnavailable.of(f"backend {name!r}", "a backend of a later version", rule, 'Use backend="auto".')
     if name not in BACKENDS:
         raise ConfigError.of("backend", name, f"auto, {', '.join(BACKENDS)}", 'Use backend="auto".')
+    backend: Backend = _backend_class(name)(artifact, precision, threads)
+    return backend
+
+
+def _backend_class(name: str) -> Any:
     module, _, class_name = BACKENDS[name][0].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), class_name)(artifact, precision, threads)
+    return getattr(importlib.import_module(module), class_name)
+
+
+def open_without_building(name: str, artifact: Artifact, precision: str, threads: int | None) -> Backend:
+    """Open one backend as open_backend() does, but never build for minutes: what `auto` may do unasked.
+
+    Args:
+        name: a key of BACKENDS.
+        artifact: the model.
+        precision: one of PRECISIONS.
+        threads: host threads, or None for the backend's own default.
+
+    Returns:
+        The backend, its network loaded.
+
+    Raises:
+        As open_backend(); BackendUnavailable also where something would have to be built first.
+    """
+    backend_class = _backend_class(name)
+    backend: Backend = getattr(backend_class, "open_built", backend_class)(artifact, precision, threads)
     return backend
 
 
@@ -109,13 +166,14 @@ def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> B
         BackendUnavailable, ConfigError: none works, or none has this precision; the reasons are listed.
         ArtifactError: the model is damaged; that is never a reason to take another backend.
     """
-    passed_over = [f"{name}: not in this version" for name in NOT_IN_THIS_VERSION]
+    passed_over: list[str] = []
     failures: list[FaceDepthError] = []
     for name in BACKENDS:
         try:
-            backend = open_backend(name, artifact, precision, threads)
+            backend = open_without_building(name, artifact, precision, threads)
         except (BackendUnavailable, ConfigError) as error:
-            failures.append(error)
+            if not hasattr(_backend_class(name), "open_built"):  # that one is an extra which few machines have
+                failures.append(error)
             passed_over.append(str(error))
             continue
         backend.notes = (*passed_over, *backend.notes)
@@ -129,7 +187,7 @@ def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> B
     ) from failures[0]
 
 
-def missing_library(name: str, error: ImportError) -> BackendUnavailable:
+def missing_library(name: str, error: ImportError | OSError) -> BackendUnavailable:
     """Build the error for a backend whose library cannot be imported."""
     rule = "its library installed"
     return BackendUnavailable.of(f"backend {name!r}", str(error), rule, f"Try: {BACKENDS[name][1]}.")

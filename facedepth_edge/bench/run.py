@@ -280,7 +280,7 @@ def _count_allocations(edge: EdgeDepth, demo: DemoFrame) -> dict[str, int]:
     """Count what a predict() allocates through Python and NumPy, with its result let go each time.
 
     `peak_kib_per_frame` is the most that one frame holds at a time beyond what was held before, `kept_kib_per_frame`
-    what a frame leaves behind, averaged over several: a leak if it is not 0. Whole KiB, so that equal builds count alike.
+    what a frame leaves behind, averaged over several: a leak if it is not 0. Whole KiB, so that equal builds agree.
     """
 
     def predict() -> None:

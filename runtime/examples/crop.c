@@ -16,13 +16,13 @@ int main(void) {
   }
   const fde_frame frame = {pixels, WIDTH, HEIGHT, 3, FDE_UINT8, sizeof(pixels[0]), 255.0};
   const fde_box box = {385.5, 105.5, 894.5, 614.5};
-  const fde_normalisation normalisation = {1.0 / 127.5, -1.0, 1.0 / 127.0};
+  const fde_normalisation scaling = {1.0 / 127.5, -1.0, 1.0 / 127.0};
   const fde_tensor out = {face, SIDE, SIDE, FDE_FLOAT32, sizeof(face[0])};
   char why[256];
   size_t bytes = 0;
   fde_status status = fde_crop_face_workspace_bytes(WIDTH, 3, SIDE, &bytes, why, sizeof(why));
   void* workspace = malloc(bytes); /* once; every frame uses it again */
-  if (status == FDE_OK) status = fde_crop_face(&frame, &box, &normalisation, &out, workspace, bytes, why, sizeof(why));
+  if (status == FDE_OK) status = fde_crop_face(&frame, &box, &scaling, &out, workspace, bytes, NULL, why, sizeof(why));
   free(workspace);
   if (status != FDE_OK) return fprintf(stderr, "%s\n", why), 1;
   printf("facedepth %s: left %.4f, right %.4f\n", fde_version(), (double)face[SIDE / 2][0],

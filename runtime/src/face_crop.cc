@@ -66,9 +66,9 @@ void check_frame(const FrameView& frame) {
                 "at least one row (" + std::to_string(row_bytes) + " bytes) up or down",
                 "Give the distance in bytes, not in pixels.");
   }
-  if (!(frame.max_value > 0.0 && frame.max_value <= (wide ? 65535.0 : 255.0))) {
+  if (!(frame.max_value >= kMinStep && frame.max_value <= (wide ? 65535.0 : 255.0))) {
     throw Error(kKind, "frame.max_value", text_of(frame.max_value),
-                wide ? "above 0, up to 65535 for uint16" : "above 0, up to 255 for uint8",
+                wide ? "1e-6 to 65535 for uint16" : "1e-6 to 255 for uint8",
                 "Give the pixel value that the camera uses for white.");
   }
 }
@@ -147,20 +147,20 @@ std::size_t crop_face_workspace_bytes(std::int32_t frame_width, std::int32_t cha
   return cpu::crop_face_workspace_bytes(frame_width, channels, out_width);
 }
 
-void crop_face(const FrameView& frame, const Box& box, const Normalisation& normalisation, const TensorView& out,
-               void* workspace, std::size_t workspace_bytes) {
+CropStatistics crop_face(const FrameView& frame, const Box& box, const Normalisation& normalisation,
+                         const TensorView& out, void* workspace, std::size_t workspace_bytes) {
   check_frame(frame);
   check_box(box);
   check_out(out);
   check_normalisation(normalisation, out.element_type);
   check_workspace(workspace, workspace_bytes, cpu::crop_face_workspace_bytes(frame.width, frame.channels, out.width));
-  cpu::crop_face(frame, box, normalisation, out, workspace, cpu::crop_kernels_at(cpu::count_crop_kernels() - 1));
+  return cpu::crop_face(frame, box, normalisation, out, workspace, cpu::crop_kernels_at(cpu::count_crop_kernels() - 1));
 }
 
-void FaceCropper::crop(const FrameView& frame, const Box& box, const TensorView& out) {
+CropStatistics FaceCropper::crop(const FrameView& frame, const Box& box, const TensorView& out) {
   const std::size_t needed = crop_face_workspace_bytes(frame.width, frame.channels, out.width);
   if (workspace_.size() < needed) workspace_.resize(needed);
-  crop_face(frame, box, normalisation_, out, workspace_.data(), workspace_.size());
+  return crop_face(frame, box, normalisation_, out, workspace_.data(), workspace_.size());
 }
 
 }  // namespace facedepth

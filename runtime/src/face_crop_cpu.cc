@@ -191,6 +191,12 @@ void store_row(const float* row, const TensorView& out, float int8_gain, unsigne
   }
 }
 
+CropStatistics statistics_from(const Moments& moments, double count, double center) {
+  const double mean = moments.sum / count;
+  const double variance = std::max(moments.squares / count - mean * mean, 0.0);
+  return {center + mean, std::sqrt(variance), moments.smallest, moments.largest};
+}
+
 }  // namespace
 
 std::size_t crop_face_workspace_bytes(std::int32_t frame_width, std::int32_t channels,
@@ -198,8 +204,8 @@ std::size_t crop_face_workspace_bytes(std::int32_t frame_width, std::int32_t cha
   return Layout(frame_width, channels, out_width).end * sizeof(float) + kAlign - 1;
 }
 
-void crop_face(const FrameView& frame, const Box& box, const Normalisation& normalisation, const TensorView& out,
-               void* workspace, const CropKernels& kernels) noexcept {
+CropStatistics crop_face(const FrameView& frame, const Box& box, const Normalisation& normalisation,
+                         const TensorView& out, void* workspace, const CropKernels& kernels) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(workspace);
   float* base = static_cast<float*>(
       static_cast<void*>(static_cast<unsigned char*>(workspace) + (kAlign - address % kAlign) % kAlign));
@@ -227,6 +233,7 @@ void crop_face(const FrameView& frame, const Box& box, const Normalisation& norm
   const auto offset = static_cast<float>(normalisation.offset);
   const auto int8_gain =
       static_cast<float>(out.element_type == ElementType::int8 ? 1.0 / normalisation.int8_step : 1.0);
+  Moments moments;
   for (std::int32_t y = 0; y < out.height; y += kRowsAtOnce) {
     for (std::int32_t i = 0; i < kRowsAtOnce; ++i) {
       const Cover cover = down.cover(std::min(y + i, out.height - 1));
@@ -235,11 +242,14 @@ void crop_face(const FrameView& frame, const Box& box, const Normalisation& norm
                  sums + sums_stride * i);
     }
     kernels.sum_taps(sums, sums_stride, starts, taps, weights, offset, out.width, quarters, rows);
-    for (std::int32_t i = 0; i < std::min(kRowsAtOnce, out.height - y); ++i) {
+    const std::int32_t new_rows = std::min(kRowsAtOnce, out.height - y);
+    kernels.add_moments(rows, new_rows * out.width, normalisation.offset, moments);
+    for (std::int32_t i = 0; i < new_rows; ++i) {
       store_row(rows + static_cast<std::ptrdiff_t>(out.width) * i, out, int8_gain,
                 static_cast<unsigned char*>(out.data) + out.row_stride_bytes * (y + i));
     }
   }
+  return statistics_from(moments, static_cast<double>(out.width) * out.height, normalisation.offset);
 }
 
 }  // namespace facedepth::cpu

@@ -4,12 +4,21 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "facedepth/face_crop.h"
 
 namespace facedepth::cpu {
 
-// The three inner loops, compiled for one instruction set.
+// The sums that CropStatistics is made of.
+struct Moments {
+  double sum = 0.0;      // of value - center
+  double squares = 0.0;  // of (value - center)^2
+  float smallest = std::numeric_limits<float>::infinity();
+  float largest = -std::numeric_limits<float>::infinity();
+};
+
+// The four inner loops, compiled for one instruction set.
 struct CropKernels {
   const char* name;
   std::int32_t lanes;  // floats in a vector of sum_taps, up to kMaxLanes
@@ -26,6 +35,9 @@ struct CropKernels {
   // multiple of lanes, filled up with zero weights. quarters: 4 * kRowsAtOnce * cells floats of scratch.
   void (*sum_taps)(const float* sums, std::ptrdiff_t sums_stride, const std::int32_t* starts, const std::int32_t* taps,
                    const float* weights, float offset, std::int32_t cells, float* quarters, float* out);
+
+  // Adds count values to the moments; center is a number near them, so that the squares stay small.
+  void (*add_moments)(const float* values, std::int32_t count, double center, Moments& moments);
 };
 
 inline constexpr std::int32_t kMaxLanes = 8;
@@ -40,7 +52,7 @@ const CropKernels& crop_kernels_at(std::size_t index) noexcept;
 std::size_t crop_face_workspace_bytes(std::int32_t frame_width, std::int32_t channels, std::int32_t out_width) noexcept;
 
 // Does what facedepth::crop_face promises for arguments that keep its rules.
-void crop_face(const FrameView& frame, const Box& box, const Normalisation& normalisation, const TensorView& out,
-               void* workspace, const CropKernels& kernels) noexcept;
+CropStatistics crop_face(const FrameView& frame, const Box& box, const Normalisation& normalisation,
+                         const TensorView& out, void* workspace, const CropKernels& kernels) noexcept;
 
 }  // namespace facedepth::cpu

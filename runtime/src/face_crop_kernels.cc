@@ -83,10 +83,49 @@ FDE_INLINE void add_rows(const unsigned char* row, std::ptrdiff_t stride_bytes, 
   }
 }
 
-struct PlainWalk {
+template <int kBytes>
+struct FloatVector {
+  typedef float type __attribute__((vector_size(kBytes)));
+};
+template <int kBytes>
+using Vector = typename FloatVector<kBytes>::type;
+
+template <int kBytes>
+FDE_INLINE void load_into(Vector<kBytes>& vector, const float* source) {
+  std::memcpy(&vector, source, kBytes);
+}
+
+// Adds the halves of a vector until four lanes are left.
+template <int kBytes>
+FDE_INLINE void fold_into(float* quarters, const Vector<kBytes>& vector) {
+  if constexpr (kBytes == 16) {
+    std::memcpy(quarters, &vector, kBytes);
+  } else {
+    Vector<kBytes / 2> half[2];
+    std::memcpy(half, &vector, kBytes);
+    const Vector<kBytes / 2> sum = half[0] + half[1];
+    fold_into<kBytes / 2>(quarters, sum);
+  }
+}
+
+struct PlainLoops {
   template <typename Pixel, int kCount>
   static FDE_INLINE void walk(const Rows& rows, const unsigned char* row, std::int32_t length, float* sums) {
     walk_columns<Pixel, kCount>(rows, row, length, sums);
+  }
+
+  // quarters: (kRowsAtOnce, cells, 4) floats, four partial sums a cell.
+  template <int kBytes>
+  static FDE_INLINE void fold(const Vector<kBytes>* total, std::int32_t cell, std::int32_t cells, float* quarters) {
+    for (int row = 0; row < kRowsAtOnce; ++row) fold_into<kBytes>(quarters + 4 * (cells * row + cell), total[row]);
+  }
+
+  static FDE_INLINE void finish(const float* __restrict quarters, std::int32_t cells, float offset,
+                                float* __restrict out) {
+    for (std::int32_t i = 0; i < kRowsAtOnce * cells; ++i) {
+      const float* quarter = quarters + 4 * i;
+      out[i] = offset + ((quarter[0] + quarter[1]) + (quarter[2] + quarter[3]));
+    }
   }
 };
 
@@ -131,7 +170,30 @@ FDE_AVX2 void walk_bytes_avx2(const Rows& rows, const unsigned char* row, std::i
   walk_columns<std::uint8_t, kCount>(rest, row + k, length - k, sums + k);
 }
 
-struct Avx2Walk {
+// quarters: (cells, kRowsAtOnce) floats, the whole sums. Horizontal adds of four rows at once cost a third of folding
+// each by itself: the whole crop of a 509 px box takes 53 us instead of 61.
+FDE_AVX2 inline void fold_rows_avx2(const Vector<32>* total, float* quarters) {
+  __m256 rows[kRowsAtOnce];
+  std::memcpy(rows, total, sizeof(rows));
+  const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(rows[0], rows[1]), _mm256_hadd_ps(rows[2], rows[3]));
+  _mm_storeu_ps(quarters, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+}
+
+FDE_AVX2 inline void transpose_rows_avx2(const float* quarters, std::int32_t cells, float offset, float* out) {
+  const __m128 offsets = _mm_set1_ps(offset);
+  std::int32_t cell = 0;
+  for (; cell + 4 <= cells; cell += 4) {
+    __m128 block[kRowsAtOnce];
+    for (int i = 0; i < 4; ++i) block[i] = _mm_add_ps(offsets, _mm_loadu_ps(quarters + 4 * (cell + i)));
+    _MM_TRANSPOSE4_PS(block[0], block[1], block[2], block[3]);
+    for (int row = 0; row < kRowsAtOnce; ++row) _mm_storeu_ps(out + cells * row + cell, block[row]);
+  }
+  for (; cell < cells; ++cell) {
+    for (int row = 0; row < kRowsAtOnce; ++row) out[cells * row + cell] = offset + quarters[4 * cell + row];
+  }
+}
+
+struct Avx2Loops {
   template <typename Pixel, int kCount>
   static FDE_INLINE void walk(const Rows& rows, const unsigned char* row, std::int32_t length, float* sums) {
     if constexpr (sizeof(Pixel) == 1) {
@@ -140,10 +202,19 @@ struct Avx2Walk {
       walk_columns<Pixel, kCount>(rows, row, length, sums);
     }
   }
+
+  template <int kBytes>
+  static FDE_INLINE void fold(const Vector<kBytes>* total, std::int32_t cell, std::int32_t, float* quarters) {
+    fold_rows_avx2(total, quarters + kRowsAtOnce * cell);
+  }
+
+  static FDE_INLINE void finish(const float* quarters, std::int32_t cells, float offset, float* out) {
+    transpose_rows_avx2(quarters, cells, offset, out);
+  }
 };
 #endif
 
-template <typename Walk, typename Pixel>
+template <typename Loops, typename Pixel>
 FDE_INLINE void blend_rows(const unsigned char* first, std::ptrdiff_t row_stride_bytes, std::int32_t count,
                            float first_weight, float last_weight, std::int32_t length, float* sums) {
   const Rows rows{first, first + row_stride_bytes * (count - 1), row_stride_bytes, first_weight,
@@ -151,45 +222,20 @@ FDE_INLINE void blend_rows(const unsigned char* first, std::ptrdiff_t row_stride
   const std::int32_t between = std::max(count - 2, 0);
   const unsigned char* row = first + row_stride_bytes;
   switch (between % kWalkRows) {
-    case 0: Walk::template walk<Pixel, 0>(rows, row, length, sums); break;
-    case 1: Walk::template walk<Pixel, 1>(rows, row, length, sums); break;
-    case 2: Walk::template walk<Pixel, 2>(rows, row, length, sums); break;
-    case 3: Walk::template walk<Pixel, 3>(rows, row, length, sums); break;
-    case 4: Walk::template walk<Pixel, 4>(rows, row, length, sums); break;
-    case 5: Walk::template walk<Pixel, 5>(rows, row, length, sums); break;
-    case 6: Walk::template walk<Pixel, 6>(rows, row, length, sums); break;
-    default: Walk::template walk<Pixel, 7>(rows, row, length, sums); break;
+    case 0: Loops::template walk<Pixel, 0>(rows, row, length, sums); break;
+    case 1: Loops::template walk<Pixel, 1>(rows, row, length, sums); break;
+    case 2: Loops::template walk<Pixel, 2>(rows, row, length, sums); break;
+    case 3: Loops::template walk<Pixel, 3>(rows, row, length, sums); break;
+    case 4: Loops::template walk<Pixel, 4>(rows, row, length, sums); break;
+    case 5: Loops::template walk<Pixel, 5>(rows, row, length, sums); break;
+    case 6: Loops::template walk<Pixel, 6>(rows, row, length, sums); break;
+    default: Loops::template walk<Pixel, 7>(rows, row, length, sums); break;
   }
   const std::int32_t walked = between % kWalkRows;
   add_rows<Pixel>(row + row_stride_bytes * walked, row_stride_bytes, between - walked, length, sums);
 }
 
-template <int kBytes>
-struct FloatVector {
-  typedef float type __attribute__((vector_size(kBytes)));
-};
-template <int kBytes>
-using Vector = typename FloatVector<kBytes>::type;
-
-template <int kBytes>
-FDE_INLINE void load_into(Vector<kBytes>& vector, const float* source) {
-  std::memcpy(&vector, source, kBytes);
-}
-
-// Adds the halves of a vector until four lanes are left.
-template <int kBytes>
-FDE_INLINE void fold_into(float* quarters, const Vector<kBytes>& vector) {
-  if constexpr (kBytes == 16) {
-    std::memcpy(quarters, &vector, kBytes);
-  } else {
-    Vector<kBytes / 2> half[2];
-    std::memcpy(half, &vector, kBytes);
-    const Vector<kBytes / 2> sum = half[0] + half[1];
-    fold_into<kBytes / 2>(quarters, sum);
-  }
-}
-
-template <int kBytes>
+template <typename Loops, int kBytes>
 FDE_INLINE void sum_taps(const float* sums, std::ptrdiff_t sums_stride, const std::int32_t* starts,
                          const std::int32_t* taps, const float* weights, float offset, std::int32_t cells,
                          float* __restrict quarters, float* __restrict out) {
@@ -208,36 +254,82 @@ FDE_INLINE void sum_taps(const float* sums, std::ptrdiff_t sums_stride, const st
       }
     }
     weights += taps[i];
-    for (int row = 0; row < kRowsAtOnce; ++row) fold_into<kBytes>(quarters + 4 * (cells * row + i), total[row]);
+    Loops::template fold<kBytes>(total, i, cells, quarters);
   }
-  for (std::int32_t i = 0; i < kRowsAtOnce * cells; ++i) {
-    const float* quarter = quarters + 4 * i;
-    out[i] = offset + ((quarter[0] + quarter[1]) + (quarter[2] + quarter[3]));
+  Loops::finish(quarters, cells, offset, out);
+}
+
+template <typename Values>
+FDE_INLINE Values smaller_of(const Values& a, const Values& b) {
+  return a < b ? a : b;
+}
+
+// Adds up in four lanes a vector, two vectors at a time, because the compiler may not reorder sums by itself.
+FDE_INLINE void add_moments(const float* values, std::int32_t count, double center, Moments& moments) {
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef double Doubles __attribute__((vector_size(32)));
+  constexpr std::int32_t kLanes = 4;
+  constexpr std::int32_t kParts = 2;
+  Doubles sums[kParts] = {};
+  Doubles squares[kParts] = {};
+  Floats smallest = moments.smallest - Floats{};
+  Floats negated = -moments.largest - Floats{};
+  std::int32_t i = 0;
+  for (; i + kParts * kLanes <= count; i += kParts * kLanes) {
+    for (std::int32_t part = 0; part < kParts; ++part) {
+      Floats at;
+      std::memcpy(&at, values + i + kLanes * part, sizeof(at));
+      const Doubles distance = __builtin_convertvector(at, Doubles) - center;
+      sums[part] += distance;
+      squares[part] += distance * distance;
+      smallest = smaller_of(smallest, at);
+      negated = smaller_of<Floats>(negated, -at);
+    }
+  }
+  for (; i < count; ++i) {
+    const double distance = values[i] - center;
+    sums[0][0] += distance;
+    squares[0][0] += distance * distance;
+    smallest[0] = smaller_of<float>(smallest[0], values[i]);
+    negated[0] = smaller_of<float>(negated[0], -values[i]);
+  }
+  for (std::int32_t lane = 0; lane < kLanes; ++lane) {
+    moments.sum += sums[0][lane] + sums[1][lane];
+    moments.squares += squares[0][lane] + squares[1][lane];
+    moments.smallest = smaller_of<float>(moments.smallest, smallest[lane]);
+    moments.largest = -smaller_of<float>(-moments.largest, negated[lane]);
   }
 }
 
 // Defines the loops for one instruction set, and their table.
-#define FDE_KERNELS(NAME, WALK, VECTOR_BYTES, TARGET)                                                                  \
+#define FDE_KERNELS(NAME, LOOPS, VECTOR_BYTES, TARGET)                                                                 \
   TARGET void blend_rows_uint8_##NAME(const unsigned char* first, std::ptrdiff_t row_stride_bytes, std::int32_t count, \
                                       float first_weight, float last_weight, std::int32_t length, float* sums) {       \
-    blend_rows<WALK, std::uint8_t>(first, row_stride_bytes, count, first_weight, last_weight, length, sums);           \
+    blend_rows<LOOPS, std::uint8_t>(first, row_stride_bytes, count, first_weight, last_weight, length, sums);          \
   }                                                                                                                    \
   TARGET void blend_rows_uint16_##NAME(const unsigned char* first, std::ptrdiff_t row_stride_bytes,                    \
                                        std::int32_t count, float first_weight, float last_weight, std::int32_t length, \
                                        float* sums) {                                                                  \
-    blend_rows<WALK, std::uint16_t>(first, row_stride_bytes, count, first_weight, last_weight, length, sums);          \
+    blend_rows<LOOPS, std::uint16_t>(first, row_stride_bytes, count, first_weight, last_weight, length, sums);         \
   }                                                                                                                    \
   TARGET void sum_taps_##NAME(const float* sums, std::ptrdiff_t sums_stride, const std::int32_t* starts,               \
                               const std::int32_t* taps, const float* weights, float offset, std::int32_t cells,        \
                               float* quarters, float* out) {                                                           \
-    sum_taps<VECTOR_BYTES>(sums, sums_stride, starts, taps, weights, offset, cells, quarters, out);                    \
+    sum_taps<LOOPS, VECTOR_BYTES>(sums, sums_stride, starts, taps, weights, offset, cells, quarters, out);             \
   }                                                                                                                    \
-  constexpr CropKernels k_##NAME = {#NAME, VECTOR_BYTES / 4, blend_rows_uint8_##NAME, blend_rows_uint16_##NAME,        \
-                                    sum_taps_##NAME};
+  TARGET void add_moments_##NAME(const float* values, std::int32_t count, double center, Moments& moments) {           \
+    add_moments(values, count, center, moments);                                                                       \
+  }                                                                                                                    \
+  constexpr CropKernels k_##NAME = {#NAME,                                                                             \
+                                    VECTOR_BYTES / 4,                                                                  \
+                                    blend_rows_uint8_##NAME,                                                           \
+                                    blend_rows_uint16_##NAME,                                                          \
+                                    sum_taps_##NAME,                                                                   \
+                                    add_moments_##NAME};
 
-FDE_KERNELS(baseline, PlainWalk, 16, )
+FDE_KERNELS(baseline, PlainLoops, 16, )
 #if defined(__x86_64__)
-FDE_KERNELS(avx2, Avx2Walk, 32, FDE_AVX2)
+FDE_KERNELS(avx2, Avx2Loops, 32, FDE_AVX2)
 #endif
 
 struct Runnable {

@@ -30,7 +30,8 @@ fde_status run_guarded(const Call& call, char* message, size_t message_bytes) no
     return FDE_OK;
   } catch (const facedepth::Error& error) {
     write_message(error.what(), message, message_bytes);
-    return error.kind() == facedepth::ErrorKind::input ? FDE_INPUT_ERROR : FDE_CONFIG_ERROR;
+    if (error.kind() == facedepth::ErrorKind::input) return FDE_INPUT_ERROR;
+    if (error.kind() == facedepth::ErrorKind::config) return FDE_CONFIG_ERROR;
   } catch (const std::exception& error) {
     write_message(error.what(), message, message_bytes);
   }
@@ -57,15 +58,15 @@ fde_status fde_crop_face_workspace_bytes(int32_t frame_width, int32_t channels, 
 }
 
 fde_status fde_crop_face(const fde_frame* frame, const fde_box* box, const fde_normalisation* normalisation,
-                         const fde_tensor* out, void* workspace, size_t workspace_bytes, char* message,
-                         size_t message_bytes) {
+                         const fde_tensor* out, void* workspace, size_t workspace_bytes, fde_statistics* statistics,
+                         char* message, size_t message_bytes) {
   return run_guarded(
       [&] {
         require_pointer(frame, facedepth::ErrorKind::input, "frame");
         require_pointer(box, facedepth::ErrorKind::input, "box");
         require_pointer(normalisation, facedepth::ErrorKind::config, "normalisation");
         require_pointer(out, facedepth::ErrorKind::config, "out");
-        facedepth::crop_face(
+        const facedepth::CropStatistics found = facedepth::crop_face(
             {frame->data, frame->width, frame->height, frame->channels,
              static_cast<facedepth::PixelType>(frame->pixel_type), frame->row_stride_bytes, frame->max_value},
             {box->x0, box->y0, box->x1, box->y1},
@@ -73,6 +74,7 @@ fde_status fde_crop_face(const fde_frame* frame, const fde_box* box, const fde_n
             {out->data, out->width, out->height, static_cast<facedepth::ElementType>(out->element_type),
              out->row_stride_bytes},
             workspace, workspace_bytes);
+        if (statistics != nullptr) *statistics = {found.mean, found.deviation, found.smallest, found.largest};
       },
       message, message_bytes);
 }

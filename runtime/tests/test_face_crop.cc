@@ -3,6 +3,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -156,6 +157,35 @@ TEST_CASE("the normalisation is scale * gray + offset") {
       crop(frame.view, box, 8, 8, cpu::crop_kernels_at(cpu::count_crop_kernels() - 1), {1.0 / 127.5, -1.0, 1.0});
   for (std::size_t i = 0; i < levels.size(); ++i) {
     CHECK(std::fabs(found[i] - (levels[i] / 127.5 - 1.0)) < 0.01 / 127.5);
+  }
+}
+
+TEST_CASE("the statistics are those of the elements before rounding") {
+  for (std::size_t index = 0; index < cpu::count_crop_kernels(); ++index) {
+    const cpu::CropKernels& kernels = cpu::crop_kernels_at(index);
+    CAPTURE(std::string(kernels.name));
+    Generator random(5);
+    for (int round = 0; round < 200; ++round) {
+      const Frame frame = random_frame(random, whole(random, 1, 60), whole(random, 1, 70), 3, PixelType::uint8);
+      const Box box = random_box(random, frame.view.height, frame.view.width);
+      const int height = whole(random, 1, 14);
+      const int width = whole(random, 1, 14);
+      const Normalisation normalisation{1.0 / 127.5, round % 2 == 0 ? -1.0 : 1000.0, 1.0 / 127.0};
+      const std::vector<float> values = crop(frame.view, box, height, width, kernels, normalisation);
+      double mean = 0.0;
+      for (const float value : values) mean += value / static_cast<double>(values.size());
+      double variance = 0.0;
+      for (const float value : values) variance += (value - mean) * (value - mean) / static_cast<double>(values.size());
+      std::vector<signed char> rounded(values.size());
+      std::vector<unsigned char> workspace(crop_face_workspace_bytes(frame.view.width, 3, width), 0xFF);
+      const CropStatistics found =
+          cpu::crop_face(frame.view, box, normalisation, {rounded.data(), width, height, ElementType::int8, width},
+                         workspace.data(), kernels);
+      CHECK(std::fabs(found.mean - mean) < 1e-9);
+      CHECK(std::fabs(found.deviation - std::sqrt(variance)) < 1e-7);
+      CHECK(found.smallest == *std::min_element(values.begin(), values.end()));
+      CHECK(found.largest == *std::max_element(values.begin(), values.end()));
+    }
   }
 }
 

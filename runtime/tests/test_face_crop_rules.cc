@@ -88,6 +88,7 @@ TEST_CASE("bad frames and boxes are input errors") {
   refused("frame.row_stride_bytes: got 120, expected at least one row (240 bytes)",
           [](Call& call) { call.frame.pixel_type = PixelType::uint16; });
   refused("frame.max_value: got 0", [](Call& call) { call.frame.max_value = 0.0; });
+  refused("frame.max_value: got 1e-300, expected 1e-6 to 255", [](Call& call) { call.frame.max_value = 1e-300; });
   refused("frame.max_value: got 256", [](Call& call) { call.frame.max_value = 256.0; });
   refused("frame.max_value: got nan", [](Call& call) { call.frame.max_value = kNan; });
   refused("box.x0: got nan", [](Call& call) { call.box.x0 = kNan; });
@@ -167,7 +168,8 @@ TEST_CASE("C gets a status and a message that fits") {
   const fde_tensor out{call.face.data(), 8, 6, FDE_FLOAT32, 32};
   std::vector<char> message(12, 'x');
   const auto run = [&](const fde_frame* from, const fde_box* box, char* text, std::size_t bytes) {
-    return fde_crop_face(from, box, &normalisation, &out, call.workspace.data(), call.workspace_bytes, text, bytes);
+    return fde_crop_face(from, box, &normalisation, &out, call.workspace.data(), call.workspace_bytes, nullptr, text,
+                         bytes);
   };
   CHECK(run(&frame, &bad, message.data(), message.size()) == FDE_INPUT_ERROR);
   CHECK(std::string(message.data()) == "box.x1: got");
@@ -176,6 +178,11 @@ TEST_CASE("C gets a status and a message that fits") {
   CHECK(run(&frame, &good, message.data(), message.size()) == FDE_OK);
   CHECK(std::string(message.data()).empty());
   CHECK(call.face[0] == doctest::Approx(77.0 / 127.5 - 1.0).epsilon(1e-5));
+  fde_statistics found{};
+  CHECK(fde_crop_face(&frame, &good, &normalisation, &out, call.workspace.data(), call.workspace_bytes, &found, nullptr,
+                      0) == FDE_OK);
+  CHECK(found.mean == doctest::Approx(77.0 / 127.5 - 1.0).epsilon(1e-5));
+  CHECK(found.deviation < 1e-6);
   CHECK(fde_crop_face_workspace_bytes(40, 3, 8, nullptr, nullptr, 0) == FDE_CONFIG_ERROR);
   std::size_t bytes = 0;
   CHECK(fde_crop_face_workspace_bytes(40, 2, 8, &bytes, nullptr, 0) == FDE_INPUT_ERROR);

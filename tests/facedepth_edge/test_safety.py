@@ -40,10 +40,10 @@ def test_close_waits_for_a_prediction_that_has_begun(
     begun, answers = threading.Event(), []
     sample = FaceSampler.sample_into
 
-    def slow(self: FaceSampler, *arguments: object) -> None:
+    def slow(self: FaceSampler, *arguments: object) -> float:
         begun.set()
         time.sleep(0.3)
-        sample(self, *arguments)  # type: ignore[arg-type]
+        return sample(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FaceSampler, "sample_into", slow)
     worker = threading.Thread(target=lambda: answers.append(edge.predict(frame, (250, 170))), daemon=True)

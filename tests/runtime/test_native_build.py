@@ -16,9 +16,9 @@ from tests.oracles.face_crop import crop_levels
 HEADERS = sorted((ROOT / "runtime" / "include" / "facedepth").glob("*.h"))
 
 
-def test_c_program_builds_against_the_installed_library(installed_native: Path, tmp_path: Path) -> None:
-    strict = "-DCMAKE_C_FLAGS=-std=c99 -Werror"
-    configure(ROOT / "runtime" / "examples", tmp_path, f"-DCMAKE_PREFIX_PATH={installed_native}", strict)
+def test_programs_build_against_the_installed_library(installed_native: Path, tmp_path: Path) -> None:
+    strict = ("-DCMAKE_C_FLAGS=-std=c99 -Werror", "-DCMAKE_CXX_FLAGS=-std=c++17 -Werror")
+    configure(ROOT / "runtime" / "examples", tmp_path, f"-DCMAKE_PREFIX_PATH={installed_native}", *strict)
     run_tool("cmake", "--build", tmp_path)
     done = subprocess.run([tmp_path / "crop"], capture_output=True, text=True, check=True)
     found = re.fullmatch(r"facedepth (\S+): left (\S+), right (\S+)\n", done.stdout)
@@ -27,6 +27,13 @@ def test_c_program_builds_against_the_installed_library(installed_native: Path, 
     expected = crop_levels(ramp, (385.5, 105.5, 894.5, 614.5))[48, [0, -1]] / 127.5 - 1.0
     np.testing.assert_allclose([float(found[2]), float(found[3])], expected, atol=2e-4)
     assert expected[1] - expected[0] > 0.4
+    help_text = subprocess.run([tmp_path / "predict"], capture_output=True, text=True, check=False)
+    assert help_text.returncode == 2
+    assert help_text.stderr.endswith("MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH\n")
+    without = [ROOT / "facedepth_edge" / "models" / "edge", "no.plan", "x.ppm", *"1234", "out.pgm"]
+    refused = subprocess.run([tmp_path / "predict", *without], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("TensorRT: got a library that was built without it, expected a library built with")
 
 
 def test_version_is_the_packages(native: NativeLibrary) -> None:
@@ -40,7 +47,7 @@ def test_public_headers_are_the_same_for_everybody(header: Path) -> None:
     text = header.read_text()
     assert text.split("\n", 1)[0].strip("/* ") == "SPDX-License-Identifier: Apache-2.0"
     assert re.findall(r"^\s*#\s*(?:if|ifdef|ifndef|elif)\b.*", text, re.MULTILINE) == []
-    allowed = r"<(?:std[a-z]+\.h|[a-z]+)>|\"facedepth/[a-z_]+\.h\""
+    allowed = r"<(?:std[a-z]+\.h|[a-z_]+)>|\"facedepth/[a-z_]+\.h\""
     includes = re.findall(r"^#include (.+)$", text, re.MULTILINE)
     assert [include for include in includes if re.fullmatch(allowed, include) is None] == []
 

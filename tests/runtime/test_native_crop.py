@@ -109,6 +109,19 @@ def test_writes_float16_and_int8(native: NativeLibrary) -> None:
     assert np.abs(whole * step - expected).max() <= 0.5 * step + 1e-6
 
 
+def test_gives_the_statistics_of_the_crop(native: NativeLibrary) -> None:
+    frame = np.random.default_rng(9).integers(0, 256, (90, 80, 3), dtype=np.uint8)
+    box = (10.2, 11.3, 71.9, 80.4)
+    out = np.empty((24, 20), np.float32)
+    found = native.crop_into(out, frame, box, native.workspace_for(frame, out), SCALE, OFFSET)
+    expected = crop_levels(frame, box, (24, 20)) * SCALE + OFFSET
+    assert expected.std() > 0.05
+    statistics = (found.mean, found.deviation, found.smallest, found.largest)
+    np.testing.assert_allclose(
+        statistics, (expected.mean(), expected.std(), expected.min(), expected.max()), rtol=0, atol=1e-5
+    )
+
+
 def test_threads_with_their_own_workspaces_do_not_disturb_each_other(native: NativeLibrary) -> None:
     frame = np.random.default_rng(8).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     boxes = [(x, 0.7 * x, x + 150.5, 0.7 * x + 160.5) for x in np.linspace(-20, 200, 40)]
@@ -152,7 +165,7 @@ def set_field(name: str, value: object) -> Callable[..., None]:
         (
             set_field("frame.max_value", math.nan),
             INPUT_ERROR,
-            "frame.max_value: got nan, expected above 0, up to 255 for uint8.",
+            "frame.max_value: got nan, expected 1e-6 to 255 for uint8.",
         ),
         (
             set_field("box.x0", -math.inf),

@@ -9,8 +9,10 @@ namespace facedepth {
 
 // What was wrong: the same kinds as the children of FaceDepthError in Python.
 enum class ErrorKind {
-  input,   // a frame or a box that cannot be used
-  config,  // a size, a normalisation, an output tensor or a workspace that cannot be used
+  input,        // a frame, a box or a head's position that cannot be used
+  config,       // a size, a normalisation, an output tensor or a workspace that cannot be used
+  artifact,     // a model's file that is missing, damaged or written by other rules
+  unavailable,  // a library or a device that is not there or failed
 };
 
 // Thrown by every function of the runtime that refuses its arguments; nothing has been written then.

@@ -40,20 +40,29 @@ struct Normalisation {
   double int8_step;
 };
 
+// What the elements of a crop are as a whole, taken after step 3, in double, in the same pass; a gray level of it is
+// (value - offset) / scale. The deviation is that of the population: the root of the mean squared difference.
+struct CropStatistics {
+  double mean;
+  double deviation;
+  double smallest;
+  double largest;
+};
+
 // Returns the bytes of workspace that crop_face needs for frames of this width and outputs of this width.
 // Throws Error for a width or a number of channels outside the limits of tensor_view.h.
 [[gnu::visibility("default")]] std::size_t crop_face_workspace_bytes(std::int32_t frame_width, std::int32_t channels,
                                                                      std::int32_t out_width);
 
-// Samples the box of the frame into out. Allocates nothing, keeps nothing, starts no thread; may run on several
-// threads at once, each with its own workspace.
+// Samples the box of the frame into out and returns its statistics. Allocates nothing, keeps nothing, starts no thread;
+// may run on several threads at once, each with its own workspace.
 //   out              written once, in whole; must not overlap the frame or the workspace
 //   workspace        scratch of the caller, no alignment asked for; overwritten
 //   workspace_bytes  at least crop_face_workspace_bytes(frame.width, frame.channels, out.width)
 // Throws Error when an argument breaks a rule above; out is untouched then.
-[[gnu::visibility("default")]] void crop_face(const FrameView& frame, const Box& box,
-                                              const Normalisation& normalisation, const TensorView& out,
-                                              void* workspace, std::size_t workspace_bytes);
+[[gnu::visibility("default")]] CropStatistics crop_face(const FrameView& frame, const Box& box,
+                                                        const Normalisation& normalisation, const TensorView& out,
+                                                        void* workspace, std::size_t workspace_bytes);
 
 // crop_face with a workspace of its own: it grows when a wider frame than ever before comes, and never shrinks, so a
 // steady camera causes no allocation after the first frame. One object a thread.
@@ -62,7 +71,7 @@ class [[gnu::visibility("default")]] FaceCropper {
   explicit FaceCropper(const Normalisation& normalisation) noexcept : normalisation_(normalisation) {}
 
   // Does what crop_face does; throws what it throws, and std::bad_alloc.
-  void crop(const FrameView& frame, const Box& box, const TensorView& out);
+  CropStatistics crop(const FrameView& frame, const Box& box, const TensorView& out);
 
  private:
   Normalisation normalisation_;

@@ -57,6 +57,14 @@ typedef struct fde_normalisation {
   double int8_step;
 } fde_normalisation;
 
+/* What the elements of a crop are as a whole; fields as CropStatistics in face_crop.h. */
+typedef struct fde_statistics {
+  double mean;
+  double deviation;
+  double smallest;
+  double largest;
+} fde_statistics;
+
 /* Returns the library's version, "major.minor.patch"; the text belongs to the library. */
 __attribute__((visibility("default"))) const char* fde_version(void);
 
@@ -68,9 +76,9 @@ __attribute__((visibility("default"))) fde_status fde_crop_face_workspace_bytes(
 
 /* Samples the box of the frame into out, by the definition in face_crop.h. Allocates nothing on success; may run on
  * several threads at once, each with its own workspace. The frame, out and the workspace belong to the caller and
- * must not overlap; out is untouched when the status is not FDE_OK. */
+ * must not overlap; out is untouched when the status is not FDE_OK. statistics may be NULL. */
 __attribute__((visibility("default"))) fde_status fde_crop_face(const fde_frame* frame, const fde_box* box,
                                                                 const fde_normalisation* normalisation,
                                                                 const fde_tensor* out, void* workspace,
-                                                                size_t workspace_bytes, char* message,
-                                                                size_t message_bytes);
+                                                                size_t workspace_bytes, fde_statistics* statistics,
+                                                                char* message, size_t message_bytes);

@@ -18,7 +18,7 @@ enum class ElementType : std::int32_t { float32 = 0, float16 = 1, int8 = 2 };
 //   pixel_type        uint8, or uint16 in the machine's byte order
 //   row_stride_bytes  from one row to the next: rows may be padded, or go upwards (negative)
 //   max_value         the pixel value that stands for white: gray level = value * 255 / max_value;
-//                     255 for uint8, what the camera says for uint16 (4095 for 12 bits); above 0, up to 65535
+//                     255 for uint8, what the camera says for uint16 (4095 for 12 bits); 1e-6 up to these
 struct FrameView {
   const void* data = nullptr;
   std::int32_t width = 0;

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT: an engine built on this device, with its input and outputs on the GPU."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from facedepth_edge.artifacts import Artifact
+from facedepth_edge.backends.base import missing_library
+from facedepth_edge.cuda import DeviceBuffer, DeviceView, Session, open_session
+from facedepth_edge.cuda_driver import cuda_error
+from facedepth_edge.engine import (
+    BATCHES,
+    FILES,
+    EngineOptions,
+    LoadedEngine,
+    Report,
+    check_version,
+    load_engine,
+    logger_of,
+    report_on_stderr,
+)
+from facedepth_edge.engine_cache import built_plans
+from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
+from facedepth_edge.spec import ModelSpec
+
+_ALIGNMENT_BYTES = 256  # what TensorRT asks of every tensor's address
+_EXPORT = "Export the model again with python -m export, then run facedepth-edge build-engine."
+
+
+class TensorRtBackend:
+    """Run a model's engine on the GPU's primary context.
+
+    Not more than one thread uses one object; fork() gives the other threads theirs, with a context each. ``input`` and
+    ``output`` are in the GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``.
+
+    Args:
+        artifact: the model.
+        precision: "int8", "fp16" or "auto": the first of these that the model has.
+        threads: not used; the host only enqueues.
+        may_build: build the engine where the cache has none that fits, which takes minutes.
+        options: how to build it.
+        report: takes the progress of a build, line by line.
+        force: build even if the cache has it.
+
+    Raises:
+        BackendUnavailable: TensorRT, PyCUDA, the driver or the GPU is missing, the build failed, or the engine would
+            have to be built and may_build is false.
+        ConfigError: the model has no such precision.
+        ArtifactError: the model's file is missing, altered, or not what its spec says.
+    """
+
+    name = "tensorrt"
+    memory = "cuda"
+    max_batch = BATCHES[2]
+    threads = 1
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        precision: str,
+        threads: int | None,
+        *,
+        may_build: bool = True,
+        options: EngineOptions | None = None,
+        report: Report = report_on_stderr,
+        force: bool = False,
+    ) -> None:
+        trt = import_tensorrt()
+        self.precision = choose_precisions(artifact, precision)[0]
+        self._artifact = artifact
+        self._options = EngineOptions() if options is None else options
+        self.session: Session = open_session()
+        with self.session.current():
+            self.loaded: LoadedEngine = load_engine(
+                trt,
+                artifact,
+                self.precision,
+                self.session.gpu,
+                self._options,
+                report,
+                may_build=may_build,
+                force=force,
+            )
+        self.provider = f"TensorRT {trt.__version__} on {self.session.gpu.name}"
+        self.notes: tuple[str, ...] = ()
+        self._spec = artifact.spec
+        self._output_shapes = _checked_outputs(self.loaded, self._spec)
+        self._start()
+
+    @classmethod
+    def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
+        """Open the backend only if its engine lies in the cache: for `auto`, which never builds for minutes unasked.
+
+        Nothing large is imported before a file of that name was found.
+
+        Raises:
+            As the constructor.
+        """
+        if importlib.util.find_spec("tensorrt") is None:
+            raise missing_library(cls.name, ModuleNotFoundError("No module named 'tensorrt'"))
+        spec = artifact.spec
+        wanted = choose_precisions(artifact, precision)
+        found = [name for name in wanted if built_plans(spec.name, spec.files[FILES[name]].sha256, name)]
+        if not found:
+            rule = "an engine that was built on this device"
+            fix = f"Run facedepth-edge build-engine --precision {wanted[0]}, which takes some minutes once."
+            raise BackendUnavailable.of(f"backend {cls.name!r}", f"no engine of {spec.name} yet", rule, fix)
+        return cls(artifact, found[0], threads, may_build=False)
+
+    def reopen(self) -> TensorRtBackend:
+        """Return another backend with the same engine loaded anew, after the context was lost."""
+        return TensorRtBackend(self._artifact, self.precision, None, may_build=False, options=self._options)
+
+    def fork(self) -> TensorRtBackend:
+        """Return another backend on the same engine, with a context and buffers of its own."""
+        other = object.__new__(TensorRtBackend)
+        other.__dict__.update(self.__dict__)
+        other._start()
+        return other
+
+    def _start(self) -> None:
+        self._contexts: dict[bool, Any] = {}
+        self._buffers: dict[int, tuple[DeviceBuffer, DeviceBuffer]] = {}
+        self._batch = 0
+        with self.session.current():
+            self.stream: Any = self.session.stream()
+            self.reserve(1)
+
+    def reserve(self, batch: int) -> None:
+        """Make input and output hold this many faces.
+
+        One face has a context of its own, whose shapes and addresses never change, so what was captured of it stays
+        good whatever else runs.
+        """
+        if batch == self._batch:
+            return
+        spec = self._spec
+        with self.session.current():
+            known = batch in self._buffers
+            if not known:
+                self._buffers[batch] = self._allocate(batch)
+            face, block = self._buffers[batch]
+            shape = (batch, spec.input.channels, *spec.input_hw)
+            self.input = DeviceView(face.address, shape, np.float32)
+            self.output_block = block
+            self.output_offsets = self._offsets(batch)[0]
+            self.output: Mapping[str, DeviceView] = {
+                name: DeviceView(block.address + offset, (batch, *self._output_shapes[name]), np.float32)
+                for name, offset in self.output_offsets.items()
+            }
+            if batch > 1 or not known:
+                self._bind(batch == 1)
+        self._batch = batch
+
+    def _offsets(self, batch: int) -> tuple[dict[str, int], int]:
+        """Return where each output begins in the block, and the block's bytes."""
+        offsets, end = {}, 0
+        for name in self._spec.outputs.names:
+            offsets[name] = end
+            size = batch * int(np.prod(self._output_shapes[name])) * np.dtype(np.float32).itemsize
+            end += -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+        return offsets, end
+
+    def _allocate(self, batch: int) -> tuple[DeviceBuffer, DeviceBuffer]:
+        spec = self._spec
+        face = self.session.device_buffer((batch, spec.input.channels, *spec.input_hw), np.float32)
+        return face, self.session.device_buffer((self._offsets(batch)[1],), np.uint8)
+
+    def _bind(self, single: bool) -> None:
+        """Tell the context the batch's shape and addresses."""
+        context = self._contexts.get(single)
+        if context is None:
+            context = self.loaded.engine.create_execution_context()
+            if context is None:
+                raise cuda_error("create_execution_context", logger_of(self.loaded.trt).told())
+            self._contexts[single] = context
+        tensors = {self._spec.input.name: self.input, **self.output}
+        done = [context.set_input_shape(self._spec.input.name, self.input.shape)]
+        done += [context.set_tensor_address(name, view.address) for name, view in tensors.items()]
+        if not all(done):
+            raise cuda_error("set_tensor_address", logger_of(self.loaded.trt).told())
+
+    def enqueue(self, stream: Any) -> None:
+        """Start computing output from input on a stream, and return; may be captured into a CUDA graph.
+
+        Raises:
+            CudaError: TensorRT could not start it.
+        """
+        context = self._contexts[self._batch == 1]
+        if not context.execute_async_v3(stream.handle):
+            lost = self.session.driver.context_is_lost()
+            raise cuda_error("execute_async_v3", logger_of(self.loaded.trt).told(), sticky=lost)
+
+    def run(self) -> None:
+        """Compute output from input; the other threads of Python run meanwhile."""
+        with self.session.current():
+            self.enqueue(self.stream)
+            self.session.wait(self.stream)
+
+    def release(self) -> None:
+        """Let the context, the buffers and the stream go, but keep the engine for fork(); again does nothing."""
+        if not self._buffers:
+            return
+        with self.session.current():
+            self._contexts = {}
+            for pair in self._buffers.values():
+                for buffer in pair:
+                    buffer.close()
+            self._buffers, self._batch = {}, 0
+            self.stream = None
+        self.output = {}
+        self.input = DeviceView(0, (0, self._spec.input.channels, *self._spec.input_hw), np.float32)
+
+    def close(self) -> None:
+        """Let everything go, the engine as soon as no fork has it; a second call does nothing."""
+        self.release()
+        self.loaded = None  # type: ignore[assignment]
+
+
+def import_tensorrt() -> Any:
+    """Import TensorRT.
+
+    Returns:
+        The module tensorrt.
+
+    Raises:
+        BackendUnavailable: it is missing, cannot be loaded, or is of a version that this package does not know.
+    """
+    try:
+        tensorrt: Any = importlib.import_module("tensorrt")
+    except (ImportError, OSError) as error:  # OSError: one of its shared libraries is missing
+        raise missing_library(TensorRtBackend.name, error) from error
+    check_version(tensorrt)
+    return tensorrt
+
+
+def choose_precisions(artifact: Artifact, precision: str) -> list[str]:
+    """Return the precisions that can run: the one that is asked for, or with "auto" all that the model has, best first.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    has = [name for name, file in FILES.items() if artifact.has(file)]
+    chosen = [name for name in has if precision in ("auto", name)]
+    if not chosen:
+        files = ", ".join(FILES[name] for name in has) or "none of these"
+        rule = f"with TensorRT a precision whose file the model has ({files})"
+        fix = "Use another backend, or export the model again with python -m export, which writes fp16.onnx."
+        raise ConfigError.of("precision", precision, rule, fix)
+    return chosen
+
+
+def _checked_outputs(loaded: LoadedEngine, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Compare the engine's tensors with the spec; return each output's shape without the batch."""
+    trt, engine = loaded.trt, loaded.engine
+    found: dict[str, tuple[bool, tuple[int, ...]]] = {}
+    where = str(loaded.files.plan)
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
+            got = f"{name} of {engine.get_tensor_dtype(name)}"
+            raise ArtifactError.of(where, got, "inputs and outputs of float32", _EXPORT)
+        found[name] = (is_input, tuple(engine.get_tensor_shape(name))[1:])
+    maps = {spec.outputs.depth.name, *([spec.outputs.mask.name] if spec.outputs.mask else [])}
+    expected: dict[str, list[tuple[bool, tuple[int, ...]]]] = {}
+    expected[spec.input.name] = [(True, (spec.input.channels, *spec.input_hw))]
+    for name in spec.outputs.names:
+        expected[name] = [(False, (1, *spec.output_hw))] if name in maps else [(False, (1,)), (False, ())]
+    missing = [name for name, forms in expected.items() if found.get(name) not in forms]
+    unknown_inputs = [name for name, (is_input, _) in found.items() if is_input and name != spec.input.name]
+    if missing or unknown_inputs:
+        rule = f"the tensors {', '.join(expected)} with the shapes of spec.json"
+        raise ArtifactError.of(where, f"the tensors {found}", rule, _EXPORT)
+    return {name: found[name][1] for name in spec.outputs.names}

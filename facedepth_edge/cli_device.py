@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that a person runs on the device: verify, doctor, build-engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import click
+
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.backends.base import choose_backend, open_backend
+from facedepth_edge.cli_report import json_option, model_options, reported
+
+
+@click.command()
+@click.option("--live", is_flag=True, help="Also ask PyTorch itself on mirrored faces; needs torch and reference.pt2.")
+@model_options
+@json_option
+def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) -> None:
+    """Run the model's golden faces through a backend and compare with PyTorch's stored answers."""
+    with reported("verify", as_json) as report:
+        from facedepth_edge.verify import LIMITS, check_golden_faces, check_live, table_of
+
+        artifact = open_artifact(model)
+        opened = choose_backend(artifact, precision, None) if backend == "auto" else open_backend(
+            backend, artifact, precision, None
+        )  # fmt: skip
+        checks = check_golden_faces(artifact, opened) + (check_live(artifact, opened) if live else [])
+        limits = LIMITS[opened.precision]
+        report.data |= {
+            "model": artifact.spec.name, "version": artifact.spec.version, "backend": opened.name,
+            "provider": opened.provider, "precision": opened.precision, "limits": dataclasses.asdict(limits),
+            "faces": [_without_nan(dataclasses.asdict(check)) for check in checks],
+        }  # fmt: skip
+        opened.close()
+        report.lines += [
+            f"{artifact.spec.name} {artifact.spec.version}, {opened.precision}, {opened.name} ({opened.provider})",
+            *table_of(checks),
+            f"limits: mean {limits.mean_mm:g} mm, mask IoU {limits.mask_iou:g}, validity {limits.validity:g}",
+        ]
+        report.data["ok"] = all(check.ok for check in checks)
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """Return JSON values, null for what is not a finite number."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
+
+
+@click.command()
+@click.option("--model", default="edge", show_default=True, help="The model that the backends are tried with.")
+@json_option
+def doctor(model: str, as_json: bool) -> None:
+    """Say what is installed, what works, and how to mend what does not."""
+    with reported("doctor", as_json) as report:
+        from facedepth_edge.doctor import diagnose
+
+        found = diagnose(model)
+        report.data |= {
+            "findings": [dataclasses.asdict(finding) for finding in found.findings],
+            "backends": found.backends,
+            "auto": found.auto,
+            "ok": found.ok,
+        }
+        report.lines += found.lines()
+
+
+@click.command("build-engine")
+@click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder.")
+@click.option("--precision", type=click.Choice(("auto", "fp16", "int8")), default="auto", show_default=True)
+@click.option("--workspace-mib", type=click.IntRange(16, 65536), default=1024, show_default=True,
+              help="Most scratch memory of a layer; lower it where memory is short.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Build even if the cache has it.")
+@json_option
+def build_engine(model: str, precision: str, workspace_mib: int, force: bool, as_json: bool) -> None:
+    """Build the TensorRT engine of a model on this device, and keep it in the cache."""
+    with reported("build-engine", as_json) as report:
+        from facedepth_edge.backends.tensorrt import TensorRtBackend
+        from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
+        from facedepth_edge.engine import EngineOptions
+
+        artifact = open_artifact(model)
+        options = EngineOptions(workspace_mib=workspace_mib)
+        opened = TensorRtBackend(artifact, precision, None, options=options, force=force)
+        compiled_kernel(CROP_SOURCE, opened.session.gpu.architecture)
+        plan, built = opened.loaded.files.plan, opened.loaded.built
+        report.data |= {"model": artifact.spec.name, "precision": opened.precision, "plan": str(plan), "built": built}
+        report.lines.append(f"{plan}: {f'built, because {built}' if built else 'was there and fits'}")
+        opened.close()

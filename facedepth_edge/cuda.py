@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyCUDA in one place: the primary context, buffers and streams; every error names the call that failed.
+
+Convention: objects are made and used inside ``with session.current():``, which makes the device's primary context the
+thread's own for the block. It is the context that PyTorch and TensorRT use too, so addresses can be shared; PyCUDA's
+own ``autoinit`` would make another one beside it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedepth_edge.cuda_driver import CudaError, Driver, cuda_error, open_driver
+from facedepth_edge.errors import BackendUnavailable
+
+INSTALL = (
+    "Install it with pip install pycuda (it needs the CUDA toolkit's nvcc on PATH, on a Jetson in /usr/local/cuda/bin)."
+)
+OTHER_USERS = ("torch", "cupy", "jaxlib")
+"""Libraries that keep memory in the primary context: while one is loaded, the context is not ours to destroy."""
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit waiting for the legacy stream, which a capture must not do
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a GPU is."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    integrated: bool
+    """Whether it shares its memory with the CPU, as on a Jetson."""
+
+    @property
+    def architecture(self) -> str:
+        """The name that nvcc has for it, for example sm_87."""
+        major, minor = self.compute_capability
+        return f"sm_{major}{minor}"
+
+
+class DeviceBuffer:
+    """Memory on the GPU that belongs to its maker.
+
+    Args:
+        allocation: what PyCUDA returned.
+        shape: of the array that lies there, C-contiguous.
+        dtype: of its elements.
+    """
+
+    def __init__(self, allocation: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        self._allocation = allocation
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.address = int(allocation)
+        self.bytes = int(np.prod(shape)) * self.dtype.itemsize
+
+    def close(self) -> None:
+        """Free the memory; a second call does nothing."""
+        allocation, self._allocation = self._allocation, None
+        if allocation is not None:
+            allocation.free()
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """A part of somebody's memory on the GPU: (shape) of dtype, C-contiguous, at address; it owns nothing."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+class HostBuffer:
+    """Page-locked memory of the host that belongs to its maker and that the GPU can reach.
+
+    ``array`` is (bytes,) uint8, C-contiguous; ``address`` is where the GPU sees it.
+    """
+
+    def __init__(self, array: NDArray[np.uint8], address: int) -> None:
+        self.array = array
+        self.address = address
+
+    def close(self) -> None:
+        """Free the memory; nobody may hold a view of it. A second call does nothing."""
+        allocation: Any = self.array.base
+        self.array = np.empty(0, np.uint8)
+        if allocation is not None:
+            allocation.free()
+
+
+class Session:
+    """Hold the primary context of one GPU for this process, and make what lives in it.
+
+    Args:
+        pycuda: the module pycuda.driver.
+        driver: libcuda.
+        device: the GPU's index.
+
+    Raises:
+        BackendUnavailable: there is no GPU, or its context cannot be had.
+    """
+
+    def __init__(self, pycuda: Any, driver: Driver, device: int = 0) -> None:
+        self._pycuda = pycuda
+        self.driver = driver
+        self._index = device
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Those who keep buffers or engines in the context; each has close()."""
+        with self._named("cuInit"):
+            pycuda.init()
+            count = pycuda.Device.count()
+        if count <= device:
+            rule = f"at least {device + 1}"
+            raise BackendUnavailable.of("CUDA", f"{count} GPUs", rule, "Check CUDA_VISIBLE_DEVICES and nvidia-smi.")
+        with self._named("cuDeviceGet"):
+            self._device = pycuda.Device(device)
+            integrated = self._device.get_attribute(pycuda.device_attribute.INTEGRATED)
+            self.gpu = Gpu(self._device.name(), tuple(self._device.compute_capability()), bool(integrated))
+        self._found_active = driver.primary_context_is_active(device)
+        self._retain()
+        atexit.register(self._finish)
+
+    def _finish(self) -> None:
+        """Let everything go while the interpreter still works: PyCUDA would release the context by the wrong call."""
+        for user in list(self.users):
+            user.close()
+        self._context.detach()
+
+    def _retain(self) -> None:
+        with self._named("cuDevicePrimaryCtxRetain"):
+            self._context = self._device.retain_primary_context()
+
+    @contextmanager
+    def _named(self, call: str) -> Iterator[None]:
+        """Turn PyCUDA's errors into ours; PyCUDA's own text names the driver's function where it knows it."""
+        try:
+            yield
+        except self._pycuda.Error as error:
+            lost = self.driver.context_is_lost()
+            raise cuda_error(call, str(error) or type(error).__name__, sticky=lost) from error
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the context this thread's for the block; nests.
+
+        Raises:
+            CudaError: it cannot be made current, or a call of CUDA in the block failed.
+        """
+        with self._named("cuCtxPushCurrent"):
+            self._context.push()
+        try:
+            with self._named("CUDA"):
+                yield
+        finally:
+            self._pycuda.Context.pop()
+
+    def stream(self) -> Any:
+        """Make a stream; ``handle`` is its number, ``synchronize()`` waits for it."""
+        with self._named("cuStreamCreate"):
+            return self._pycuda.Stream(flags=_NON_BLOCKING)
+
+    def device_buffer(self, shape: tuple[int, ...], dtype: Any) -> DeviceBuffer:
+        """Allocate memory on the GPU; its content is undefined."""
+        size = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
+        with self._named("cuMemAlloc"):
+            return DeviceBuffer(self._pycuda.mem_alloc(size), shape, dtype)
+
+    def host_buffer(self, size: int) -> HostBuffer:
+        """Allocate page-locked memory of the host, mapped into the GPU's address space; its content is undefined."""
+        with self._named("cuMemHostAlloc"):
+            array = self._pycuda.pagelocked_empty((size,), np.uint8, mem_flags=self._pycuda.host_alloc_flags.DEVICEMAP)
+            return HostBuffer(array, int(array.base.get_device_pointer()))
+
+    def upload(self, address: int, source: NDArray[Any], stream: Any) -> None:
+        """Enqueue a copy to the GPU; source is C-contiguous and stays as it is until the stream has done it."""
+        with self._named("cuMemcpyHtoDAsync"):
+            self._pycuda.memcpy_htod_async(address, source, stream)
+
+    def download(self, destination: NDArray[Any], address: int, stream: Any) -> None:
+        """Enqueue a copy from the GPU; destination is C-contiguous and complete when the stream has done it."""
+        with self._named("cuMemcpyDtoHAsync"):
+            self._pycuda.memcpy_dtoh_async(destination, address, stream)
+
+    def wait(self, stream: Any) -> None:
+        """Wait until a stream of ours has done its work; the other threads of Python run meanwhile."""
+        with self._named("cuStreamSynchronize"):
+            stream.synchronize()
+
+    def recover(self, user: object, error: CudaError) -> None:
+        """Tear the lost context down and make a new one.
+
+        Args:
+            user: who asks; it has let go everything that it made in the old context.
+            error: what lost it.
+
+        Raises:
+            CudaError: others have something in the context too, or there is no new one to be had.
+        """
+        others = [name for name in OTHER_USERS if name in sys.modules]
+        if any(other is not user for other in self.users):
+            others.append("another EdgeDepth")
+        if others or self._found_active:
+            who = ", ".join(others) or "another user of the GPU in this process"
+            raise cuda_error("CUDA", f"{error} The context is shared with {who}", sticky=True) from error
+        self._context.detach()  # from now on PyCUDA frees nothing of what was made in it
+        self.driver.reset_primary_context(self._index)
+        self._retain()
+
+
+_opening = threading.Lock()  # functools.cache alone would let two threads make two
+
+
+def open_session() -> Session:
+    """Open the first GPU that this process sees, once; set CUDA_VISIBLE_DEVICES to choose another.
+
+    Returns:
+        The session, shared by everything in this process.
+
+    Raises:
+        BackendUnavailable: PyCUDA, the driver or the GPU is missing.
+    """
+    with _opening:
+        return _make_session()
+
+
+@functools.cache
+def _make_session() -> Session:
+    driver = open_driver()
+    try:
+        pycuda = importlib.import_module("pycuda.driver")
+    except ImportError as error:
+        raise BackendUnavailable.of("PyCUDA", str(error), "PyCUDA installed", INSTALL) from error
+    return Session(pycuda, driver)

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what is installed, what works, which backend `auto` takes and why no other, and how to mend what does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facedepth_edge import __version__
+from facedepth_edge.artifacts import Artifact, list_models, open_artifact
+from facedepth_edge.backends.base import BACKENDS, choose_backend, open_without_building
+from facedepth_edge.backends.onnxruntime import default_threads
+from facedepth_edge.cuda_driver import open_driver
+from facedepth_edge.cuda_kernels import find_nvcc
+from facedepth_edge.engine_cache import cache_folder
+from facedepth_edge.errors import BackendUnavailable, FaceDepthError
+from facedepth_edge.native import find_native
+from facedepth_edge.verify import check_golden_faces
+
+JETSON_FILE = Path("/etc/nv_tegra_release")
+JETSON_MODEL_FILE = Path("/proc/device-tree/model")
+CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless"))
+"""Packages of the index that write the same module and overwrite each other's files."""
+
+_TIMEOUT_S = 20
+_DLA = (
+    "not used: TensorRT dropped the deep learning accelerator after 10.7 and has it again from 11.4.1, on AGX Orin "
+    "alone; the GPU runs everything"
+)
+
+
+@dataclass
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        topic: what it is about.
+        text: what was found, one line.
+        state: "ok", "note" (good to know, nothing is broken) or "broken".
+        fix: how to mend it; empty where nothing needs to be.
+    """
+
+    topic: str
+    text: str
+    state: str = "ok"
+    fix: str = ""
+
+
+@dataclass
+class Diagnosis:
+    """Everything that was found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    backends: dict[str, str] = field(default_factory=dict)
+    """Backend -> "works: ..." or why not."""
+    auto: str | None = None
+    """The backend that `auto` takes."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is broken."""
+        return all(finding.state != "broken" for finding in self.findings)
+
+    def add(self, topic: str, text: str, state: str = "ok", fix: str = "") -> None:
+        """Add a finding."""
+        self.findings.append(Finding(topic, " ".join(text.split()), state, fix))
+
+    def lines(self) -> list[str]:
+        """Return the findings for people, a fix below what needs one."""
+        marks = {"ok": "  ", "note": "- ", "broken": "! "}
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{marks[finding.state]}{finding.topic:<15}{finding.text}")
+            if finding.fix:
+                lines.append(f"{'':<17}-> {finding.fix}")
+        return lines
+
+
+def diagnose(model: str = "edge") -> Diagnosis:
+    """Look at this installation, this machine and one model.
+
+    Nothing is built, and nothing is downloaded.
+
+    Args:
+        model: the model that the backends are tried with; all bundled ones are checked.
+
+    Returns:
+        What was found.
+    """
+    found = Diagnosis()
+    _look_at_system(found)
+    _look_at_packages(found)
+    _look_at_crop(found)
+    _look_at_gpu(found)
+    _look_at_jetson(found)
+    _look_at_cache(found)
+    artifact = _look_at_models(found, model)
+    if artifact is not None:
+        _try_backends(found, artifact)
+    return found
+
+
+def _look_at_system(found: Diagnosis) -> None:
+    inside = "a virtual environment" if sys.prefix != sys.base_prefix else "the system's own environment"
+    found.add("facedepth-edge", __version__)
+    found.add("python", f"{platform.python_version()} in {inside} ({sys.prefix})")
+    found.add("machine", f"{platform.system()} {platform.release()} on {platform.machine()}")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found.add("threads", f"{available} CPUs for this process; the network takes {default_threads()} of them")
+
+
+def _look_at_packages(found: Diagnosis) -> None:
+    for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless", "torch"):
+        version = _version_of(name)
+        if version is not None:
+            found.add(name, version)
+    for pair in CLASHES:
+        if all(_version_of(name) is not None for name in pair):
+            fix = f"pip uninstall -y {' '.join(pair)}, then install the one that you want again."
+            found.add("packages", f"{' and '.join(pair)} overwrite each other's files", "broken", fix)
+    try:
+        import cv2
+    except ImportError as error:
+        found.add("cv2", str(error), "broken", "pip install 'opencv-python>=4.8,<5', or use the system's.")
+    else:
+        if not hasattr(cv2, "CascadeClassifier"):
+            fix = "pip install 'opencv-python>=4.8,<5'."
+            found.add("cv2", f"{cv2.__version__} has no CascadeClassifier, which --detect uses", "note", fix)
+        elif _version_of("opencv-python") is None:
+            found.add("cv2", f"{cv2.__version__} ({cv2.__file__})")
+
+
+def _look_at_crop(found: Diagnosis) -> None:
+    module, reason = find_native()
+    if module is None:
+        fix = "Install the package where there is a C++17 compiler: pip install --force-reinstall facedepth-edge."
+        found.add("crop", f"OpenCV's; the native one is not used: {reason}", "note", fix)
+    else:
+        found.add("crop", f"native, {module.VERSION} ({module.__file__})")
+
+
+def _look_at_gpu(found: Diagnosis) -> None:
+    try:
+        driver = open_driver()
+        names = driver.device_names()
+        major, minor = driver.version()
+    except BackendUnavailable as error:
+        found.add("gpu", f"none: {error}", "note")
+    else:
+        found.add("gpu", f"{', '.join(names) or 'none'}; the driver is of CUDA {major}.{minor}")
+    for name in ("tensorrt", "pycuda"):
+        version = _version_of(name)
+        if version is None and importlib.util.find_spec(name) is None:
+            found.add(name, "not installed", "note", f"Only for the backend tensorrt: {BACKENDS['tensorrt'][1]}.")
+        else:
+            found.add(name, version or "there, outside of pip")
+    nvcc = find_nvcc()
+    fix = "Only for the backend tensorrt: install the CUDA toolkit; on a Jetson sudo apt install nvidia-jetpack."
+    found.add("nvcc", nvcc or "none", "ok" if nvcc else "note", "" if nvcc else fix)
+
+
+def _look_at_jetson(found: Diagnosis) -> None:
+    if not JETSON_FILE.is_file():
+        return
+    model = JETSON_MODEL_FILE.read_text(encoding="utf-8").strip("\0 \n") if JETSON_MODEL_FILE.is_file() else "Jetson"
+    release = JETSON_FILE.read_text(encoding="utf-8").split(", GCID")[0].lstrip("# ")
+    found.add("jetson", f"{model}, L4T {release}")
+    jetpack = _output_of("dpkg-query", "--show", "--showformat=${Version}", "nvidia-jetpack")
+    fix = "sudo apt install nvidia-jetpack installs CUDA and TensorRT."
+    found.add("jetpack", jetpack or "the package nvidia-jetpack is not installed", "ok" if jetpack else "note",
+              "" if jetpack else fix)  # fmt: skip
+    mode = _output_of("nvpmodel", "-q")
+    found.add("power mode", mode or "nvpmodel does not say", "ok" if mode else "note")
+    found.add("dla", _DLA)
+    spec = importlib.util.find_spec("tensorrt")
+    if spec is None:
+        fix = "python3 -m venv --system-site-packages ENV: JetPack's TensorRT is a package of the system, not of pip."
+        found.add("tensorrt", "this environment does not see JetPack's", "broken" if _has_jetpack() else "note", fix)
+    elif spec.origin is not None and spec.origin.startswith(sys.prefix) and sys.prefix != sys.base_prefix:
+        text = f"{spec.origin} hides JetPack's own"
+        found.add("tensorrt", text, "broken", "pip uninstall tensorrt: on a Jetson only the system's works.")
+
+
+def _has_jetpack() -> bool:
+    return any(Path("/usr/lib").glob("python3*/dist-packages/tensorrt"))
+
+
+def _look_at_cache(found: Diagnosis) -> None:
+    folder = cache_folder()
+    plans = sorted((folder / "engines").glob("*.plan"))
+    size = sum(path.stat().st_size for path in plans) / 1e6
+    found.add("cache", f"{folder}: {len(plans)} engines, {size:.1f} MB")
+    for plan in plans:
+        found.add("", plan.name)
+
+
+def _look_at_models(found: Diagnosis, model: str) -> Artifact | None:
+    """Check the hashes of the bundled models and of the one that is asked for; return that one if it is whole."""
+    chosen = None
+    for name in dict.fromkeys((*list_models(), model)):
+        try:
+            artifact = open_artifact(name)
+            files = [file for file in artifact.spec.files if artifact.has(file)]
+            for file in files:
+                artifact.read(file)
+        except FaceDepthError as error:
+            found.add("model", str(error), "broken")
+            continue
+        found.add("model", f"{artifact.spec.name} {artifact.spec.version}: {', '.join(files)} with the right hashes")
+        if name == model:
+            chosen = artifact
+    return chosen
+
+
+def _try_backends(found: Diagnosis, artifact: Artifact) -> None:
+    for name in BACKENDS:
+        finding = _try_backend(artifact, name)
+        found.backends[name] = finding.text
+        found.findings.append(finding)
+    try:
+        chosen = choose_backend(artifact, "auto", None)
+    except FaceDepthError as error:
+        found.add("auto", f"nothing: {error}", "broken")
+        return
+    found.auto = chosen.name
+    found.add("auto", f"takes {chosen.name}, {chosen.precision}, {chosen.provider}")
+    chosen.close()
+
+
+def _try_backend(artifact: Artifact, name: str) -> Finding:
+    """Open one backend as `auto` would, run the golden faces through it, and let it go."""
+    try:
+        backend = open_without_building(name, artifact, "auto", None)
+        try:
+            checks = check_golden_faces(artifact, backend)
+        finally:
+            backend.close()
+    except FaceDepthError as error:
+        return Finding(name, f"not used: {error}", "note")
+    worst = max(check.mean_mm for check in checks)
+    what = f"{backend.precision} on {backend.provider}, golden faces within {worst:.2f} mm"
+    if all(check.ok for check in checks):
+        return Finding(name, f"works: {what}")
+    fix = f"Run facedepth-edge verify --backend {name}; do not use it until that passes."
+    return Finding(name, f"wrong answers: {what}", "broken", fix)
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _output_of(program: str, *arguments: str) -> str:
+    """Return what a program of the system prints, on one line, or nothing where it is missing or fails."""
+    path = shutil.which(program)
+    if path is None:
+        return ""
+    try:
+        done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return " ".join(done.stdout.split()) if done.returncode == 0 else ""

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where what was built for this device lies: TensorRT plans with their metadata beside them, timing caches, cubins.
+
+A plan is a plain file that `trtexec --loadEngine` reads; NAME.json beside it says what it was built from and for. All
+files are written whole or not at all, and a lock keeps two processes from building the same one twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from facedepth_edge.errors import ConfigError
+
+CACHE_VARIABLE = "FACEDEPTH_EDGE_CACHE"
+FORMAT = 1
+FIRST_DIGITS = 12  # of a SHA-256, in a file's name
+
+_FIX = f"Free space, or set {CACHE_VARIABLE} to a folder that may be written."
+
+
+def cache_folder() -> Path:
+    """Return the folder of everything that is built on this device; it may not exist yet.
+
+    It is $FACEDEPTH_EDGE_CACHE, else facedepth-edge in $XDG_CACHE_HOME, else in ~/.cache.
+
+    Raises:
+        ConfigError: there is no home folder to put it in.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        home = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise ConfigError.of(CACHE_VARIABLE, str(error), "a folder for what is built here", _FIX) from error
+    return home / "facedepth-edge"
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """Everything that a plan depends on; it is built again as soon as one of these differs."""
+
+    model_sha256: str
+    precision: str
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    platform: str
+    options: Mapping[str, Any]
+
+    def difference_from(self, stored: Mapping[str, Any]) -> str:
+        """Say in one line which entry of a stored key is another, or return an empty text."""
+        for name, value in asdict(self).items():
+            if stored.get(name) != value:
+                return f"{name.replace('_', ' ')} was {stored.get(name)!r} and is {value!r}"
+        return ""
+
+
+def file_safe(text: str) -> str:
+    """Return a text with everything but letters, digits, dots and hyphens replaced, for a file's name."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-")
+
+
+@dataclass(frozen=True)
+class PlanFiles:
+    """The files of one plan.
+
+    Args:
+        plan: the plan; the others are named after it.
+    """
+
+    plan: Path
+
+    @classmethod
+    def named(cls, model: str, model_sha256: str, precision: str, gpu: str) -> PlanFiles:
+        """Name the files for a model on a GPU.
+
+        The TensorRT version and the options are not in the name: a plan that they make useless is replaced.
+        """
+        parts = (file_safe(model), precision, model_sha256[:FIRST_DIGITS], file_safe(gpu))
+        return cls(cache_folder() / "engines" / f"{'-'.join(parts)}.plan")
+
+    @property
+    def metadata(self) -> Path:
+        """The JSON file beside the plan."""
+        return self.plan.with_suffix(".json")
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked while the plan is built; empty."""
+        return self.plan.with_suffix(".lock")
+
+    def read(self, key: EngineKey) -> tuple[bytes | None, str]:
+        """Read the plan if it is whole and fits.
+
+        Args:
+            key: what it must have been built from and for.
+
+        Returns:
+            (the plan, "") or (None, why it must be built, in one line).
+        """
+        try:
+            stored = json.loads(self.metadata.read_bytes())
+            content = self.plan.read_bytes()
+        except FileNotFoundError:
+            return None, "none was built yet"
+        except (OSError, ValueError, RecursionError) as error:
+            return None, f"its files cannot be read ({' '.join(str(error).split())})"
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(stored.get("key"), dict):
+            return None, "its metadata is of another version"
+        difference = key.difference_from(stored["key"])
+        if difference:
+            return None, difference
+        if stored.get("sha256") != hashlib.sha256(content).hexdigest():
+            return None, "the plan is damaged (wrong SHA-256)"
+        return content, ""
+
+    def write(self, plan: bytes, key: EngineKey, built: Mapping[str, Any]) -> None:
+        """Write the plan and its metadata, each whole or not at all.
+
+        Args:
+            plan: what TensorRT gave.
+            key: what it was built from and for.
+            built: more for people to read, JSON values.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+        """
+        digest = hashlib.sha256(plan).hexdigest()
+        data = {"format": FORMAT, "sha256": digest, "bytes": len(plan), "key": asdict(key), "built": dict(built)}
+        write_whole(self.plan, plan)
+        write_whole(self.metadata, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+def built_plans(model: str, model_sha256: str, precision: str) -> list[Path]:
+    """Return the plans of a model that lie in the cache for any GPU, looking at file names only."""
+    pattern = f"{file_safe(model)}-{precision}-{model_sha256[:FIRST_DIGITS]}-*.plan"
+    return sorted((cache_folder() / "engines").glob(pattern))
+
+
+def read_if_there(path: Path) -> bytes:
+    """Return a file's content, or nothing where it cannot be read: a cache may be lost at any time."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary file beside it, then rename.
+
+    Args:
+        path: the file; one that exists is replaced in one step.
+        content: its bytes.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock between processes and threads for the block; the system lets it go when the process ends.
+
+    Args:
+        path: the file to lock; made where it is missing, and left there.
+        waiting: called once if somebody else holds it.
+
+    Raises:
+        ConfigError: the file cannot be made.
+    """
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what interrupted writes of a file have left; only for the holder of its lock."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        with suppress(OSError):
+            leftover.unlink()
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError.of(str(path), error.strerror or str(error), "a file that can be written", _FIX) from error

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Image in, depth out, without Python: predict MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH
+//   MODEL         the model's folder, with spec.json
+//   PLAN          what `facedepth-edge build-engine` made of it on this device
+//   IMAGE         binary .ppm or .pgm with 8 bits a value (from any picture: convert driver.png driver.ppm)
+//   X Y           head centre in pixels: the point midway between the ears
+//   DISTANCE_MM   distance of the face
+//   FX            focal length in pixels
+//   DEPTH         16-bit .pgm to write: whole millimetres, 0 outside the head
+
+#include <facedepth/error.h>
+#include <facedepth/pipeline.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+struct Image {
+  std::vector<unsigned char> pixels;  // (height, width, channels), B G R or gray
+  facedepth::FrameView view;
+};
+
+Image read_image(const std::string& path) {
+  const auto refuse = [&](const char* got) {
+    throw facedepth::Error(facedepth::ErrorKind::input, path, got, "a binary .ppm (P6) or .pgm (P5) of 8 bits",
+                           "Convert the picture.");
+  };
+  std::ifstream file(path, std::ios::binary);
+  std::string kind;
+  int width = 0;
+  int height = 0;
+  int white = 0;
+  file >> kind;
+  for (int* number : {&width, &height, &white}) {
+    while (file >> std::ws && file.peek() == '#') file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    file >> *number;
+  }
+  file.get();
+  if (!file || (kind != "P5" && kind != "P6") || white != 255) refuse("another format");
+  if (width < 1 || height < 1 || width > 32768 || height > 32768) refuse("another size");
+  const int channels = kind == "P6" ? 3 : 1;
+  Image image;
+  image.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
+                      static_cast<std::size_t>(channels));
+  file.read(reinterpret_cast<char*>(image.pixels.data()), static_cast<std::streamsize>(image.pixels.size()));
+  if (!file) refuse("too few pixels");
+  for (std::size_t i = 0; channels == 3 && i < image.pixels.size(); i += 3)
+    std::swap(image.pixels[i], image.pixels[i + 2]);
+  image.view = {image.pixels.data(),
+                width,
+                height,
+                channels,
+                facedepth::PixelType::uint8,
+                static_cast<std::ptrdiff_t>(width) * channels,
+                255.0};
+  return image;
+}
+
+void write_depth(const facedepth::FaceDepth& face, const std::string& path) {
+  std::ofstream file(path, std::ios::binary);
+  file << "P5\n" << face.width << " " << face.height << "\n65535\n";
+  for (std::size_t i = 0; i < face.depth_mm.size(); ++i) {
+    const float depth_mm = face.mask[i] != 0 ? std::clamp(std::round(face.depth_mm[i]), 0.0F, 65535.0F) : 0.0F;
+    const auto whole = static_cast<unsigned>(depth_mm);
+    file.put(static_cast<char>(whole >> 8U)).put(static_cast<char>(whole & 255U));
+  }
+  file.flush();
+  if (!file) {
+    throw facedepth::Error(facedepth::ErrorKind::input, path, "an error", "a file that can be written",
+                           "Check the folder.");
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 9) {
+    std::fprintf(stderr, "usage: %s MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH\n", arguments[0]);
+    return 2;
+  }
+  try {
+    const auto number = [&](int index) { return std::strtod(arguments[index], nullptr); };
+    const std::string spec_path = std::string(arguments[1]) + "/spec.json";
+    facedepth::ModelSpec spec = facedepth::spec_from_json(facedepth::read_file(spec_path), spec_path);
+    std::unique_ptr<facedepth::Engine> engine = facedepth::open_tensorrt_engine(spec, arguments[2]);
+    facedepth::FaceDepthPipeline pipeline(std::move(spec), std::move(engine));
+    const Image image = read_image(arguments[3]);
+    const facedepth::FaceDepth& face =
+        pipeline.predict(image.view, {number(4), number(5), number(6), number(7), number(7)});
+    write_depth(face, arguments[8]);
+    std::printf("%s: %s%s\n", arguments[8], face.valid ? "valid" : "not valid: ", face.reason);
+    return face.valid ? 0 : 1;
+  } catch (const facedepth::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way of one frame on the host: box, crop, network, depth maps.
+
+#include "facedepth/pipeline.h"
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "facedepth/depth_maps.h"
+#include "facedepth/error.h"
+
+namespace facedepth {
+namespace {
+
+constexpr double kMinDistanceMm = 10.0;
+constexpr double kMaxDistanceMm = 100000.0;
+// Below this standard deviation there is nothing to see in a crop: a covered lens, a failed flash. As in api.py.
+constexpr double kLeastContrastLevels = 2.5;
+// A crop brighter than white by more than rounding.
+constexpr double kMostLevels = 1.001 * 255.0;
+
+[[noreturn]] void refuse(const char* where, double got, const std::string& expected, const char* fix) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.9g", got);
+  throw Error(ErrorKind::input, where, text, expected, fix);
+}
+
+void check_position(const HeadPosition& head, const FrameView& frame) {
+  constexpr const char* kFix = "Give the point midway between the ears, in pixels of this frame.";
+  if (!(head.x >= 0.0 && head.x < frame.width)) {
+    refuse("head.x", head.x, "0 up to the frame's width (" + std::to_string(frame.width) + ")", kFix);
+  }
+  if (!(head.y >= 0.0 && head.y < frame.height)) {
+    refuse("head.y", head.y, "0 up to the frame's height (" + std::to_string(frame.height) + ")", kFix);
+  }
+  if (!(head.distance_mm >= kMinDistanceMm && head.distance_mm <= kMaxDistanceMm)) {
+    refuse("head.distance_mm", head.distance_mm, "10 to 100000 millimetres", "Give the distance in millimetres.");
+  }
+  const double focals[2] = {head.fx, head.fy};
+  const char* const names[2] = {"head.fx", "head.fy"};
+  for (int i = 0; i < 2; ++i) {
+    if (!(focals[i] > 0.0 && std::isfinite(focals[i]))) {
+      refuse(names[i], focals[i], "a finite number above 0", "Give the camera's focal length in pixels.");
+    }
+  }
+}
+
+}  // namespace
+
+Engine::~Engine() = default;
+
+Box box_from_head(const HeadPosition& head, double reach_x_mm, double reach_y_mm) {
+  const double half_width = 0.5 * head.fx * reach_x_mm / head.distance_mm;
+  const double half_height = 0.5 * head.fy * reach_y_mm / head.distance_mm;
+  return {head.x - half_width, head.y - half_height, head.x + half_width, head.y + half_height};
+}
+
+FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> engine)
+    : spec_(std::move(spec)), engine_(std::move(engine)), cropper_({spec_.scale, spec_.offset, 1.0}) {
+  if (engine_ == nullptr) {
+    throw Error(ErrorKind::config, "engine", "null", "an engine", "Open one with open_tensorrt_engine.");
+  }
+  const std::size_t count =
+      static_cast<std::size_t>(spec_.output_width) * static_cast<std::size_t>(spec_.output_height);
+  found_.width = spec_.output_width;
+  found_.height = spec_.output_height;
+  found_.depth_mm.resize(count);
+  found_.relative.resize(count);
+  found_.mask.resize(count);
+}
+
+const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPosition& head) {
+  check_position(head, frame);
+  found_.box = box_from_head(head, spec_.reach_x_mm, spec_.reach_y_mm);
+  const CropStatistics crop =
+      cropper_.crop(frame, found_.box,
+                    {engine_->input(), spec_.input_width, spec_.input_height, ElementType::float32,
+                     static_cast<std::ptrdiff_t>(spec_.input_width) * static_cast<std::ptrdiff_t>(sizeof(float))});
+  const double brightest_level = (crop.largest - spec_.offset) / spec_.scale;
+  if (brightest_level > kMostLevels) {
+    refuse("frame", brightest_level * frame.max_value / 255.0, "pixels of at most frame.max_value",
+           "Set max_value to the largest value that the camera can give.");
+  }
+  const NetworkOutput output = engine_->run();
+  const DepthSummary summary = write_depth_maps({output.depth, output.mask_probability, found_.depth_mm.size()},
+                                                {head.distance_mm, spec_.half_range_mm, spec_.mask_threshold},
+                                                {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
+  found_.contrast_levels = crop.deviation / spec_.scale;
+  found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
+  if (!summary.finite) {
+    found_.reason = "the network's depth is not finite";
+  } else if (!(found_.contrast_levels >= kLeastContrastLevels)) {
+    found_.reason = "nothing to see in the box: its contrast is too small";
+  } else if (output.validity != nullptr && !(static_cast<double>(*output.validity) >= spec_.validity_threshold)) {
+    found_.reason = "no usable face in the box: its validity is too small";
+  } else if (!summary.has_head) {
+    found_.reason = "no head in the box: the mask is empty";
+  } else {
+    found_.reason = "";
+  }
+  found_.valid = found_.reason[0] == '\0';
+  return found_;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (file) content << file.rdbuf();
+  if (!file) {
+    throw Error(ErrorKind::artifact, path, "nothing", "a file that can be read", "Check the path and the permissions.");
+  }
+  return content.str();
+}
+
+}  // namespace facedepth

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way of a frame, with a network that answers what it is told.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "facedepth/error.h"
+#include "facedepth/pipeline.h"
+#include "reference_crop.h"
+
+namespace facedepth::test {
+namespace {
+
+constexpr int kSide = 12;
+
+ModelSpec small_spec() {
+  ModelSpec spec = spec_from_json(read_file(FDE_SOURCE_DIR "/facedepth_edge/models/edge/spec.json"), "spec.json");
+  spec.input_width = spec.input_height = spec.output_width = spec.output_height = kSide;
+  return spec;
+}
+
+// Answers with its input as depth.
+class Mirror : public Engine {
+ public:
+  float* input() noexcept override { return face_.data(); }
+  NetworkOutput run() override { return {face_.data(), mask_.data(), &validity_}; }
+
+  std::vector<float> face_ = std::vector<float>(kSide * kSide);
+  std::vector<float> mask_ = std::vector<float>(kSide * kSide, 0.9F);
+  float validity_ = 0.9F;
+};
+
+struct Scene {
+  Scene() : pixels(90 * 120 * 3), engine(new Mirror), pipeline(small_spec(), std::unique_ptr<Engine>(engine)) {
+    std::mt19937 random(3);
+    for (unsigned char& pixel : pixels) pixel = static_cast<unsigned char>(random() >> 24U);
+    frame = {pixels.data(), 120, 90, 3, PixelType::uint8, 360, 255.0};
+  }
+
+  std::vector<unsigned char> pixels;
+  FrameView frame;
+  HeadPosition head{60.5, 40.25, 700.0, 150.0, 160.0};
+  Mirror* engine;  // the pipeline's
+  FaceDepthPipeline pipeline;
+};
+
+TEST_CASE("the box follows equation 6") {
+  const Box box = box_from_head({100.0, 50.0, 800.0, 400.0, 200.0}, 320.0, 320.0);
+  CHECK(box.x1 - box.x0 == doctest::Approx(160.0));
+  CHECK(box.y1 - box.y0 == doctest::Approx(80.0));
+  CHECK((box.x0 + box.x1) / 2 == doctest::Approx(100.0));
+}
+
+TEST_CASE("a frame becomes depth in millimetres") {
+  Scene scene;
+  const FaceDepth& found = scene.pipeline.predict(scene.frame, scene.head);
+  const Box box = box_from_head(scene.head, 320.0, 320.0);
+  const std::vector<double> levels = reference_crop(scene.frame, box, kSide, kSide);
+  REQUIRE(found.depth_mm.size() == levels.size());
+  double mean = 0.0;
+  double variance = 0.0;
+  for (const double level : levels) mean += level / static_cast<double>(levels.size());
+  for (const double level : levels) variance += (level - mean) * (level - mean) / static_cast<double>(levels.size());
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    CHECK(std::fabs(found.depth_mm[i] - (700.0 + 160.0 * (levels[i] / 127.5 - 1.0))) < 0.02);
+    CHECK(found.mask[i] == 1);
+  }
+  CHECK(found.contrast_levels == doctest::Approx(std::sqrt(variance)).epsilon(1e-3));
+  CHECK(found.box.x0 == box.x0);
+  CHECK(found.valid);
+  CHECK(std::string(found.reason).empty());
+}
+
+TEST_CASE("what cannot be used is not valid, and says why") {
+  Scene scene;
+  const auto reason = [&] {
+    const FaceDepth& found = scene.pipeline.predict(scene.frame, scene.head);
+    CHECK(found.valid == std::string(found.reason).empty());
+    return std::string(found.reason);
+  };
+  scene.engine->validity_ = 0.4F;
+  CHECK(reason().rfind("no usable face", 0) == 0);
+  scene.engine->validity_ = std::nanf("");
+  CHECK(reason().rfind("no usable face", 0) == 0);
+  scene.engine->validity_ = 0.9F;
+  scene.engine->mask_.assign(kSide * kSide, 0.1F);
+  CHECK(reason().rfind("no head", 0) == 0);
+  scene.pixels.assign(scene.pixels.size(), 7);
+  CHECK(reason().rfind("nothing to see", 0) == 0);
+}
+
+TEST_CASE("a position that breaks a rule is refused") {
+  Scene scene;
+  const auto refused = [&](HeadPosition head, const std::string& start) {
+    try {
+      scene.pipeline.predict(scene.frame, head);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::input);
+      CHECK_MESSAGE(std::string(error.what()).rfind(start, 0) == 0, error.what());
+      return;
+    }
+    CHECK_MESSAGE(false, start);
+  };
+  refused({-0.5, 40.0, 700.0, 150.0, 150.0}, "head.x: got -0.5, expected 0 up to the frame's width (120).");
+  refused({60.0, 90.0, 700.0, 150.0, 150.0}, "head.y: got 90, expected");
+  refused({60.0, 40.0, 0.7, 150.0, 150.0}, "head.distance_mm: got 0.7, expected 10 to 100000 millimetres.");
+  refused({60.0, 40.0, 700.0, std::nan(""), 150.0}, "head.fx: got nan, expected a finite number above 0.");
+  std::vector<std::uint16_t> bright(90 * 120, 4000);
+  scene.frame = {bright.data(), 120, 90, 1, PixelType::uint16, 240, 1023.0};
+  refused(scene.head, "frame: got 4000");
+}
+
+TEST_CASE("a library without TensorRT says so") {
+  try {
+    open_tensorrt_engine(small_spec(), "none.plan");
+  } catch (const Error& error) {
+    CHECK(error.kind() != ErrorKind::input);
+    return;
+  }
+  CHECK_MESSAGE(false, "an engine without a plan");
+}
+
+}  // namespace
+}  // namespace facedepth::test

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A frame's way on a GPU, on stand-ins for the driver, PyCUDA and TensorRT, with the real kernel run on the host."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facedepth_edge import Camera, EdgeDepth, device_path
+from facedepth_edge.cuda_driver import CudaError
+from facedepth_edge.errors import BackendUnavailable, ConfigError, InputError
+from tests.fake_gpu.installed import Machine
+from tests.oracles.face_crop import crop_levels
+from tests.tiny_model import tiny_outputs
+
+HALF_RANGE_MM = 160.0
+CENTER, DISTANCE_MM = (250.0, 170.0), 700.0
+
+
+@pytest.fixture
+def edge(gpu: Machine, trt_artifact: Path) -> Iterator[EdgeDepth]:
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as opened:
+        yield opened
+
+
+def expected_depth_mm(frame: np.ndarray, box: Any, distance_mm: float, max_value: float | None = None) -> np.ndarray:
+    face = crop_levels(frame, tuple(box), (96, 96), max_value) / 127.5 - 1
+    depth: np.ndarray = tiny_outputs(face[None, None])["depth"][0, 0] * HALF_RANGE_MM + distance_mm
+    return depth
+
+
+def assert_right(result: Any, frame: np.ndarray, max_value: float | None = None) -> None:
+    """Hold a result to the oracle's crop and the model's known answer: 0.01 gray level is 0.013 mm."""
+    expected = expected_depth_mm(frame, result.box, result.distance_mm, max_value)
+    assert expected.std() > 3
+    np.testing.assert_allclose(result.depth_mm, expected, atol=0.02, rtol=0)
+
+
+def test_depth_against_the_oracle(edge: EdgeDepth, frame: np.ndarray) -> None:
+    for x, y, distance_mm in [(250, 170, 700), (5, 350, 700), (470, 3, 500), (250.4, 170.7, 2300)]:
+        assert_right(edge.predict(frame, (x, y), distance_mm=distance_mm), frame)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda frame: frame[:, :, 0],
+        lambda frame: frame[::-1, ::2],
+        lambda frame: frame[:, ::-1, ::-1],
+        lambda frame: np.asfortranarray(frame),
+        lambda frame: frame[:, :, 1:2],
+    ],
+)
+def test_frames_of_any_layout(edge: EdgeDepth, frame: np.ndarray, view: Any) -> None:
+    seen = view(frame)
+    oracle_frame = seen[:, :, 0] if seen.shape[-1] == 1 else seen
+    result = edge.predict(seen, (seen.shape[1] / 2, seen.shape[0] / 2), distance_mm=DISTANCE_MM)
+    assert_right(result, oracle_frame)
+
+
+def test_uint16(gpu: Machine, trt_artifact: Path, frame: np.ndarray) -> None:
+    wide = frame.astype(np.uint16) * 4
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16", Camera(400, 400, max_value=1023)) as edge:
+        assert_right(edge.predict(wide, CENTER, distance_mm=DISTANCE_MM), wide, 1023)
+        with pytest.raises(InputError, match=r"frame: got a pixel of .*expected at most the camera's max_value 1023"):
+            edge.predict(wide * 8, CENTER, distance_mm=DISTANCE_MM)
+
+
+def test_contrast_is_that_of_the_crop(edge: EdgeDepth, frame: np.ndarray) -> None:
+    request = edge._locate(frame, [], None)
+    box = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).box
+    (output,), _, _ = edge._path.run(request.frame, [box], None)
+    assert output.contrast == pytest.approx(crop_levels(frame, tuple(box)).std(), abs=0.01)
+    flat = edge.predict(np.full_like(frame, 90), CENTER, distance_mm=DISTANCE_MM)
+    assert not flat.valid
+    assert "contrast of 0.0" in flat.reason
+
+
+def test_batch_and_back(edge: EdgeDepth, frame: np.ndarray) -> None:
+    """Eleven faces are two batches; then one face again, by its graph."""
+    centers = [(40.0 + 40 * index, 60.0 + 20 * index) for index in range(11)]
+    for center, result in zip(centers, edge.predict_batch(frame, centers), strict=True):
+        assert result.head_center == center
+        assert_right(result, frame)
+    assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+    assert edge.predict_batch(frame, []) == []
+
+
+def test_one_upload_one_launch_one_download_one_wait(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+    for _ in range(4):
+        gpu.driver.fake_clear_log()
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+        work = [name for name in gpu.log() if not name.startswith("cuCtx")]
+        assert work == ["cuMemcpyHtoDAsync_v2", "cuGraphLaunch", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"]
+
+
+def test_graph_gives_the_eager_bits(gpu: Machine, trt_artifact: Path, frame: np.ndarray) -> None:
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        replayed = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
+        assert "cuGraphLaunch" in gpu.log()
+    gpu.driver.fake_clear_log()
+    gpu.driver.fake_fail(b"cuGraphInstantiateWithFlags", 801, -1)
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        eager = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
+        assert "cuGraphLaunch" not in gpu.log()
+        assert "cuGraphInstantiateWithFlags" in edge._path.why_no_graph
+    assert np.array_equal(replayed, eager)
+
+
+def test_frame_that_needs_more_room_is_captured_again(
+    gpu: Machine, trt_artifact: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_path, "FIRST_ROOM_BYTES", 1024)
+    large = np.kron(frame[:, :, 0], np.ones((4, 4), np.uint8))
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+        for _ in range(5):
+            assert_right(edge.predict(large, (1000, 680), distance_mm=DISTANCE_MM), large)
+        assert gpu.log().count("cuStreamBeginCapture_v2") >= 2
+        gpu.driver.fake_clear_log()
+        for each, center in ((frame, CENTER), (large, (1000, 680))):
+            assert_right(edge.predict(each, center, distance_mm=DISTANCE_MM), each)
+        assert gpu.log().count("cuGraphLaunch") == 2
+        assert not {"cuMemAlloc_v2", "cuMemHostAlloc"} & set(gpu.log())
+
+
+def test_usual_frame_needs_no_second_capture(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    """What EdgeDepth() captured while it warmed up serves the camera's frames too."""
+    gpu.driver.fake_clear_log()
+    camera_frame = np.zeros((720, 1280, 3), np.uint8)
+    edge.predict(camera_frame, (640, 360))
+    assert gpu.log().count("cuGraphLaunch") == 1
+    assert not {"cuMemAlloc_v2", "cuMemHostAlloc", "cuStreamBeginCapture_v2"} & set(gpu.log())
+
+
+def test_shared_memory_is_not_uploaded(jetson: Machine, trt_artifact: Path, frame: np.ndarray) -> None:
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+        jetson.driver.fake_clear_log()
+        for _ in range(3):
+            assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+    assert "cuMemcpyHtoDAsync_v2" not in jetson.log()
+    assert jetson.log().count("cuMemcpyDtoHAsync_v2") == 3
+
+
+class OnDevice:
+    """An array in the GPU's memory; the stand-in's is the host's."""
+
+    def __init__(self, array: np.ndarray, stream: int | None = None, **more: Any) -> None:
+        self.array = array
+        data = (array.ctypes.data, False)
+        self.__cuda_array_interface__ = {
+            "shape": array.shape, "typestr": array.dtype.str, "data": data, "version": 3, "strides": array.strides,
+            "stream": stream, **more,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("view", [lambda frame: frame, lambda frame: frame[::-2, 20:-3], lambda frame: frame[:, :, :1]])
+def test_frame_on_the_device_is_taken_without_a_copy(
+    gpu: Machine, edge: EdgeDepth, frame: np.ndarray, view: Any
+) -> None:
+    seen = np.ascontiguousarray(view(frame)) if view(frame).shape[2] == 1 else view(frame)
+    center = (seen.shape[1] / 2, seen.shape[0] / 2)
+    host = edge.predict(np.ascontiguousarray(seen), center, distance_mm=DISTANCE_MM)
+    gpu.driver.fake_clear_log()
+    device = edge.predict(OnDevice(seen, stream=1), center, distance_mm=DISTANCE_MM)  # type: ignore[arg-type]
+    assert np.array_equal(host.depth_mm, device.depth_mm)
+    assert host.frame_hw == device.frame_hw
+    assert gpu.log().count("cuStreamSynchronize") == 2, "the producer's stream, and ours"
+
+
+def test_frame_of_a_producer_that_has_finished(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    gpu.driver.fake_clear_log()
+    edge.predict(OnDevice(frame, stream=None), CENTER)  # type: ignore[arg-type]
+    assert gpu.log().count("cuStreamSynchronize") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (OnDevice(np.zeros((4, 4), np.float32)), "frame: got dtype float32, expected uint8 or uint16"),
+        (OnDevice(np.zeros((4, 8, 3), np.uint8)[:, ::2]), r"frame: got strides \(24, 6, 1\), expected pixels of a row"),
+        (OnDevice(np.zeros((4, 4, 4), np.uint8)), r"frame: got shape \(4, 4, 4\)"),
+        ("a text", "frame: got a str, expected a NumPy array, or an object with __cuda_array_interface__"),
+    ],
+)
+def test_frame_on_the_device_that_cannot_be_read(edge: EdgeDepth, given: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        edge.predict(given, (2, 2))
+
+
+def test_each_thread_has_its_own(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    failures: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        try:
+            for turn in range(5):
+                result = edge.predict(frame, (100.0 + 30 * seed, 100.0 + 10 * turn), distance_mm=DISTANCE_MM)
+                assert_right(result, frame)
+        except BaseException as error:  # noqa: BLE001 - a thread's failure must reach the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failures == []
+    assert gpu.log().count("cuStreamCreate") == 5
+
+
+def test_close_frees_everything(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    edge.predict_batch(frame, [CENTER, (100.0, 100.0)])
+    thread = threading.Thread(target=edge.predict, args=(frame, CENTER))
+    thread.start()
+    thread.join(10)
+    edge.close()
+    edge.close()
+    driver = gpu.driver
+    assert (driver.fake_device_allocations(), driver.fake_host_allocations(), driver.fake_graphs()) == (0, 0, 0)
+    with pytest.raises(ConfigError, match="a call after close"):
+        edge.predict(frame, CENTER)
+
+
+def test_thread_that_ends_frees_its_own(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    before = gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations(), gpu.driver.fake_graphs()
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: [edge.predict(frame[:64], (9, 9)) for _ in range(4)])
+        thread.start()
+        thread.join(10)
+    after = gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations(), gpu.driver.fake_graphs()
+    assert before == after
+
+
+def test_thread_that_opened_it_may_end(gpu: Machine, trt_artifact: Path, frame: np.ndarray) -> None:
+    opened: list[EdgeDepth] = []
+    thread = threading.Thread(target=lambda: opened.append(EdgeDepth(trt_artifact, "tensorrt", "fp16")))
+    thread.start()
+    thread.join(10)
+    with opened[0] as edge:
+        assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+    assert (gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations()) == (0, 0)
+
+
+def test_path_that_is_forgotten_frees_its_own(gpu: Machine, trt_artifact: Path) -> None:
+    EdgeDepth(trt_artifact, "tensorrt", "fp16")
+    gc.collect()
+    assert (gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations()) == (0, 0)
+
+
+def test_nothing_grows_with_the_frames(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    for _ in range(3):
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+    before = gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations(), gpu.driver.fake_graphs()
+    for _ in range(30):
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+    after = gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations(), gpu.driver.fake_graphs()
+    assert before == after
+
+
+def test_lost_context_is_made_anew_once(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
+    right = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
+    other = threading.Thread(target=edge.predict, args=(frame, CENTER))
+    other.start()
+    other.join(10)
+    gpu.driver.fake_clear_log()
+    gpu.driver.fake_lose()
+    again = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
+    assert np.array_equal(right, again)
+    assert gpu.log().count("cuDevicePrimaryCtxReset_v2") == 1
+    assert gpu.driver.fake_live_at_reset() == 0, "what is freed later may be somebody else's by then"
+    assert gpu.trt.builds == 1
+    gpu.driver.fake_lose()
+    with pytest.raises(CudaError, match=r"an illegal memory access was encountered.*Restart the process") as caught:
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+    assert caught.value.sticky
+    assert isinstance(caught.value, BackendUnavailable)
+
+
+def test_lost_context_of_others_is_not_torn_down(
+    gpu: Machine, edge: EdgeDepth, trt_artifact: Path, frame: np.ndarray
+) -> None:
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as second:
+        second.predict(frame, CENTER)
+        gpu.driver.fake_lose()
+        with pytest.raises(CudaError, match="The context is shared with another EdgeDepth"):
+            edge.predict(frame, CENTER)
+        assert "cuDevicePrimaryCtxReset_v2" not in gpu.log()
+
+
+def test_lost_context_beside_torch(
+    gpu: Machine, edge: EdgeDepth, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    gpu.driver.fake_lose()
+    with pytest.raises(CudaError, match="The context is shared with torch"):
+        edge.predict(frame, CENTER)
+
+
+@pytest.mark.parametrize(
+    "call", ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize", "cuGraphLaunch"]
+)
+def test_error_that_passes_names_the_call(gpu: Machine, edge: EdgeDepth, frame: np.ndarray, call: str) -> None:
+    edge.predict(frame, CENTER)
+    gpu.driver.fake_fail(call.encode(), 304, 1)
+    with pytest.raises(CudaError, match=call.removesuffix("_v2")) as caught:
+        edge.predict(frame, CENTER)
+    assert not caught.value.sticky
+    assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+
+
+def test_out_of_memory_is_told(gpu: Machine, trt_artifact: Path) -> None:
+    gpu.driver.fake_fail(b"cuMemAlloc_v2", 2, -1)
+    with pytest.raises(CudaError, match=r"cuMemAlloc: got .*Free memory on the GPU"):
+        EdgeDepth(trt_artifact, "tensorrt", "fp16")

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend tensorrt as a user meets it, on stand-ins: named, by `auto`, and where something is missing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from facedepth_edge import EdgeDepth
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.backends.base import choose_backend
+from facedepth_edge.backends.tensorrt import TensorRtBackend, import_tensorrt
+from facedepth_edge.cli import main
+from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
+from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
+from facedepth_edge.verify import check_golden_faces
+from tests.fake_gpu.installed import Machine, tensorrt_artifact
+from tests.tiny_model import tiny_outputs
+
+
+def build(folder: Path, precision: str = "fp16") -> None:
+    TensorRtBackend(open_artifact(folder), precision, None, report=lambda line: None).close()
+
+
+def test_named_builds_with_progress_on_stderr(
+    gpu: Machine, trt_artifact: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with EdgeDepth(trt_artifact, "tensorrt", self_test=True) as edge:
+        info = edge.info
+    assert (info["backend"], info["precision"], info["provider"]) == (
+        "tensorrt",
+        "int8",
+        "TensorRT 10.3.0 on Fake Orin",
+    )
+    assert (info["crop"], info["threads"], info["why_not"]) == ("cuda", 1, [])
+    json.dumps(info)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "facedepth-edge: building tiny int8 for Fake Orin" in err
+
+
+def test_auto_never_builds(gpu: Machine, trt_artifact: Path) -> None:
+    with EdgeDepth(trt_artifact) as edge:
+        assert edge.info["backend"] == "onnxruntime"
+        assert "no engine of tiny yet" in edge.info["why_not"][0]
+        assert "build-engine --precision int8" in edge.info["why_not"][0]
+    assert gpu.trt.builds == 0
+    assert "cuInit" not in gpu.log(), "nothing of CUDA is touched before there is an engine"
+
+
+@pytest.mark.parametrize(("built", "taken"), [(("fp16",), "fp16"), (("fp16", "int8"), "int8")])
+def test_auto_takes_what_is_built(gpu: Machine, trt_artifact: Path, built: tuple[str, ...], taken: str) -> None:
+    for precision in built:
+        build(trt_artifact, precision)
+    with EdgeDepth(trt_artifact) as edge:
+        assert (edge.info["backend"], edge.info["precision"]) == ("tensorrt", taken)
+    assert gpu.trt.builds == len(built)
+
+
+def test_auto_does_not_build_what_went_stale(gpu: Machine, trt_artifact: Path) -> None:
+    build(trt_artifact)
+    gpu.trt.__version__ = "10.7.0"
+    with EdgeDepth(trt_artifact, precision="auto") as edge:
+        assert edge.info["backend"] == "onnxruntime"
+        assert "tensorrt was '10.3.0' and is '10.7.0'" in edge.info["why_not"][0]
+    assert gpu.trt.builds == 1
+
+
+def test_auto_goes_on_where_the_gpu_fails(gpu: Machine, trt_artifact: Path) -> None:
+    build(trt_artifact)
+    gpu.driver.fake_fail(b"cuDevicePrimaryCtxRetain", 2, -1)
+    from tests.fake_gpu.installed import forget
+
+    forget()
+    with EdgeDepth(trt_artifact) as edge:
+        assert edge.info["backend"] == "onnxruntime"
+        assert "cuDevicePrimaryCtxRetain" in edge.info["why_not"][0]
+
+
+def test_named_precision_that_the_model_lacks(gpu: Machine, tmp_path: Path) -> None:
+    folder = tensorrt_artifact(tmp_path / "tiny", precisions=("fp16",))
+    with pytest.raises(ConfigError, match=r"precision: got int8, expected with TensorRT .*\(fp16\.onnx\)"):
+        EdgeDepth(folder, "tensorrt", "int8")
+    with pytest.raises(ConfigError, match="precision: got fp32, expected with TensorRT"):
+        EdgeDepth(folder, "tensorrt", "fp32")
+    with EdgeDepth(folder, "tensorrt") as edge:
+        assert edge.info["precision"] == "fp16"
+
+
+def test_model_without_files_for_tensorrt(gpu: Machine, tiny_artifact: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"precision: got auto, expected with TensorRT .*\(none of these\).*fp16\.onnx"
+    ):
+        EdgeDepth(tiny_artifact, "tensorrt")
+    with EdgeDepth(tiny_artifact) as edge:
+        assert edge.info["backend"] == "onnxruntime"
+
+
+def test_error_of_auto_is_still_that_of_the_backend_that_would_run(tiny_artifact: Path) -> None:
+    with pytest.raises(ConfigError, match=r"precision: got fp16, expected a precision whose file the model has"):
+        choose_backend(open_artifact(tiny_artifact), "fp16", None)
+
+
+def test_no_pycuda(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    with pytest.raises(BackendUnavailable, match=r"PyCUDA: got .*expected PyCUDA installed\. .*pip install pycuda"):
+        EdgeDepth(trt_artifact, "tensorrt")
+
+
+def test_no_driver(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facedepth_edge import cuda_driver
+
+    monkeypatch.setattr(cuda_driver.Driver.__init__, "__defaults__", ("libcuda-of-nobody.so.1",))
+    with pytest.raises(BackendUnavailable, match=r"CUDA driver: got libcuda-of-nobody.*Install NVIDIA's driver"):
+        EdgeDepth(trt_artifact, "tensorrt")
+
+
+def test_tensorrt_whose_own_libraries_are_missing(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Any:
+        raise OSError("libnvinfer.so.10: cannot open shared object file")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(BackendUnavailable, match=r"backend 'tensorrt': got libnvinfer\.so\.10: cannot open"):
+        import_tensorrt()
+
+
+def test_engine_that_is_not_what_the_spec_says(gpu: Machine, trt_artifact: Path) -> None:
+    gpu.trt.depth_dtype = gpu.trt.DataType.HALF
+    with pytest.raises(ArtifactError, match=r"\.plan: got depth of .*HALF, expected inputs and outputs of float32"):
+        TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+
+
+def test_engine_with_other_tensors(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.fake_gpu import tensorrt
+
+    monkeypatch.setitem(tensorrt.SHAPES, "depth", (1, 48, 48))
+    with pytest.raises(
+        ArtifactError, match=r"\.plan: got the tensors .*48, 48.*expected the tensors face, depth, mask"
+    ):
+        TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+
+
+def test_golden_faces_through_the_backend(gpu: Machine, trt_artifact: Path) -> None:
+    artifact = open_artifact(trt_artifact)
+    backend = TensorRtBackend(artifact, "fp16", None, report=lambda line: None)
+    checks = check_golden_faces(artifact, backend)
+    assert len(checks) == 4
+    assert all(check.ok and check.mean_mm < 1e-3 for check in checks)
+    assert gpu.trt.executions == 4
+    backend.close()
+
+
+def test_run_waits_for_its_own_answer(gpu: Machine, trt_artifact: Path) -> None:
+    backend = TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+    for batch in (1, 3, 8, 1):
+        faces = np.random.default_rng(batch).uniform(-1, 1, (batch, 1, 96, 96)).astype(np.float32)
+        backend.reserve(batch)
+        answer = np.empty(backend.output["depth"].shape, np.float32)
+        with backend.session.current():
+            backend.session.upload(backend.input.address, faces, backend.stream)
+            backend.run()
+            backend.session.download(answer, backend.output["depth"].address, backend.stream)
+            backend.session.wait(backend.stream)
+        np.testing.assert_allclose(answer, tiny_outputs(faces)["depth"], atol=1e-6)
+    backend.close()
+    backend.close()
+
+
+def test_kernel_is_compiled_once_and_again_when_it_is_damaged(
+    gpu: Machine, trt_artifact: Path, frame: np.ndarray
+) -> None:
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        edge.predict(frame, (250, 170))
+    (cubin,) = (gpu.cache / "kernels").iterdir()
+    assert cubin.name.startswith("face_crop-sm_87-")
+    assert cubin.read_bytes() == b"cubin compiled"
+    cubin.write_bytes(b"damaged")
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        edge.predict(frame, (250, 170))
+    assert cubin.read_bytes() == b"cubin compiled"
+
+
+def test_compiler_that_is_missing_or_fails(gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facedepth_edge import cuda_kernels
+
+    tool = tmp_path / "tools" / "nvcc"
+    tool.write_text("#!/bin/sh\necho 'error: unsupported GNU version' >&2\nexit 1\n")
+    with pytest.raises(
+        BackendUnavailable, match=r"nvcc: got error: unsupported GNU version, expected a kernel .*sm_99"
+    ):
+        compiled_kernel(CROP_SOURCE, "sm_99")
+    tool.unlink()
+    monkeypatch.setattr(cuda_kernels, "TOOLKIT_FOLDER", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"))
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    with pytest.raises(BackendUnavailable, match=r"CUDA compiler: got none, expected nvcc on PATH.*nvidia-jetpack"):
+        compiled_kernel(CROP_SOURCE, "sm_99")
+
+
+def test_nvcc_is_found_in_the_toolkits_folder(gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facedepth_edge import cuda_kernels
+
+    toolkit = tmp_path / "toolkit" / "bin"
+    toolkit.mkdir(parents=True)
+    (tmp_path / "tools" / "nvcc").rename(toolkit / "nvcc")
+    monkeypatch.setenv("PATH", "/bin")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "toolkit"))
+    assert cuda_kernels.find_nvcc() == str(toolkit / "nvcc")
+
+
+def run_cli(*arguments: str) -> Any:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_build_engine_command(gpu: Machine, trt_artifact: Path) -> None:
+    done = run_cli(
+        "build-engine", "--model", str(trt_artifact), "--precision", "fp16", "--workspace-mib", "200", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert Path(data["plan"]).is_file()
+    assert data["built"] == "none was built yet"
+    assert gpu.trt.workspaces == [200 * 2**20]
+    assert done.stderr.splitlines()[-1].startswith("PASS facedepth-edge build-engine")
+    assert list((gpu.cache / "kernels").iterdir()), "the first frame need not wait for the compiler"
+    again = run_cli("build-engine", "--model", str(trt_artifact), "--precision", "fp16", "--workspace-mib", "200")
+    assert "was there and fits" in again.stdout
+    assert gpu.trt.builds == 1
+
+
+def test_an_engine_of_the_command_is_the_one_that_runs(gpu: Machine, trt_artifact: Path) -> None:
+    assert run_cli("build-engine", "--model", str(trt_artifact)).exit_code == 0
+    with EdgeDepth(trt_artifact) as edge:
+        assert edge.info["backend"] == "tensorrt"
+    assert gpu.trt.builds == 1
+
+
+def test_build_engine_without_tensorrt(trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    done = run_cli("build-engine", "--model", str(trt_artifact))
+    assert done.exit_code == 1
+    assert "backend 'tensorrt': got" in done.stderr
+    assert run_cli("build-engine", "--workspace-mib", "3").exit_code == 2
+
+
+def test_verify_command_on_the_gpu(gpu: Machine, trt_artifact: Path) -> None:
+    done = run_cli("verify", "--model", str(trt_artifact), "--backend", "tensorrt", "--precision", "fp16")
+    assert done.exit_code == 0, done.output
+    assert "tensorrt (TensorRT 10.3.0 on Fake Orin)" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("PASS")
+
+
+def test_importing_and_naming_needs_nothing_of_cuda(trt_artifact: Path) -> None:
+    code = (
+        "import sys, facedepth_edge, facedepth_edge.backends.tensorrt, facedepth_edge.device_path\n"
+        "import facedepth_edge.doctor, facedepth_edge.verify\n"
+        "print(sorted({'tensorrt', 'pycuda', 'torch', 'onnxruntime', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

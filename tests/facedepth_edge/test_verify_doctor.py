@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verify and doctor on a machine with a CPU alone: what passes, what must fail, and what is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from facedepth_edge import EdgeDepth, cuda_driver, doctor
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.backends.base import open_backend
+from facedepth_edge.cli import main
+from facedepth_edge.errors import ArtifactError, BackendUnavailable
+from facedepth_edge.spec import ModelSpec
+from facedepth_edge.verify import LIMITS, Limits, check_golden_faces, compare_faces, load_golden_faces
+from tests.tiny_model import entry_of
+
+
+def run_cli(*arguments: str) -> Any:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def with_golden(source: Path, folder: Path, **changes: np.ndarray | None) -> Path:
+    """Copy an artifact and change arrays of its golden faces; None leaves one out."""
+    shutil.copytree(source, folder)
+    with np.load(folder / "golden.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    merged: dict[str, Any] = {**arrays, **changes}
+    np.savez(folder / "golden.npz", **{name: value for name, value in merged.items() if value is not None})
+    spec = ModelSpec.from_json((folder / "spec.json").read_bytes())
+    spec = dataclasses.replace(spec, files={**spec.files, "golden.npz": entry_of(folder / "golden.npz")})
+    (folder / "spec.json").write_text(spec.to_json())
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_bundled_model_passes(edge_artifact: Path, precision: str) -> None:
+    done = run_cli("verify", "--backend", "onnxruntime", "--precision", precision, "--json")
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert len(data["faces"]) >= 4
+    assert all(face["ok"] and face["against"] == "stored" for face in data["faces"])
+    assert data["limits"] == dataclasses.asdict(LIMITS[precision])
+    assert 0 <= max(face["mean_mm"] for face in data["faces"]) <= LIMITS[precision].mean_mm
+
+
+def test_table_and_live_reference(tiny_reference_artifact: Path) -> None:
+    done = run_cli("verify", "--model", str(tiny_reference_artifact), "--live")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "tiny 1.2.3, fp32, onnxruntime (CPUExecutionProvider)"
+    assert [line.split()[1] for line in lines[2:-1]] == ["stored"] * 4 + ["live"] * 4
+    assert "limits: mean 0.05 mm" in lines[-1]
+
+
+def test_live_without_a_reference(tiny_artifact: Path) -> None:
+    done = run_cli("verify", "--model", str(tiny_artifact), "--live")
+    assert done.exit_code == 1
+    assert "no reference.pt2" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["depth", "mask", "validity", "nan"])
+def test_wrong_answers_fail(tiny_artifact: Path, tmp_path: Path, kind: str) -> None:
+    golden = dict(np.load(tiny_artifact / "golden.npz"))
+    name = "depth" if kind == "nan" else kind
+    wrong = golden[name].copy()
+    wrong[2] = np.nan if kind == "nan" else wrong[2] + 0.02 if kind == "depth" else 1 - wrong[2]
+    folder = with_golden(tiny_artifact, tmp_path / "tiny", **{name: wrong})
+    done = run_cli("verify", "--model", str(folder), "--precision", "fp32", "--json")
+    assert done.exit_code == 1
+    faces = json.loads(done.stdout)["faces"]
+    assert [face["ok"] for face in faces] == [True, True, False, True]
+    if kind == "depth":
+        assert faces[2]["mean_mm"] == pytest.approx(0.02 * 160, rel=1e-3)
+    if kind == "nan":
+        assert faces[2]["mean_mm"] is None
+    assert done.stderr.splitlines()[-1].startswith("FAIL facedepth-edge verify")
+    with pytest.raises(BackendUnavailable, match="self-test of backend 'onnxruntime': got 1 of 4 golden faces past"):
+        EdgeDepth(folder, precision="fp32", self_test=True)
+    EdgeDepth(folder, precision="fp32").close()
+
+
+def test_self_test_passes(tiny_artifact: Path, frame: np.ndarray) -> None:
+    with EdgeDepth(tiny_artifact, precision="fp32", self_test=True) as edge:
+        assert edge.predict(frame, (250, 170)).depth_mm.shape == (96, 96)
+
+
+def test_limits_are_by_face_and_not_by_pixel(tiny_artifact: Path) -> None:
+    artifact = open_artifact(tiny_artifact)
+    _, reference = load_golden_faces(artifact)
+    got = {name: value.copy() for name, value in reference.items()}
+    got["depth"][1, 0, :8] += 0.01  # 1.6 mm on a twelfth of the face: 0.133 mm on average
+    limits = Limits(mean_mm=0.2, mask_iou=1.0, validity=0.0)
+    checks = compare_faces(artifact, got, reference, limits, "stored")
+    assert checks[1].mean_mm == pytest.approx(0.01 * 160 / 12, rel=1e-3)
+    assert checks[1].largest_mm == pytest.approx(1.6, rel=1e-3)
+    assert all(check.ok for check in checks)
+    tighter = dataclasses.replace(limits, mean_mm=0.1)
+    assert [check.ok for check in compare_faces(artifact, got, reference, tighter, "stored")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"face": None},
+        {"depth": None},
+        {"face": np.zeros((4, 1, 64, 64), np.float32)},
+        {"validity": np.zeros((3, 1), np.float32)},
+        {"depth": np.zeros((4, 1, 96, 96))},
+        {"more": np.zeros(1, np.float32)},
+    ],
+)
+def test_golden_faces_that_are_not_what_the_spec_says(
+    tiny_artifact: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    folder = with_golden(tiny_artifact, tmp_path / "tiny", **changes)
+    with pytest.raises(ArtifactError, match=r"golden\.npz: got .*expected face and depth, mask, validity"):
+        load_golden_faces(open_artifact(folder))
+
+
+def test_golden_faces_that_are_no_arrays(tiny_artifact: Path, tmp_path: Path) -> None:
+    folder = with_golden(tiny_artifact, tmp_path / "tiny")
+    (folder / "golden.npz").write_bytes(b"PK\3\4 nothing")
+    spec = ModelSpec.from_json((folder / "spec.json").read_bytes())
+    spec = dataclasses.replace(spec, files={**spec.files, "golden.npz": entry_of(folder / "golden.npz")})
+    (folder / "spec.json").write_text(spec.to_json())
+    with pytest.raises(ArtifactError, match=r"golden\.npz: got .*expected arrays that numpy"):
+        load_golden_faces(open_artifact(folder))
+
+
+def test_golden_faces_in_one_precision_after_the_other(tiny_artifact: Path) -> None:
+    artifact = open_artifact(tiny_artifact)
+    coarse = check_golden_faces(artifact, open_backend("onnxruntime", artifact, "int8", 1))
+    exact = check_golden_faces(artifact, open_backend("onnxruntime", artifact, "fp32", 1))
+    assert max(check.mean_mm for check in exact) < 0.001 < max(check.mean_mm for check in coarse)
+
+
+def test_doctor_on_a_cpu(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    done = run_cli("doctor", "--model", str(tiny_artifact), "--json")
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    topics = {finding["topic"]: finding for finding in data["findings"]}
+    assert {
+        "python",
+        "threads",
+        "numpy",
+        "onnxruntime",
+        "crop",
+        "gpu",
+        "nvcc",
+        "cache",
+        "model",
+        "auto",
+    } <= topics.keys()
+    assert data["auto"] == "onnxruntime"
+    assert data["backends"]["onnxruntime"].startswith("works: int8 on CPUExecutionProvider, golden faces within 0.")
+    assert data["backends"]["tensorrt"].startswith("not used: ")
+    assert data["backends"]["torch"].startswith("not used: ")
+    assert any(finding["text"].startswith("edge ") for finding in data["findings"]), "bundled models are checked too"
+    assert data["ok"] is True
+
+
+def test_doctor_finds_a_damaged_model(tiny_artifact: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_artifact, tmp_path / "tiny"))
+    with (folder / "int8.onnx").open("r+b") as file:
+        file.write(b"damaged")
+    done = run_cli("doctor", "--model", str(folder))
+    assert done.exit_code == 1
+    assert "! model" in done.stdout
+    assert "int8.onnx: got SHA-256" in done.stdout
+    assert run_cli("doctor", "--model", str(tmp_path / "nothing")).exit_code == 1
+
+
+def test_doctor_finds_wrong_answers(tiny_artifact: Path, tmp_path: Path) -> None:
+    folder = with_golden(tiny_artifact, tmp_path / "tiny", depth=np.zeros((4, 1, 96, 96), np.float32))
+    done = run_cli("doctor", "--model", str(folder))
+    assert done.exit_code == 1
+    assert "wrong answers" in done.stdout
+    assert "facedepth-edge verify --backend onnxruntime" in done.stdout
+
+
+def test_doctor_finds_packages_that_overwrite_each_other(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"onnxruntime": "1.20", "onnxruntime-gpu": "1.20"}
+    monkeypatch.setattr(doctor, "_version_of", both.get)
+    found = doctor.diagnose(str(tiny_artifact))
+    (clash,) = [finding for finding in found.findings if finding.topic == "packages"]
+    assert clash.text == "onnxruntime and onnxruntime-gpu overwrite each other's files"
+    assert clash.fix.startswith("pip uninstall -y onnxruntime onnxruntime-gpu")
+    assert not found.ok
+
+
+def jetson_findings(monkeypatch: pytest.MonkeyPatch, folder: Path, origin: str | None) -> dict[str, doctor.Finding]:
+    """Run the part for a Jetson on files and programs that look like one."""
+    (folder / "release").write_text("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n")
+    (folder / "model").write_bytes(b"NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
+    for name, answer in (("nvpmodel", "NV Power Mode: 25W\\n1"), ("dpkg-query", "6.2+b77")):
+        (folder / name).write_text(f"#!/bin/sh\nprintf '{answer}'\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setattr(doctor, "JETSON_FILE", folder / "release")
+    monkeypatch.setattr(doctor, "JETSON_MODEL_FILE", folder / "model")
+    spec = None if origin is None else type("Spec", (), {"origin": origin})
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(doctor, "_has_jetpack", lambda: True)
+    found = doctor.Diagnosis()
+    doctor._look_at_jetson(found)
+    return {finding.topic: finding for finding in found.findings}
+
+
+def test_doctor_on_a_jetson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = jetson_findings(monkeypatch, tmp_path, "/usr/lib/python3.10/dist-packages/tensorrt/__init__.py")
+    assert found["jetson"].text.startswith("NVIDIA Jetson Orin Nano")
+    assert "R36 (release), REVISION: 4.3" in found["jetson"].text
+    assert found["jetpack"].text == "6.2+b77"
+    assert found["power mode"].text == "NV Power Mode: 25W 1"
+    assert "not used" in found["dla"].text
+    assert "tensorrt" not in found
+
+
+def test_doctor_on_a_jetson_whose_environment_hides_jetpacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    missing = jetson_findings(monkeypatch, tmp_path, None)["tensorrt"]
+    assert (missing.state, "--system-site-packages" in missing.fix) == ("broken", True)
+    monkeypatch.setattr(sys, "base_prefix", "/somewhere/else")
+    pips = jetson_findings(monkeypatch, tmp_path, f"{sys.prefix}/lib/tensorrt/__init__.py")["tensorrt"]
+    assert (pips.state, pips.fix) == ("broken", "pip uninstall tensorrt: on a Jetson only the system's works.")
+
+
+def test_doctor_with_a_gpu(gpu: Any, trt_artifact: Path) -> None:
+    """Nothing is built: without an engine tensorrt is not used, with one it is what auto takes."""
+    done = run_cli("doctor", "--model", str(trt_artifact), "--json")
+    data = json.loads(done.stdout)
+    assert (data["auto"], data["ok"]) == ("onnxruntime", True)
+    assert "build-engine" in data["backends"]["tensorrt"]
+    assert gpu.trt.builds == 0
+    assert run_cli("build-engine", "--model", str(trt_artifact)).exit_code == 0
+    data = json.loads(run_cli("doctor", "--model", str(trt_artifact), "--json").stdout)
+    assert data["auto"] == "tensorrt"
+    assert data["backends"]["tensorrt"].startswith(
+        "works: int8 on TensorRT 10.3.0 on Fake Orin, golden faces within 0.00"
+    )
+    texts = [finding["text"] for finding in data["findings"]]
+    assert "Fake Orin; the driver is of CUDA 12.6" in texts
+    assert any("1 engines" in text for text in texts)
+
+
+def test_driver_that_lacks_a_function(tmp_path: Path) -> None:
+    source = tmp_path / "old.c"
+    source.write_text("int cuInit(unsigned flags) { return 0; }\n")
+    library = tmp_path / "old.so"
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    with pytest.raises(BackendUnavailable, match=r"CUDA driver: got .*expected a driver of CUDA 12 or later, with cu"):
+        cuda_driver.Driver(str(library))
+
+
+@pytest.mark.parametrize("command", ["verify", "doctor", "build-engine"])
+def test_help_needs_no_extras(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tensorrt", "pycuda", "onnxruntime", "cv2", "torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = run_cli(command, "-h")
+    assert done.exit_code == 0
+    assert f"{command} [OPTIONS]" in done.stdout

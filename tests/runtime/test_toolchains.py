@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native library under tools from outside the package index: libFuzzer, a cross compiler, TensorRT's headers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from benchmarks.native_library import ROOT, configure, find_tool, run_tool
+
+pytestmark = pytest.mark.toolchain
+
+FUZZ_SECONDS = 60
+HEADERS_VARIABLE = "TENSORRT_HEADERS"
+"""Folders with TensorRT's public headers, one for each release, with colons between: v10.3.0/include:v11.1/include."""
+
+
+def require_tool(name: str) -> str:
+    """Return the path of a tool, or skip the test."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def fuzzers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the built libFuzzer targets."""
+    clang = require_tool("clang++")
+    folder = tmp_path_factory.mktemp("fuzz")
+    probe = folder / "probe.cc"
+    probe.write_text('extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }\n')
+    flags = ["-fsanitize=fuzzer,address,undefined", str(probe), "-o", str(folder / "probe")]
+    if subprocess.run([clang, *flags], capture_output=True, check=False).returncode:
+        pytest.skip("clang's libFuzzer is not installed (libclang-rt-dev)")
+    options = ("-DFDE_BUILD_FUZZERS=ON", "-DFDE_SANITIZE=address,undefined", "-DFDE_WARNINGS_AS_ERRORS=ON")
+    configure(ROOT, folder / "build", f"-DCMAKE_CXX_COMPILER={clang}", *options)
+    run_tool("cmake", "--build", folder / "build")
+    return folder / "build" / "runtime" / "fuzz"
+
+
+@pytest.mark.slow
+def test_a_minute_of_fuzzing_finds_nothing(fuzzers: Path, tmp_path: Path, edge_artifact: Path) -> None:
+    """Crop and file readers side by side, 60 s each, from the bundled spec and a plan's metadata."""
+    seeds = tmp_path / "files"
+    seeds.mkdir()
+    shutil.copy(edge_artifact / "spec.json", seeds)
+    key = {"model_sha256": "0" * 64, "precision": "fp16", "tensorrt": "10.3.0", "gpu": "Orin", "platform": "linux"}
+    key |= {"compute_capability": "8.7", "options": {}}
+    plan = {"format": 1, "sha256": "0" * 64, "bytes": 1, "key": key, "built": {}}
+    (seeds / "plan.json").write_text(json.dumps(plan))
+    limits = [f"-max_total_time={FUZZ_SECONDS}", "-max_len=4096", "-timeout=10", "-print_final_stats=1"]
+
+    def fuzz(name: str, *inputs: Path) -> tuple[str, subprocess.CompletedProcess[bytes]]:
+        command = [fuzzers / f"fuzz_{name}", *limits, *inputs]
+        return name, subprocess.run(command, capture_output=True, cwd=tmp_path, check=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(fuzz, "crop"), pool.submit(fuzz, "files", seeds)]
+        for name, done in [future.result() for future in running]:
+            said = done.stderr.decode(errors="replace")
+            assert done.returncode == 0, f"fuzz_{name}:\n{said[-4000:]}"
+            ran = re.search(r"stat::number_of_executed_units: (\d+)", said)
+            assert ran is not None, said[-1000:]
+            assert int(ran[1]) > 1000
+
+
+@pytest.mark.slow
+def test_it_builds_for_aarch64_and_its_tests_pass_there(tmp_path: Path) -> None:
+    """Cross-compiled; run under qemu-user. Only doctest's headers are taken from this machine."""
+    compiler, emulator = require_tool("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
+    doctest = Path("/usr/include/doctest"), Path("/usr/lib/cmake/doctest")
+    if not all(folder.is_dir() for folder in doctest):
+        pytest.skip("doctest is not installed")
+    shutil.copytree(doctest[0], tmp_path / "prefix" / "include" / "doctest")
+    shutil.copytree(doctest[1], tmp_path / "prefix" / "lib" / "cmake" / "doctest")
+    options = [
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_CXX_COMPILER={compiler}",
+        "-DFDE_WARNINGS_AS_ERRORS=ON",
+    ]
+    if emulator is not None:
+        options += [
+            f"-DCMAKE_CROSSCOMPILING_EMULATOR={emulator};-L;/usr/aarch64-linux-gnu",
+            f"-Ddoctest_DIR={tmp_path / 'prefix' / 'lib' / 'cmake' / 'doctest'}",
+            "-DFDE_BUILD_TESTS=ON",
+        ]
+    build = tmp_path / "build"
+    configure(ROOT, build, *options)
+    run_tool("cmake", "--build", build)
+    header = (build / "libfacedepth.so").resolve().read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert int.from_bytes(header[18:20], "little") == 183  # EM_AARCH64
+    if emulator is None:
+        pytest.skip("built; qemu-aarch64 is not installed, so nothing was run")
+    ctest = Path(find_tool("cmake")).with_name("ctest")
+    done = subprocess.run(
+        [ctest, "--test-dir", build, "--output-on-failure"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = re.search(r"100% tests passed(?:, 0 tests failed)? out of (\d+)", done.stdout)
+    assert ran is not None
+    assert int(ran[1]) >= 20
+
+
+def test_the_tensorrt_engine_compiles_against_the_public_headers(tmp_path: Path) -> None:
+    folders = [Path(folder) for folder in os.environ.get(HEADERS_VARIABLE, "").split(":") if folder]
+    cuda = next((Path(folder) for folder in cuda_folders() if Path(folder, "cuda_runtime_api.h").is_file()), None)
+    if not folders or cuda is None:
+        pytest.skip(f"no {HEADERS_VARIABLE} with TensorRT's headers, or no cuda_runtime_api.h")
+    compiler = require_tool("g++")
+    for folder in folders:
+        assert (folder / "NvInferRuntime.h").is_file(), folder
+        warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+        systems = ["-isystem", str(folder), "-isystem", str(cuda)]
+        source = str(ROOT / "runtime" / "src" / "engine_trt.cc")
+        command = [compiler, "-std=c++17", *warnings, *systems, "-I", str(ROOT / "runtime" / "include"), "-c", source]
+        done = subprocess.run([*command, "-o", str(tmp_path / "engine.o")], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def cuda_folders() -> list[str]:
+    return [*os.environ.get("CUDA_HEADERS", "").split(":"), "/usr/local/cuda/include"]
+
+
+def test_configuring_for_tensorrt_says_what_is_missing(tmp_path: Path) -> None:
+    roots = [f"-D{name}={tmp_path / 'nowhere'}" for name in ("TensorRT_ROOT", "CUDAToolkit_ROOT")]
+    try:
+        configure(ROOT, tmp_path, "-DFDE_TENSORRT=ON", *roots)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        assert "FDE_TENSORRT: got no " in said
+        assert "expected TensorRT 10.3 to 11 and the CUDA runtime" in said
+        assert "-DFDE_TENSORRT=OFF" in said
+    else:
+        pytest.skip("TensorRT is installed here")
