@@ -2,8 +2,9 @@
 """Says, without TensorRT, what TensorRT 10.3's parser would refuse or run slowly in a graph.
 
 Source: the operator list that ONNX-TensorRT publishes (docs/operators.md of 10.0 and 10.1: opsets 9 to 20, types and
-restrictions by operator; its changelog names nothing that 10.3 took away) and the checks of its importers. Only operators that our graphs use are listed; another one
-is a fault until someone has looked it up. Ours: types are as in a strongly typed network, so nothing is cast silently.
+restrictions by operator; its changelog names nothing that 10.3 took away) and the checks of its importers. Only
+operators that our graphs use are listed; another one is a fault until someone has looked it up. Ours: types are as in a
+strongly typed network, so nothing is cast silently.
 """
 
 from __future__ import annotations

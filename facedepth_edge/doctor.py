@@ -143,7 +143,7 @@ def _look_at_crop(found: Diagnosis) -> None:
         fix = "Install the package where there is a C++17 compiler: pip install --force-reinstall facedepth-edge."
         found.add("crop", f"OpenCV's; the native one is not used: {reason}", "note", fix)
     else:
-        found.add("crop", f"native, {module.VERSION} ({module.__file__})")
+        found.add("crop", f"native ({module.__file__})")
 
 
 def _look_at_gpu(found: Diagnosis) -> None:

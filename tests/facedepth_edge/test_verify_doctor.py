@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from facedepth_edge import EdgeDepth, cuda_driver, doctor
+from facedepth_edge import EdgeDepth, doctor
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import open_backend
 from facedepth_edge.cli import main
@@ -256,15 +255,6 @@ def test_doctor_with_a_gpu(gpu: Any, trt_artifact: Path) -> None:
     texts = [finding["text"] for finding in data["findings"]]
     assert "Fake Orin; the driver is of CUDA 12.6" in texts
     assert any("1 engines" in text for text in texts)
-
-
-def test_driver_that_lacks_a_function(tmp_path: Path) -> None:
-    source = tmp_path / "old.c"
-    source.write_text("int cuInit(unsigned flags) { return 0; }\n")
-    library = tmp_path / "old.so"
-    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
-    with pytest.raises(BackendUnavailable, match=r"CUDA driver: got .*expected a driver of CUDA 12 or later, with cu"):
-        cuda_driver.Driver(str(library))
 
 
 @pytest.mark.parametrize("command", ["verify", "doctor", "build-engine"])

@@ -54,7 +54,10 @@ WRONG = {
         {"network": {"name": "edge", "encoder_widths": [1]}},
         "unknown key 'encoder_widths'",
     ),
-    "no name": ({"task": {}}, r"config\.task: got name None, expected name: one of autoencoder, cgan, cui, depth, pix2pix"),
+    "no name": (
+        {"task": {}},
+        r"config\.task: got name None, expected name: one of autoencoder, cgan, cui, depth, pix2pix",
+    ),
     "text for a number": ({"loop": {"steps": "many"}}, r"config\.loop\.steps: got many, expected int"),
     "a truth for a number": ({"loop": {"steps": True}}, r"config\.loop\.steps: got True, expected int"),
     "a fraction for a count": ({"loop": {"steps": 1.5}}, r"config\.loop\.steps: got 1\.5, expected int"),

@@ -172,7 +172,7 @@ def test_a_run_is_the_same_as_itself_and_slower_than_a_faster_one(bench: dict[st
     for run in (*old["runs"], *slow["runs"]):
         run["block_spread"] = 0.01
     for name in ("p50", "p90", "p99"):
-        slow["runs"][0]["latency_ms"][name] *= 1.2
+        slow["runs"][0]["latency_ms"][name] *= 1.3
     found = compare_runs(old, slow)
     assert len(found.slower) == 3
     assert all("int8" in name for name in found.slower)
