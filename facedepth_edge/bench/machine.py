@@ -64,6 +64,16 @@ def describe_versions() -> dict[str, str]:
     return found
 
 
+def checkout_commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, `+changes` where files differ; None elsewhere."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    head = run_tool("git", "-C", str(root), "rev-parse", "HEAD").strip()
+    changed = run_tool("git", "-C", str(root), "status", "--porcelain").strip()
+    return head + ("+changes" if changed else "") if head else None
+
+
 def memory_mib(root: Path = Path("/")) -> dict[str, float]:
     """Return this process's resident memory now and at its peak, in MiB; empty where the system does not say."""
     found = {}

@@ -66,7 +66,7 @@ def html_from_bench(bench: dict[str, Any]) -> str:
         warning = (
             f'<p class="noisy">The machine was noisy during: {escape("; ".join(noisy))}. Do not compare times.</p>'
         )
-    facts = {**bench["machine"], "clocks": bench["clocks"], **bench["versions"]}
+    facts = {"commit": bench["commit"], **bench["machine"], "clocks": bench["clocks"], **bench["versions"]}
     table = "".join(
         f"<tr><td>{escape(str(name))}</td><td>{escape(_plain(value))}</td></tr>"
         for name, value in facts.items()

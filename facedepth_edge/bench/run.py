@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedepth_edge import __version__
-from facedepth_edge.bench.machine import describe_machine, describe_versions, memory_mib
+from facedepth_edge.bench.machine import checkout_commit, describe_machine, describe_versions, memory_mib
 from facedepth_edge.bench.plan import BenchPlan
 from facedepth_edge.bench.power import PowerMeter
 from facedepth_edge.bench.statistics import curve_of, histogram_of, judge_noise, spread_of_blocks, summarise_times
@@ -183,6 +183,7 @@ def describe_bench(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "bench_format": 1,
         "program": f"facedepth-edge {__version__}",
+        "commit": checkout_commit(),
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine,
         "clocks": clocks,

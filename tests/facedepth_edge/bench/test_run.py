@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,3 +162,8 @@ def test_a_bench_names_machine_and_versions() -> None:
     assert bench["machine"]["cpus"] >= 1
     assert bench["versions"]["numpy"] == np.__version__
     assert bench["program"].startswith("facedepth-edge ")
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+    )
+    if head.returncode == 0:  # not so in an unpacked source archive
+        assert bench["commit"].startswith(head.stdout.strip())
