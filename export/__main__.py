@@ -24,7 +24,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m export", description="Turn a network into an artifact.")
     parser.add_argument("checkpoint", type=Path, nargs="?", help="a last.pt, best.pt, or .safetensors of weights")
     parser.add_argument("--model", metavar="NAME",
-                        help="a model whose weights are committed: models/weights/NAME.safetensors, calibrated with "
+                        help="a model with weights in models/weights/NAME.safetensors, calibrated with "
                         "models/faces.npz, written to models/NAME; each can be given otherwise")  # fmt: skip
     parser.add_argument("--name", help="the model's name, e.g. edge")
     parser.add_argument("--calibration", "--data", type=Path, metavar="DATA",

@@ -171,6 +171,7 @@ def write_folder(
     Raises:
         ArtifactError: `folder` is there and not to be replaced, or is no artifact.
     """
+    folder = Path(os.path.realpath(folder))
     require_free(folder, replace)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -218,6 +219,7 @@ def require_free(folder: Path, replace: bool) -> None:
     Raises:
         ArtifactError: It may not.
     """
+    folder = Path(os.path.realpath(folder))  # so that none/../models is models
     if not folder.exists():
         return
     if not replace:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _AVERAGES = ("median", "mean")
 _WARM_UP_RUNS = 3
+MOST_THREADS = 1024
 
 LEAST_CONTRAST_LEVELS = 2.5
 """Standard deviation of a crop, in gray levels of 255, below which there is nothing to see in it.
@@ -75,8 +76,11 @@ class EdgeDepth:
             raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
         if camera is not None and not isinstance(camera, Camera):
             raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise ConfigError.of("threads", threads, "a whole number, 1 or more, or None", "Leave it out if unsure.")
+        if threads is not None and (
+            isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS
+        ):
+            rule = f"a whole number from 1 to {MOST_THREADS}, or None"
+            raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
         if depth_average not in _AVERAGES:
             raise ConfigError.of(
                 "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."

@@ -94,7 +94,11 @@ def open_artifact(model: str | PathLike[str]) -> Artifact:
 
     bundled = list_models()
     folder = Path(BUNDLED_FOLDER, model) if model in bundled else Path(model)
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except (OSError, ValueError):  # a name that the system does not take: too long, or with a NUL
+        there = False
+    if not there or not str(model):
         names = ", ".join(bundled) or "none: this installation has no models folder"
         rule = f"a bundled model ({names}) or the folder of an artifact"
         raise ArtifactError.of(

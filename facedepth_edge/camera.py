@@ -41,6 +41,7 @@ One head's distance is then known to about 43 mm at 700 mm (one standard deviati
 DEPTH_WINDOW_MM = 40.0
 """Side of the square around the head centre in which a depth image is read, at the head's own distance."""
 
+LARGEST = 1e9  # of any number here; what is beyond is a mistake, and overflows sooner or later
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
 
@@ -51,7 +52,7 @@ DEPTH_DTYPES = (np.uint16, np.int16, np.int32, np.uint32, np.float32, np.float64
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value) and bool(value > 0)
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(0 < value <= LARGEST)
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class Camera:
                 raise ConfigError.of(f"Camera.{name}", value, "a finite number above 0", fix)
         for name in ("cx", "cy"):
             value = getattr(self, name)
-            ok = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
-            if value is not None and not ok:
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            if value is not None and not (number and -LARGEST <= value <= LARGEST):
                 fix = "Give a position in pixels, or leave it out."
                 raise ConfigError.of(f"Camera.{name}", value, "a finite number or None", fix)
         value = self.nominal_distance_mm
@@ -135,7 +136,7 @@ class Camera:
         except OSError as error:
             fix = "Check the path."
             raise ConfigError.of(where, error.strerror or str(error), "a file that can be read", fix) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             fix = 'Write an object such as {"fx": 1100.0, "fy": 1100.0}.'
             raise ConfigError.of(where, str(error), "JSON text in UTF-8", fix) from error
         known = [entry.name for entry in fields(cls)]

@@ -54,20 +54,28 @@ def _require_one_of(given: dict[str, bool], *, at_least: int) -> None:
         raise click.UsageError(f"options: got {' and '.join(names) or 'none of them'}, expected {rule}.")
 
 
-def _out_files(images: Sequence[Path], out: Path | None, out_dir: Path | None, kind: str) -> list[Path]:
-    """Name the file to write for each image, none of them twice and none of them an image itself."""
+def _out_files(
+    images: Sequence[Path], depths: Sequence[Path], out: Path | None, out_dir: Path | None, kind: str, picture: bool
+) -> list[Path]:
+    """Name the file to write for each image; none of them, nor a picture beside it, is written twice or read."""
     if out is not None and len(images) > 1:
         raise click.UsageError(f"--out: got {len(images)} images, expected one. Use --out-dir DIR for several.")
     files = [out] if out is not None else [Path(str(out_dir)) / f"{image.stem}_depth.{kind}" for image in images]
-    taken = {image.resolve() for image in images}
+    taken = {path.resolve() for path in (*images, *depths)}
     for file in files:
-        if file.resolve() in taken:
-            rule = "a file that no image and no other result has"
-            raise click.UsageError(
-                f"output: got {str(file)!r} twice, expected {rule}. Rename an image or choose --out."
-            )
-        taken.add(file.resolve())
+        for written in (file, _picture_beside(file)) if picture else (file,):
+            if written.resolve() in taken:
+                rule = "a file that no input and no other result has"
+                raise click.UsageError(
+                    f"output: got {str(written)!r} twice, expected {rule}. Rename an input or choose --out."
+                )
+            taken.add(written.resolve())
     return files
+
+
+def _picture_beside(file: Path) -> Path:
+    """Name the picture of a result."""
+    return file.with_name(f"{file.stem}_picture.png")
 
 
 @main.command()
@@ -115,7 +123,7 @@ def predict(
     count = len(images)
     jobs = zip(
         images,
-        _out_files(images, out, out_dir, kind),
+        _out_files(images, depths, out, out_dir, kind, picture),
         _one_for_each(centers, count, "--head-center"),
         _one_for_each(distances, count, "--distance-mm"),
         _one_for_each(depths, count, "--depth"),
@@ -174,7 +182,7 @@ def _predict_one(
     result.save(file)
     entry: dict[str, Any] = {"image": str(image), "ok": True, "out": str(file), **_measured(result)}
     if picture:
-        drawn = write_picture(result.picture(frame), file.with_name(f"{file.stem}_picture.png"))
+        drawn = write_picture(result.picture(frame), _picture_beside(file))
         entry["picture"] = str(drawn)
     return entry, f"{image} -> {file}: {_in_words(result)}"
 

@@ -71,11 +71,16 @@ def reported(command: str, as_json: bool) -> Iterator[Report]:
             yield report
         except (FaceDepthError, OSError) as error:
             report.data["error"] = report.fail(error)
-        if as_json:
-            click.echo(json.dumps(report.data, indent=2, allow_nan=False))
-        else:
-            for line in report.lines:
-                click.echo(line)
+        try:
+            if as_json:
+                click.echo(json.dumps(report.data, indent=2, allow_nan=False))
+            else:
+                for line in report.lines:
+                    click.echo(line)
+        except BrokenPipeError:
+            raise  # the reader has seen enough: click ends quietly
+        except OSError as error:
+            report.fail(error, "standard output")
         finished = report.data["ok"]
     finally:
         written = click.get_current_context().find_root().meta[_ARGS_KEY]

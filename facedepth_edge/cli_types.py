@@ -74,7 +74,11 @@ class OutFile(click.ParamType):
         if path.suffix.lower() not in self.suffixes:
             kinds = ", ".join(self.suffixes)
             self.fail(f"got {str(path)!r}, expected a file name that ends in {kinds}. Rename it.", param, ctx)
-        if path.is_dir() or not path.parent.is_dir():
+        try:
+            fits = path.parent.is_dir() and not path.is_dir()
+        except OSError as error:
+            self.fail(f"got {error.strerror}, expected a file name that the system takes. Shorten it.", param, ctx)
+        if not fits:
             self.fail(f"got {str(path)!r}, expected a file in a folder that exists. Make the folder first.", param, ctx)
         return path
 

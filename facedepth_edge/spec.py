@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+LARGEST = 1e6  # of any number here; what is beyond is a mistake, and overflows sooner or later
+
+
 def _require(ok: bool, where: str, got: object, expected: str) -> None:
     if not ok:
         raise ArtifactError.of(where, got, expected, _FIX)
@@ -30,11 +32,12 @@ def _is_int(value: object, low: int) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def _require_text(where: str, value: object) -> None:
-    _require(isinstance(value, str) and value.strip() != "", where, value, "a text that is not empty")
+    ok = isinstance(value, str) and value.strip() != "" and value.isprintable()
+    _require(ok, where, value, "a text that is not empty and can be printed")
 
 
 def _require_probability(where: str, value: object) -> None:
@@ -288,7 +291,7 @@ def _parse(text: str | bytes) -> Any:
 
     try:
         return json.loads(text, object_pairs_hook=object_from_pairs, parse_constant=refuse_constant)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
         raise ArtifactError.of("JSON", str(error), "valid JSON text", _FIX) from error
 
 

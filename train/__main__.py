@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         d = config.data
         data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
         result = fit(config, data, args.out, args.resume)
-    except FaceDepthError as error:
+    except (FaceDepthError, OSError) as error:
         return _fail(str(error), command, 1)
     except KeyboardInterrupt:
         return _fail(f"Stopped. What {args.out} holds is whole; add --resume to go on.", command, 1)

@@ -12,10 +12,12 @@ import pickle
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from facedepth_edge.errors import ArtifactError
 
@@ -24,6 +26,17 @@ KEYS = (
     *("format", "step", "samples", "elapsed_s", "config", "spec", "commit"),
     *("task", "ema", "optimizers", "rng", "best", "data"),
 )
+
+
+_UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, EOFError, KeyError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError),
+)
+KINDS = {
+    **dict.fromkeys(("config", "spec", "task", "ema", "optimizers", "data"), Mapping),
+    **dict.fromkeys(("step", "samples"), int),
+    "commit": str,
+}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -64,13 +77,17 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ArtifactError.of(str(path), "no such file", "a checkpoint", "Give the path of a last.pt or best.pt.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         fix = "The file is damaged: take another checkpoint or train again."
         raise ArtifactError.of(str(path), f"{type(error).__name__} on reading it", "a checkpoint", fix) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT or sorted(state) != sorted(KEYS):
         keys = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         rule = f"format {FORMAT} with the keys {', '.join(KEYS)}"
         raise ArtifactError.of(str(path), f"the keys {keys}", rule, "Train again with this version.")
+    for key, kind in KINDS.items():
+        if not isinstance(state[key], kind):
+            rule = f"a {kind.__name__}"
+            raise ArtifactError.of(f"{path}: {key}", f"a {type(state[key]).__name__}", rule, "Train again.")
     return state
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,23 @@ def read_bench(path: str | Path) -> dict[str, Any]:
     if not isinstance(runs, list) or data.get("bench_format") != FORMAT:
         raise InputError.of(where, "another content", rule, "Run the benchmark again with this version.")
     for run in runs:
-        figures = run.get("latency_ms") if isinstance(run, dict) else None
-        known = isinstance(figures, dict) and all(isinstance(figures.get(name), (int, float)) for name in LEAST_CHANGE)
-        if not known:
-            raise InputError.of(where, "a run without its latencies", rule, "Run the benchmark again.")
+        if not _is_whole(run):
+            raise InputError.of(where, "a run without its figures", rule, "Run the benchmark again.")
     return data
+
+
+def _is_whole(run: Any) -> bool:
+    """Say whether a run has what is compared, each of its kind."""
+    if not isinstance(run, dict) or not isinstance(run.get("model"), dict):
+        return False
+    figures, counts = run.get("latency_ms"), run.get("counts", {})
+    if not isinstance(figures, dict) or not isinstance(counts, dict):
+        return False
+    times: list[Any] = [figures.get(name) for name in LEAST_CHANGE]
+    numbers: list[Any] = [*times, *counts.values(), run.get("block_spread", 0.0)]
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers):
+        return False
+    return all(0 <= value < math.inf for value in numbers) and min(times) > 0
 
 
 def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:

@@ -132,6 +132,8 @@ def test_an_existing_folder_is_kept_unless_replaced(
     (folder / "fp32.onnx").write_bytes(b"old")
     with pytest.raises(ArtifactError, match=r"got a folder that exists, expected a new one\. Add --replace"):
         export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge"), print)
+    with pytest.raises(ArtifactError, match="got a folder that exists"):
+        export_checkpoint(checkpoint, export_data, tmp_path / "none" / ".." / "edge", ExportOptions("edge"), print)
     assert (folder / "fp32.onnx").read_bytes() == b"old"
     export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", files=("fp32.onnx",), replace=True), print)
     assert sorted(open_artifact(folder).spec.files) == ["fp32.onnx", "golden.npz", "parity.json", "reference.pt2"]

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 
-from facedepth_edge import Camera, ConfigError, EdgeDepth, InputError
+from facedepth_edge import ArtifactError, Camera, ConfigError, EdgeDepth, InputError
 
 NAN, INF = math.nan, math.inf
 GOOD_FRAME = np.tile(np.arange(60, 140, dtype=np.uint8), (60, 1))  # a ramp: a flat frame is not valid
@@ -128,3 +129,42 @@ def test_camera_of_another_kind(tiny_artifact: Any, camera: Any) -> None:
 def test_depth_average_of_another_name(tiny_artifact: Any) -> None:
     with pytest.raises(ConfigError, match=r"depth_average: got mode, expected one of median, mean"):
         EdgeDepth(tiny_artifact, depth_average="mode")
+
+
+@pytest.mark.parametrize("values", [(10**400, 1.0), (1e308, 1e308), (1.0, 1.0, 10**400), (1.0, 1.0, True)])
+def test_numbers_that_would_overflow_are_refused_by_the_camera(values):
+    with pytest.raises(ConfigError, match=r"^Camera\.(fx|cx): got "):
+        Camera(*values)
+
+
+def test_a_camera_file_that_nests_too_deep_is_named(tmp_path):
+    path = tmp_path / "camera.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"camera\.json: got .*expected JSON text in UTF-8"):
+        Camera.from_file(path)
+
+
+@pytest.mark.parametrize("threads", [0, 1025, 10**15, True, 1.5])
+def test_a_number_of_threads_that_no_machine_has_is_refused(tiny_artifact, threads):
+    with pytest.raises(ConfigError, match=r"threads: got .*expected a whole number from 1 to 1024, or None"):
+        EdgeDepth(tiny_artifact, threads=threads)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"half_range_mm": 160.0', f'"half_range_mm": 1{"0" * 400}'),
+        lambda text: text.replace('"half_range_mm": 160.0', f'"half_range_mm": 1{"0" * 5000}'),
+        lambda text: text.replace('"reach_x_mm": 320.0', '"reach_x_mm": 1e308'),
+        lambda text: text.replace('"name": "', '"name": "\\ud800', 1),
+    ],
+)
+def test_a_spec_with_what_no_model_has_is_refused(tiny_artifact, tmp_path, change):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_artifact, folder)
+    spec = folder / "spec.json"
+    changed = change(spec.read_text())
+    assert changed != spec.read_text()
+    spec.write_text(changed)
+    with pytest.raises(ArtifactError, match=r"spec\.json: "):
+        EdgeDepth(folder)

@@ -298,3 +298,28 @@ def test_python_m_runs_the_same(tmp_path, frame, tiny_artifact):
 def test_the_camera_class_reads_what_the_readme_shows(tmp_path):
     (tmp_path / "camera.json").write_text('{"fx": 1100.0, "fy": 1100.0}')
     assert Camera.from_file(tmp_path / "camera.json") == Camera(1100.0, 1100.0)
+
+
+def test_inputs_are_never_written_over(run, image, tmp_path):
+    shutil.copy(tmp_path / image, tmp_path / "face_picture.png")
+    np.save(tmp_path / "measured.npy", np.full((10, 10), 700.0))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    picture = run("predict", "face_picture.png", *HEAD, "--out", "face.npy", "--picture", status=2)
+    assert "'face_picture.png' twice, expected a file that no input" in " ".join(picture.stderr.split())
+    depth = run("predict", image, *HEAD, "--depth", "measured.npy", "--out", "measured.npy", status=2)
+    assert "'measured.npy' twice" in depth.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_names_that_the_system_does_not_take_are_usage_errors(run):
+    assert "Shorten it" in run("demo", "--out", f"{'a' * 300}.png", status=2).stderr
+    assert "the folder of an artifact" in run("verify", "--model", "a" * 300, status=1).stderr
+
+
+def test_a_full_disk_behind_stdout_fails_without_a_traceback():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "facedepth_edge", "models"], stdout=full, stderr=subprocess.PIPE)
+    said = done.stderr.decode()
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert "No space left" in said

@@ -29,7 +29,7 @@ def state() -> dict[str, Any]:
     network = Edge(EdgeConfig((4, 4, 4, 4), head_width=4))
     values.update(
         step=12, commit="abc", config=plain_from_dataclass(config), ema=network.state_dict(),
-        data={"name": "heads"}, spec={"input_px": 96},
+        data={"name": "heads"}, spec={"input_px": 96}, task={}, optimizers={},
     )  # fmt: skip
     return values
 
@@ -117,3 +117,12 @@ def test_weights_that_do_not_fit_are_told(state: dict[str, Any], tmp_path: Path)
 def test_commit_is_a_hash_or_unknown() -> None:
     commit = current_commit().removesuffix("+changes")
     assert commit == "unknown" or (len(commit) == 40 and int(commit, 16) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("data", None), ("ema", "x"), ("samples", "x"), ("spec", 3), ("step", None)]
+)
+def test_a_part_of_another_kind_is_told(state: dict[str, Any], tmp_path: Path, key: str, value: object) -> None:
+    save_checkpoint(tmp_path / "last.pt", {**state, key: value})
+    with pytest.raises(ArtifactError, match=rf"last\.pt: {key}: got a {type(value).__name__}, expected a"):
+        load_checkpoint(tmp_path / "last.pt")

@@ -8,6 +8,7 @@ and a counter, so that any program can draw the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -110,10 +111,15 @@ def write_pairs(path: Path, pairs: PairList, data: PackedSet, split: str, count:
     frames = data.crops.frames
     for cell, a, b, same in zip(pairs.cell, pairs.first, pairs.second, pairs.same, strict=True):
         lines.append(f"{cell},{frames[a].frame_id},{frames[b].frame_id},{int(same)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error
 
 
 def read_pairs(path: str | Path, data: PackedSet) -> PairList:

@@ -55,7 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m train.report", description="Print tables 1 and 2 of the paper, ours beside the paper's."
     )
     parser.add_argument("--data", required=True, metavar="synthetic|DIR",
-                        help="'synthetic': the committed measurement; else a set's folder, measured first")  # fmt: skip
+                        help="'synthetic': the committed measurement, once it is there; else a folder")  # fmt: skip
     parser.add_argument("--origin", choices=("synthetic", "pandora", "biwi"), help="where a set's pictures come from: "
                         "no set is called Pandora or Biwi unless you say that it is (default: synthetic where the "
                         "renderer's note is in it, else unknown)")  # fmt: skip

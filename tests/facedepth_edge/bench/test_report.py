@@ -198,5 +198,12 @@ def test_files_that_are_no_benchmarks_are_named(tmp_path: Path, bench: dict[str,
         path.write_text(text)
         with pytest.raises(InputError, match=r"bad\.json: got .*expected a file of facedepth-edge bench --json"):
             read_bench(path)
+    for name, value in {"counts": [1], "block_spread": None, "model": None}.items():
+        path.write_text(json.dumps({**bench, "runs": [{**bench["runs"][0], name: value}]}))
+        with pytest.raises(InputError, match="a run without its figures"):
+            read_bench(path)
+    path.write_text(json.dumps({**bench, "runs": [{**bench["runs"][0], "latency_ms": {"p50": 0, "p90": 1, "p99": 1}}]}))
+    with pytest.raises(InputError, match="a run without its figures"):
+        read_bench(path)
     with pytest.raises(InputError, match=r"--compare: got"):
         compare_runs({"runs": []}, bench)

@@ -202,3 +202,11 @@ def test_an_empty_or_missing_list_is_told(tmp_path: Path) -> None:
 def test_a_list_of_sequences_does_not_fit_biwi(listing: Path) -> None:
     with pytest.raises(InputError, match=r"line 13: got A1\|S123, expected a cell that biwi has"):
         read_pairs(listing, make_set(layout="biwi"))
+
+
+def test_a_list_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    drawn = draw_pairs(DATA, "test", 4, 1)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(InputError, match=r"taken: got .*expected a file that can be written"):
+        write_pairs(tmp_path / "taken", drawn, DATA, "test", 4, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
