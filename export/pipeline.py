@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,9 @@ DEPTH_MASK_THRESHOLD = 0.75  # a head lies within 120 mm behind its centre's sur
 DEPTH_NETWORKS = ("edge", "paper")
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What is asked of an export.
@@ -74,6 +78,9 @@ class ExportOptions:
     held_out_faces: int = 1000
 
     def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            rule = "letters, digits, '.', '_' and '-', a letter or digit first"
+            raise ConfigError.of("--name", self.name, rule, "For example edge.")
         unknown = [file for file in self.files if file not in FILES]
         if unknown or FILES[0] not in self.files:
             rule = f"{FILES[0]} and any of {', '.join(FILES[1:])}"

@@ -307,3 +307,9 @@ def test_command(checkpoint: Path, export_data: PackedSet, tmp_path: Path, capsy
     assert main(arguments) == 1
     assert "The file is damaged" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a b", "-x"])
+def test_a_name_that_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"--name: got .*expected letters, digits"):
+        ExportOptions(name)

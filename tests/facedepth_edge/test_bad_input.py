@@ -168,3 +168,8 @@ def test_a_spec_with_what_no_model_has_is_refused(tiny_artifact, tmp_path, chang
     spec.write_text(changed)
     with pytest.raises(ArtifactError, match=r"spec\.json: "):
         EdgeDepth(folder)
+
+
+def test_a_backend_that_is_no_name_is_refused(tiny_artifact):
+    with pytest.raises(ConfigError, match=r"^backend: got \[\], expected a backend's name"):
+        EdgeDepth(tiny_artifact, backend=[])
