@@ -72,8 +72,6 @@ class EdgeDepth:
         depth_average: str = "median",
         self_test: bool = False,
     ) -> None:
-        if not isinstance(backend, str):
-            raise ConfigError.of("backend", backend, "a backend's name", 'Use backend="auto".')
         if precision not in PRECISIONS:
             raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
         if camera is not None and not isinstance(camera, Camera):

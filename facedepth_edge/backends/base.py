@@ -120,7 +120,7 @@ def open_backend(name: str, artifact: Artifact, precision: str, threads: int | N
         BackendUnavailable: the backend cannot run here.
         ArtifactError: the model's file is missing, altered, or not what its spec says.
     """
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise ConfigError.of("backend", name, f"auto, {', '.join(BACKENDS)}", 'Use backend="auto".')
     backend: Backend = _backend_class(name)(artifact, precision, threads)
     return backend

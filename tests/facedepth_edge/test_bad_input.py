@@ -171,5 +171,5 @@ def test_a_spec_with_what_no_model_has_is_refused(tiny_artifact, tmp_path, chang
 
 
 def test_a_backend_that_is_no_name_is_refused(tiny_artifact):
-    with pytest.raises(ConfigError, match=r"^backend: got \[\], expected a backend's name"):
+    with pytest.raises(ConfigError, match=r"^backend: got \[\], expected auto, "):
         EdgeDepth(tiny_artifact, backend=[])
