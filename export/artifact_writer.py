@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from export.onnx_from_torch import INPUT, OPSET, ArtifactModule, quiet_exporter
 from facedepth_edge.errors import ArtifactError
@@ -65,8 +65,19 @@ def reference_bytes(network: nn.Module, input_hw: tuple[int, int]) -> bytes:
     module = ArtifactModule(network, input_hw).eval()
     example = torch.linspace(-1, 1, 2 * input_hw[0] * input_hw[1]).reshape(2, 1, *input_hw)
     batch = torch.export.Dim("batch", min=1, max=MAX_REFERENCE_BATCH)
+    return program_bytes(module, (example,), {"face": {0: batch}})
+
+
+def program_bytes(module: nn.Module, examples: tuple[Tensor, ...], dynamic_shapes: dict[str, Any]) -> bytes:
+    """Return a module as a torch.export program without source positions and dates.
+
+    Args:
+        module: In inference mode.
+        examples: Its arguments.
+        dynamic_shapes: As torch.export.export takes them.
+    """
     with quiet_exporter(), torch.no_grad():
-        program = torch.export.export(module, (example,), dynamic_shapes={"face": {0: batch}})
+        program = torch.export.export(module, examples, dynamic_shapes=dynamic_shapes)
     for graph_module in program.graph_module.modules():
         graph = getattr(graph_module, "graph", None)
         for node in graph.nodes if graph is not None else ():

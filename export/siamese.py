@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,7 +29,7 @@ from export.artifact_writer import (
     PARITY_FILE,
     REFERENCE_FILE,
     npz_bytes,
-    without_dates,
+    program_bytes,
     write_folder,
 )
 from export.graph_runner import GraphRunner
@@ -127,17 +126,8 @@ def siamese_reference(network: nn.Module, input_px: int) -> bytes:
     """Return the unfused network as a torch.export program without source positions."""
     example = torch.linspace(-1, 1, 2 * input_px**2).reshape(2, 1, input_px, input_px)
     batch = torch.export.Dim("batch", min=1, max=MAX_REFERENCE_BATCH)
-    with quiet_exporter(), torch.no_grad():
-        shapes = {name: {0: batch} for name in INPUTS}
-        program = torch.export.export(PairModule(network).eval(), (example, -example), dynamic_shapes=shapes)
-    for module in program.graph_module.modules():
-        graph = getattr(module, "graph", None)
-        for node in graph.nodes if graph is not None else ():
-            node.meta.pop("stack_trace", None)
-    buffer = io.BytesIO()
-    with quiet_exporter():
-        torch.export.save(program, buffer)
-    return without_dates(buffer.getvalue())
+    shapes = {name: {0: batch} for name in INPUTS}
+    return program_bytes(PairModule(network).eval(), (example, -example), shapes)
 
 
 def pairs_of(data: PackedSet, split: str, count: int) -> dict[str, np.ndarray]:

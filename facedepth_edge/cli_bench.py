@@ -79,6 +79,7 @@ def bench(
         from facedepth_edge.api import EdgeDepth
         from facedepth_edge.bench.compare import compare_runs, read_bench
         from facedepth_edge.bench.plan import default_streams
+        from facedepth_edge.bench.report import write_report, write_text
         from facedepth_edge.bench.run import describe_bench, run_bench
         from facedepth_edge.bench.text import lines_from_run
 
@@ -103,11 +104,9 @@ def bench(
                 report.lines += lines_from_run(run)
         found = describe_bench(runs)
         if json_file is not None:
-            _write(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
+            write_text(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
             report.lines.append(str(json_file))
         if report_file is not None:
-            from facedepth_edge.bench.report import write_report
-
             report.lines += [str(path) for path in write_report(found, report_file)]
         if older is not None:
             result = compare_runs(older, found)
@@ -131,10 +130,3 @@ def _progress(label: str) -> Iterator[Any]:
             done = here
 
         yield tick
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error

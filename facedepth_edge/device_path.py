@@ -23,9 +23,8 @@ from facedepth_edge.cuda import DeviceBuffer, HostBuffer
 from facedepth_edge.cuda_driver import CudaError, Graph, Kernel
 from facedepth_edge.cuda_kernels import CROP_KERNEL, CROP_SOURCE, compiled_kernel
 from facedepth_edge.device_frame import DeviceFrame
-from facedepth_edge.errors import ConfigError, InputError
-from facedepth_edge.face_crop import Box
-from facedepth_edge.frame_path import NetworkOutput
+from facedepth_edge.face_crop import WHITE, Box, require_within
+from facedepth_edge.frame_path import NetworkOutput, closed_error
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -54,8 +53,6 @@ STATISTICS = ("mean", "squares", "smallest", "largest")  # of each output row
 
 _MAX_THREADS = 256  # kMaxThreads in face_crop.cu
 _EAGER_RUNS = 2  # before the capture: TensorRT does the work of its first runs only then
-_WHITE = 255.0
-_WHITE_TOLERANCE = 1.001  # as face_crop has it
 
 
 class _Lane:
@@ -100,7 +97,7 @@ class _Lane:
         started = time.perf_counter()
         with session.current():
             backend.reserve(len(boxes))
-            level = 1.0 if frame.dtype == np.uint8 else _WHITE / float(max_value or _WHITE)
+            level = 1.0 if frame.dtype == np.uint8 else WHITE / float(max_value or WHITE)
             header = self._stage(frame, boxes, level)
             staged = time.perf_counter()
             if len(boxes) == 1:
@@ -114,10 +111,7 @@ class _Lane:
         summaries = self._summaries(len(boxes))
         if frame.dtype == np.uint16:
             brightest = max(largest for _, largest in summaries)
-            if brightest > _WHITE_TOLERANCE * _WHITE:
-                fix = "Set max_value to the largest value that the camera can give."
-                rule = f"at most the camera's max_value {max_value:g}"
-                raise InputError.of("frame", f"a pixel of {brightest / level:.0f}", rule, fix)
+            require_within(brightest, float(max_value or WHITE))
         return self._outputs(answers, summaries), (staged - started) * 1e3, (done - staged) * 1e3
 
     def _stage(self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], level: float) -> int:
@@ -309,7 +303,7 @@ class DevicePath:
             return hold.lane
         with self._guard:
             if self._root is None:
-                raise _closed()
+                raise closed_error()
             lane = _Lane(self._root.fork(), self._spec)
             self._local.hold = _Hold(lane)
             self._lanes.add(lane)
@@ -341,7 +335,7 @@ class DevicePath:
             try:
                 with lane.lock:
                     if self._root is None:
-                        raise _closed()
+                        raise closed_error()
                     if not lane.closed:
                         return lane.run(frame, boxes, max_value)
             except CudaError as error:
@@ -385,8 +379,3 @@ def _needed(ranges: list[tuple[float, float]], size: int) -> tuple[int, int]:
     first = min(max(math.floor(min(start for start, _ in ranges)) - 1, 0), size - 1)
     last = min(max(math.ceil(max(end for _, end in ranges)), first), size - 1)
     return first, last + 1
-
-
-def _closed() -> ConfigError:
-    fix = "Make a new EdgeDepth, or call close() later."
-    return ConfigError.of("EdgeDepth", "a call after close()", "an open EdgeDepth", fix)

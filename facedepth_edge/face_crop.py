@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from facedepth_edge.spec import Preprocessing
 
 CROPS = ("auto", "native", "opencv")
-_WHITE = 255.0
+WHITE = 255.0
 _WHITE_TOLERANCE = 1.001  # a pixel that is brighter than max_value by more than rounding
 
 
@@ -107,6 +107,22 @@ def check_frame(frame: Any, max_value: float | None, where: str = "frame") -> ND
     return frame[:, :, 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame
 
 
+def require_within(largest: float, white: float) -> None:
+    """Refuse a crop that is brighter than the camera's largest pixel value.
+
+    Args:
+        largest: the crop's largest gray level, of 255 for a pixel of `white`.
+        white: the camera's max_value.
+
+    Raises:
+        InputError: it is brighter by more than rounding.
+    """
+    if largest > _WHITE_TOLERANCE * WHITE:
+        got = f"a pixel of {largest * white / WHITE:.0f}"
+        fix = "Set max_value to the largest value that the camera can give."
+        raise InputError.of("frame", got, f"at most the camera's max_value {white:g}", fix)
+
+
 class FaceSampler:
     """Sample a box into the network's input; holds its buffers, so one for each thread.
 
@@ -157,7 +173,7 @@ class FaceSampler:
         Raises:
             InputError: a uint16 pixel is larger than max_value.
         """
-        white = _WHITE
+        white = WHITE
         if frame.dtype == np.uint16:
             assert max_value is not None, "check_frame refuses a uint16 frame without max_value"
             white = max_value
@@ -166,10 +182,7 @@ class FaceSampler:
             deviation, largest = native.crop_into(out, frame, box, preprocessing, white)
         else:
             deviation, largest = self._opencv.crop_into(out, frame, box, preprocessing, white)
-        if largest > _WHITE_TOLERANCE * _WHITE:
-            got = f"a pixel of {largest * white / _WHITE:.0f}"
-            fix = "Set max_value to the largest value that the camera can give."
-            raise InputError.of("frame", got, f"at most the camera's max_value {white:g}", fix)
+        require_within(largest, white)
         return deviation
 
 

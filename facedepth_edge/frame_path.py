@@ -150,7 +150,7 @@ class HostPath:
             return lane
         with self._guard:
             if self._first is None:
-                raise _closed()
+                raise closed_error()
             lane = self._local.lane = _Lane(self._first.backend.fork())
             self._lanes.add(lane)
         return lane
@@ -175,7 +175,7 @@ class HostPath:
         lane = self._lane()
         with lane.lock:
             if self._first is None:  # close() came in between; it may hold the guard and wait for this lane
-                raise _closed()
+                raise closed_error()
             backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
             started = time.perf_counter()
             backend.reserve(len(boxes))
@@ -210,6 +210,7 @@ class HostPath:
                 lane.backend.close()
 
 
-def _closed() -> ConfigError:
+def closed_error() -> ConfigError:
+    """Build the error of a call after close()."""
     fix = "Make a new EdgeDepth, or call close() later."
     return ConfigError.of("EdgeDepth", "a call after close()", "an open EdgeDepth", fix)

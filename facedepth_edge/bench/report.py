@@ -135,11 +135,20 @@ def write_report(bench: dict[str, Any], path: str | Path) -> tuple[Path, Path]:
         InputError: A file cannot be written.
     """
     path = Path(path)
+    write_text(path, html_from_bench(bench))
+    return path, write_picture(picture_from_bench(bench), path.with_suffix(".png"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8.
+
+    Raises:
+        InputError: It cannot be written.
+    """
     try:
-        path.write_text(html_from_bench(bench), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error
-    return path, write_picture(picture_from_bench(bench), path.with_suffix(".png"))
 
 
 def _plain(value: Any) -> str:
