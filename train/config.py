@@ -14,7 +14,7 @@ from train.data.reader_config import ReaderConfig
 from train.networks import NETWORKS
 from train.tasks import TASKS
 
-OPTIMIZERS = ("adamw", "adam")
+OPTIMIZERS = ("adamw", "muon", "adam")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -75,8 +75,9 @@ class OptimizerConfig:
     """How the weights are stepped; each phase of a task has an optimizer of its own with these settings.
 
     Args:
-        name: adamw, or adam as in the paper.
+        name: adamw; muon, which is AdamW with the convolutions stepped by Muon; or adam as in the paper.
         lr: Learning rate at the end of the warm-up.
+        muon_lr_factor: Muon's learning rate, as a multiple of lr.
         betas: Decays of Adam's averages.
         weight_decay: Decoupled, on weights with two or more dimensions; 0 for adam.
         schedule: cosine, down to `final_lr` of lr at the end, or constant.
@@ -89,6 +90,7 @@ class OptimizerConfig:
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.02
+    muon_lr_factor: float = 2.5
     schedule: str = "cosine"
     final_lr: float = 0.005
     warmup_steps: int = 300
@@ -100,6 +102,7 @@ class OptimizerConfig:
         _require(0 < self.lr <= 1, "optimizer.lr", self.lr, "above 0, up to 1")
         _require(all(0 <= beta < 1 for beta in self.betas), "optimizer.betas", self.betas, "from 0 to below 1")
         _require(0 <= self.weight_decay < 1, "optimizer.weight_decay", self.weight_decay, "from 0 to below 1")
+        _require(0 < self.muon_lr_factor <= 100, "optimizer.muon_lr_factor", self.muon_lr_factor, "above 0, up to 100")
         decayed_adam = self.name == "adam" and self.weight_decay > 0
         _require(not decayed_adam, "optimizer.weight_decay", self.weight_decay, "0 with adam")
         _require(0 <= self.final_lr <= 1, "optimizer.final_lr", self.final_lr, "0 to 1")

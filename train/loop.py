@@ -127,7 +127,7 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     average = copy.deepcopy(task.network).eval().requires_grad_(False).to(fabric.device)
     o = config.optimizer
     optimizers = {
-        name: build_optimizer(o.name, task.phase_parameters(name), o.lr, o.betas, o.weight_decay)
+        name: build_optimizer(o.name, task.phase_parameters(name), o.lr, o.betas, o.weight_decay, o.muon_lr_factor)
         for name in task.phases
     }
     raw_task, network = task, task.network
@@ -187,10 +187,11 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     sums: dict[str, torch.Tensor] = {}
     summed, scores = 0, {}
     task.train()
-    done = _progress(config, step, elapsed_s) >= 1.0
+    progress_made = _progress(config, step, elapsed_s)
+    done = progress_made >= 1.0
     while not done:
         began = time.perf_counter()
-        rate = learning_rate(config.optimizer, step, _progress(config, step, elapsed_s))
+        rate = learning_rate(config.optimizer, step, progress_made)
         rank, world = fabric.global_rank, fabric.world_size
         chosen = raw_task.draw(data, train_indices, s.seed, step, s.batch_size, rank, world)
         generator = step_generator(s.seed, step, fabric.device, fabric.global_rank)
@@ -211,7 +212,8 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         step += 1
         samples += s.batch_size * fabric.world_size
         elapsed_s += time.perf_counter() - began
-        done = fabric.broadcast(_progress(config, step, elapsed_s) >= 1.0)
+        progress_made = fabric.broadcast(_progress(config, step, elapsed_s))  # one clock: all step at the same rate
+        done = progress_made >= 1.0
         bar.update()
         if step % s.log_every == 0 or done:
             means = {name: float(value) / summed for name, value in sums.items()}

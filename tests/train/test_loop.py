@@ -219,7 +219,7 @@ def test_precision_is_what_was_asked() -> None:
 def test_loop_config_checks_itself() -> None:
     with pytest.raises(ConfigError, match=r"loop\.steps: got 0, expected >= 1"):
         LoopConfig(steps=0)
-    with pytest.raises(ConfigError, match=r"optimizer\.name: got sgd, expected one of adamw, adam"):
+    with pytest.raises(ConfigError, match=r"optimizer\.name: got sgd, expected one of adamw, muon, adam"):
         OptimizerConfig(name="sgd")
 
 
