@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from facedepth_edge.errors import ConfigError
 from train import losses
 from train.data.batches import Batch
+from train.face_region import face_ellipse
 from train.tasks.base import Task, require_weights
 
 
@@ -20,6 +22,7 @@ class DepthTaskConfig:
 
     Args:
         offset_free: Of `offset_free_mm`.
+        face: Of `offset_free_mm` over the head's part of the ellipse of train/face_region.py.
         absolute: Of `absolute_mm` over the head.
         background: Of `absolute_mm` over measured pixels outside the head.
         gradient: Of `gradient_mm`.
@@ -31,6 +34,7 @@ class DepthTaskConfig:
     """
 
     offset_free: float = 1.0
+    face: float = 0.0
     absolute: float = 0.25
     background: float = 0.05
     gradient: float = 1.0
@@ -56,6 +60,11 @@ class DepthTask(Task):
         super().__init__(network)
         self.config = config
 
+    @staticmethod
+    def _ellipse(depth: Tensor) -> Tensor:
+        height, width = depth.shape[-2:]
+        return torch.from_numpy(face_ellipse(height, width).copy()).to(depth.device)  # (H, W)
+
     def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
         """Compute the weighted sum of the losses and its parts; a weight of 0 spares the computation.
 
@@ -71,6 +80,7 @@ class DepthTask(Task):
         depth, around = out["depth"], b.valid & ~b.head
         terms = {
             "offset_free": (c.offset_free, lambda: losses.offset_free_mm(depth, b.depth, b.valid, b.head)),
+            "face": (c.face, lambda: losses.offset_free_mm(depth, b.depth, b.valid, b.head & self._ellipse(depth))),
             "absolute": (c.absolute, lambda: losses.absolute_mm(depth, b.depth, b.valid & b.head)),
             "background": (c.background, lambda: losses.absolute_mm(depth, b.depth, around)),
             "gradient": (
