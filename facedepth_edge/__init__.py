@@ -7,6 +7,7 @@ from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError, FaceDepthError, InputError
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
+from facedepth_edge.stream import DepthStream, StreamConfig
 
 __all__ = [
     "ArtifactError",
@@ -14,10 +15,12 @@ __all__ = [
     "Camera",
     "ConfigError",
     "DepthResult",
+    "DepthStream",
     "EdgeDepth",
     "FaceDepthError",
     "InputError",
     "ModelSpec",
+    "StreamConfig",
     "list_models",
 ]
 __version__ = "0.1.0"
