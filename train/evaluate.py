@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import FaceDepthError, InputError
 from train.data.command_line import add_reading_arguments, open_set
-from train.data.crops_set import SPLITS
+from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
+from train.face_region import face_ellipse
 from train.metrics import METRICS, ScoreSheet
 from train.predictors import Predictor, predictor_from_file, predictors_from_model, trivial_answers
 from train.validation import batches_of, score_batch, spread_indices
@@ -53,23 +54,25 @@ def evaluate(
 
     Returns:
         One row a predictor and region: `name`, `region`, `frames`, `answered` (the share of frames with a measured head
-        that got an answer), and the means of METRICS over the frames that have them.
+        that got an answer), and the means of METRICS over the frames that have them. The regions are the head, the
+        face (what of it lies in the ellipse of face_region.py), and the pixels of each of `external`.
     """
     external = external or {}
     indices = spread_indices(data, split, count)
-    regions = ["head", *external]
     sheets: dict[tuple[str, str], ScoreSheet] = {}
     heads = 0
     with tqdm(total=len(indices), desc="measuring", unit="frame", disable=not progress) as bar:
         for chosen, batch in batches_of(data, indices):
             heads += int(((batch.valid & batch.head).sum(dim=(1, 2, 3)) > 0).sum())
             answers = {name: predict(chosen, batch) for name, predict in {**predictors, **external}.items()}
-            for region in regions:
-                known = np.isfinite(answers[region]["depth"]) if region in external else None
+            ellipse = np.broadcast_to(face_ellipse(*batch.depth.shape[-2:]), tuple(batch.depth.shape))
+            pixels = {"head": None, "face": ellipse}
+            pixels |= {name: np.isfinite(answers[name]["depth"]) for name in external}
+            for region, known in pixels.items():
                 for name, outputs in answers.items():
                     if name in external and name != region:
                         continue
-                    if region in external:
+                    if known is not None:
                         outputs = {"depth": outputs["depth"]}
                     sheet = sheets.setdefault((name, region), ScoreSheet())
                     score_batch(sheet, outputs, batch, known)
@@ -119,11 +122,13 @@ def main(arguments: list[str] | None = None) -> int:
         if args.count is not None and args.count < 1:
             raise InputError.of("--count", args.count, ">= 1", "Leave it out for all frames.")
         data = open_set(args.data, args)
-        trivial = trivial_answers(data)
-        predictors: dict[str, Predictor] = {
-            "constant plane": trivial.plane_predictor,
-            "mean face of the training set": trivial.mean_face_predictor,
-        }
+        predictors: dict[str, Predictor] = {}
+        if len(data.indices("train")):
+            trivial = trivial_answers(data)
+            predictors["constant plane"] = trivial.plane_predictor
+            predictors["mean face of the training set"] = trivial.mean_face_predictor
+        else:
+            print("The set has no training frames: no mean face to compare with.", file=sys.stderr)
         for path in args.model:
             predictors.update(predictors_from_model(path))
         external = {}

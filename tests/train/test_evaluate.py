@@ -47,14 +47,19 @@ def test_trivial_answers_are_the_training_means(data: PackedSet) -> None:
 def test_order_of_predictors(data: PackedSet) -> None:
     answers = trivial_answers(data)
     predictors = {"plane": answers.plane_predictor, "mean": answers.mean_face_predictor, "perfect": perfect}
-    rows = {row["name"]: row for row in evaluate(data, "test", predictors, progress=False)}
+    found = evaluate(data, "test", predictors, progress=False)
+    rows = {row["name"]: row for row in found if row["region"] == "head"}
+    faces = {row["name"]: row for row in found if row["region"] == "face"}
+    assert faces["perfect"]["offset_free_mm"] == pytest.approx(0, abs=1e-6)
+    assert 0 < faces["plane"]["offset_free_mm"] < rows["plane"]["offset_free_mm"]  # the face is flatter than the head
+    assert "mask_iou" not in faces["perfect"]
     assert rows["perfect"]["offset_free_mm"] == pytest.approx(0, abs=1e-6)
     assert rows["perfect"]["mask_iou"] == rows["perfect"]["validity_right"] == 1.0
     assert rows["perfect"]["correlation"] == pytest.approx(1.0)
     assert 0 < rows["mean"]["offset_free_mm"] < rows["plane"]["offset_free_mm"]
     assert "correlation" not in rows["plane"]
     assert "mask_iou" not in rows["plane"]
-    assert all(row["answered"] == 1.0 and row["region"] == "head" for row in rows.values())
+    assert all(row["answered"] == 1.0 for row in found)
 
 
 def write_predictions(path: Path, data: PackedSet, frames: list[int], offset: float = 0.2) -> None:
@@ -70,7 +75,7 @@ def test_external_predictions_count_where_they_answer(data: PackedSet, tmp_path:
     external = {"mesh": predictor_from_file(tmp_path / "mesh.npz", data)}
     plane = trivial_answers(data).plane_predictor
     rows = {(r["name"], r["region"]): r for r in evaluate(data, "test", {"plane": plane}, external, progress=False)}
-    assert set(rows) == {("plane", "head"), ("plane", "mesh"), ("mesh", "mesh")}
+    assert set(rows) == {("plane", "head"), ("plane", "face"), ("plane", "mesh"), ("mesh", "mesh")}
     mesh = rows["mesh", "mesh"]
     assert mesh["answered"] == pytest.approx(2 / 3)
     assert mesh["offset_free_mm"] == pytest.approx(0, abs=1e-4)
@@ -111,8 +116,9 @@ def test_an_artifact_is_measured_file_by_file(data: PackedSet, tiny_artifact: Pa
     predictors = predictors_from_model(tiny_artifact)
     assert list(predictors) == ["tiny fp32", "tiny int8"]
     rows = evaluate(data, "val", predictors, progress=False)
-    assert [row["name"] for row in rows] == ["tiny fp32", "tiny int8"]
-    assert all(np.isfinite(row["offset_free_mm"]) and 0 <= row["mask_iou"] <= 1 for row in rows)
+    assert [row["name"] for row in rows] == ["tiny fp32", "tiny int8"] * 2  # over the head, over the face
+    assert all(np.isfinite(row["offset_free_mm"]) for row in rows)
+    assert all(0 <= row["mask_iou"] <= 1 for row in rows[:2])
 
 
 def test_table() -> None:
@@ -132,7 +138,7 @@ def test_command(crops_root: Path, tiny_artifact: Path, tmp_path: Path, capsys: 
     assert printed.err.strip().splitlines()[-1].startswith("PASS python -m train.evaluate")
     content = json.loads(out.read_text())
     assert content["split"] == "val"
-    assert len(content["rows"]) == 4
+    assert len(content["rows"]) == 8
     assert main([*arguments, "--predictions", "x"]) == 1
     assert "--predictions: got x, expected NAME=FILE" in capsys.readouterr().err
     assert main([*arguments, "--count", "0"]) == 1

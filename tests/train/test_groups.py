@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring by group: who is in which, the means, what stands out, what validity accepts."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facedepth_edge.errors import InputError
+from train import groups
+from train.data.packed import PackedSet, open_packed_set
+from train.face_region import HALF_AXES_MM, face_ellipse
+from train.groups import FrameScore, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
+
+GRAY = np.full((96, 96), 120.0)
+
+
+@pytest.fixture(scope="module")
+def data(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
+    return open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), progress=False)
+
+
+def test_face_ellipse_has_the_area_and_the_place_of_the_ellipse() -> None:
+    inside = face_ellipse(96, 96)
+    area_mm2 = inside.sum() * (320 / 96) ** 2
+    assert area_mm2 == pytest.approx(math.pi * HALF_AXES_MM[0] * HALF_AXES_MM[1], rel=0.01)
+    rows, columns = np.nonzero(inside)
+    assert rows.mean() == columns.mean() == 47.5
+    assert np.ptp(rows) > np.ptp(columns)
+    with pytest.raises(ValueError, match="read-only"):
+        inside[0, 0] = True
+
+
+def named(**attributes: object) -> dict[str, str]:
+    return dict(groups_of(attributes, np.zeros(3), GRAY, 1.0))
+
+
+def test_attributes_become_groups() -> None:
+    found = named(hair="bob", glasses="dark", face_mask=True, tone=0.9, age=0.1, jaw_open=0.5, infrared=True)
+    assert found["hair"] == "bob"
+    assert found["face mask"] == "yes"
+    assert (found["skin tone"], found["age-like shape and skin"]) == ("dark", "young")
+    assert found["mouth"] == "open"
+    assert found["camera"] == "near infra-red with a flash"
+    assert named(tone=1.0)["skin tone"] == "dark"
+    assert "hair" not in named()
+
+
+def test_light_and_pose_become_groups() -> None:
+    side = GRAY.copy()
+    side[:, :48] = 60
+    lights = {"even": GRAY, "dark": GRAY * 0.2, "over-exposed": GRAY * 2, "from one side": side}
+    for expected, face in lights.items():
+        assert dict(groups_of({}, np.zeros(3), face, 1.0))["light"] == expected
+    turned = {5: "up to 10 degrees", -30: "10 to 40", 60: "more than 40"}
+    for yaw, expected in turned.items():
+        assert dict(groups_of({}, np.array([0, 0, yaw]), GRAY, 1.0))["head turned by"] == expected
+    assert dict(groups_of({}, np.zeros(3), GRAY, 0.3))["of the head is seen"] == "less"
+
+
+def score(head_mm: float, hair: str, validity: float = 0.9, usable: float = 1.0) -> FrameScore:
+    return FrameScore(head_mm, head_mm / 2, 0.9, validity, usable, (("hair", hair),))
+
+
+def test_means_and_ratios_and_what_stands_out() -> None:
+    scores = [score(4.0, "short")] * 60 + [score(9.0, "long")] * 20 + [score(50.0, "rare")] * 3
+    scores.append(FrameScore(math.nan, math.nan, math.nan, 0.1, 0.0, ()))
+    rows = rows_by_group(scores)
+    assert [(row.trait, row.value, row.frames) for row in rows] == [
+        ("all", "all", 83), ("hair", "long", 20), ("hair", "short", 60),
+    ]  # fmt: skip
+    mean = (60 * 4 + 20 * 9 + 3 * 50) / 83
+    assert rows[0].head_mm == pytest.approx(mean)
+    assert (rows[0].head_ratio, rows[0].face_ratio) == (1.0, 1.0)
+    assert rows[1].head_ratio == pytest.approx(9 / mean)
+    assert rows[1].face_mm == 4.5
+    text = markdown(rows, [])
+    assert f"**{9 / mean:.2f}**" in text
+    assert f"| {4 / mean:.2f} |" in text
+
+
+def test_validity_by_what_is_in_the_box() -> None:
+    scores = [FrameScore(math.nan, math.nan, math.nan, value, 0.0, ()) for value in (0.1, 0.2, 0.7, 0.0)]
+    scores += [score(5.0, "short", 0.9, 1.0), score(5.0, "short", 0.4, 1.0), score(5.0, "short", 0.6, 0.5)]
+    rows = validity_rows(scores)
+    assert [(frames, share) for _, frames, share in rows if frames] == [(4, 0.25), (1, 1.0), (2, 0.5)]
+    without = [FrameScore(5.0, 5.0, 0.9, math.nan, 1.0, (("hair", "short"),))]
+    assert validity_rows(without) == []
+    assert math.isnan(rows_by_group(without)[0].accepted)
+
+
+def test_no_head_at_all_is_told() -> None:
+    with pytest.raises(InputError, match="1 without a measured head"):
+        rows_by_group([FrameScore(math.nan, math.nan, math.nan, 0.1, 0.0, ())])
+
+
+def test_a_perfect_answer_has_no_error(data: PackedSet) -> None:
+    scores = score_frames(
+        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy()}
+    )
+    assert len(scores) == len(data.indices("test"))
+    heads = [each.head_mm for each in scores if math.isfinite(each.head_mm)]
+    assert heads
+    assert max(heads) < 1e-6
+    assert all(each.validity == each.usable for each in scores)
+
+
+def test_command(
+    crops_root: Path, tiny_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(groups, "FEWEST_FRAMES", 1)
+    out = tmp_path / "groups.json"
+    arguments = ["--model", str(tiny_artifact), "--data", str(crops_root), "--cache-dir", str(tmp_path / "cache")]
+    assert main([*arguments, "--json", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("tiny int8 on ")
+    assert "| all | all |" in printed.out
+    assert "| head turned by |" in printed.out
+    content = json.loads(out.read_text())
+    assert content["groups"][0]["head_mm"] > 0
+    assert [row["in_box"] for row in content["validity"]] in ([], [name for name, _, _ in validity_rows(
+        [score(1.0, "a")])])  # fmt: skip
+    assert main([*arguments, "--file", "fp99"]) == 1
+    assert "--file: got fp99" in capsys.readouterr().err
