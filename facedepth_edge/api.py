@@ -102,14 +102,14 @@ class EdgeDepth:
             "provider": chosen.provider,
             "precision": chosen.precision,
             "threads": chosen.threads,
+            "memory": chosen.memory,
             "why_not": list(chosen.notes),
         }
         if self_test:
             _test_itself(artifact, chosen)
         self._on_gpu = chosen.memory == "cuda"
         self._path = _path_of(chosen, self._spec)
-        self._info["crop"] = self._path.crop
-        self._info["crop_why_not"] = find_native()[1]
+        self._info |= {"crop": self._path.crop, "crop_why_not": find_native()[1]}
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -122,10 +122,12 @@ class EdgeDepth:
     def info(self) -> dict[str, Any]:
         """What runs: model, version, folder, backend, provider, precision, threads and crop, all fit for JSON.
 
-        "why_not" lists each backend or provider that was passed over, one line with its reason. "crop" is "native" or
-        "opencv"; then "crop_why_not" says why the native one is not there.
+        "memory" is where frames are cropped, "host" or "cuda"; "why_not" lists what was passed over, with reasons;
+        "crop" is "native", "opencv" or "cuda", and "crop_why_not" says why the native one is not there;
+        "graph_why_not" says why a GPU does not replay a frame's kernel and network as one CUDA graph.
         """
-        return {**self._info, "why_not": list(self._info["why_not"])}
+        why_no_graph = getattr(self._path, "why_no_graph", "")  # HostPath has no graphs
+        return {**self._info, "why_not": list(self._info["why_not"]), "graph_why_not": why_no_graph}
 
     @property
     def spec(self) -> ModelSpec:
@@ -264,6 +266,8 @@ class EdgeDepth:
             if array.shape != shape or array.dtype != kind or not array.flags.writeable:
                 got = f"shape {array.shape}, dtype {array.dtype}, writeable {array.flags.writeable}"
                 raise InputError.of("out", got, f"shape {shape}, dtype {kind}, writeable", fix)
+            if not array.flags.c_contiguous and _overlaps_itself(array):
+                raise InputError.of("out", f"strides {array.strides}", "pixels with bytes of their own", fix)
         return out if isinstance(out, np.ndarray) else None
 
     def _complete(self, camera: Camera, size_hw: tuple[int, int]) -> Camera:
@@ -361,6 +365,12 @@ def _why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, output: Networ
     if not has_head:
         return "no head in the box: the mask is empty"
     return ""
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Say whether two pixels of (H, W) may share bytes; a view that slicing or turning makes never does."""
+    (near, count), (far, _) = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True))
+    return near < array.itemsize or far < near * (count - 1) + array.itemsize
 
 
 def _length(values: object, where: str) -> int:

@@ -19,7 +19,7 @@ from facedepth_edge.cli_bench import bench
 from facedepth_edge.cli_device import build_engine, doctor, verify
 from facedepth_edge.cli_report import PROGRAM, Cli, json_option, model_options, reported
 from facedepth_edge.cli_types import CameraFile, HeadCenter, OutFile, PositiveNumber
-from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.errors import ArtifactError, FaceDepthError, InputError
 from facedepth_edge.image_files import read_depth, read_frame, write_picture
 
 if TYPE_CHECKING:
@@ -146,7 +146,10 @@ def predict(
             report.data["model"] = edge.info
             for image, file, center, distance, depth, width in bar:
                 try:
-                    entry, line = _predict_one(edge, detector, image, file, picture, center, distance, depth, width)
+                    frame = _read_frame(image, camera)
+                    entry, line = _predict_one(
+                        edge, detector, image, frame, file, picture, center, distance, depth, width
+                    )
                     report.lines.append(line)
                 except (FaceDepthError, OSError) as error:
                     entry = {"image": str(image), "ok": False}
@@ -158,10 +161,21 @@ def predict(
             click.echo(f"{count - len(failures)} of {count} images done, {len(failures)} failed", err=True)
 
 
+def _read_frame(image: Path, camera: Camera | None) -> np.ndarray:
+    """Read an image; one of 16 bits needs the camera's largest value, which only --camera can give here."""
+    frame = read_frame(image)
+    if frame.dtype == np.uint16 and (camera is None or camera.max_value is None):
+        got = "16-bit pixels and " + ("no --camera" if camera is None else "a --camera file without max_value")
+        fix = 'Give --camera FILE with "max_value": 1023 for 10 bits, 4095 for 12, 65535 for 16, beside fx and fy.'
+        raise InputError.of(f"image {image}", got, "the camera's max_value", fix)
+    return frame
+
+
 def _predict_one(
     edge: EdgeDepth,
     detector: HeadDetector | None,
     image: Path,
+    frame: np.ndarray,
     file: Path,
     picture: bool,
     center: tuple[float, float] | None,
@@ -170,7 +184,6 @@ def _predict_one(
     width: float | None,
 ) -> tuple[dict[str, Any], str]:
     """Predict one image and write its files; returns its entry of the JSON object and its line."""
-    frame = read_frame(image)
     if center is None:
         assert detector is not None, "predict asks for --head-center or --detect"
         head = detector.detect_largest(frame, where=str(image))

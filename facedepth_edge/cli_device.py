@@ -31,7 +31,8 @@ def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) 
         limits = LIMITS[opened.precision]
         report.data |= {
             "model": artifact.spec.name, "version": artifact.spec.version, "backend": opened.name,
-            "provider": opened.provider, "precision": opened.precision, "limits": dataclasses.asdict(limits),
+            "provider": opened.provider, "precision": opened.precision, "memory": opened.memory,
+            "why_not": list(opened.notes), "limits": dataclasses.asdict(limits),
             "faces": [_without_nan(dataclasses.asdict(check)) for check in checks],
         }  # fmt: skip
         opened.close()

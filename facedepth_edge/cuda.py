@@ -120,7 +120,8 @@ class Session:
     def __init__(self, pycuda: Any, driver: Driver, device: int = 0) -> None:
         self._pycuda = pycuda
         self.driver = driver
-        self._index = device
+        self.index = device
+        """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         """Those who keep buffers or engines in the context; each has close()."""
         with self._named("cuInit"):
@@ -166,7 +167,7 @@ class Session:
         with self._named("cuCtxPushCurrent"):
             self._context.push()
         try:
-            with self._named("CUDA"):
+            with self.driver.beside_captures(), self._named("CUDA"):
                 yield
         finally:
             self._pycuda.Context.pop()
@@ -220,7 +221,7 @@ class Session:
             who = ", ".join(others) or "another user of the GPU in this process"
             raise cuda_error("CUDA", f"{error} The context is shared with {who}", sticky=True) from error
         self._context.detach()  # from now on PyCUDA frees nothing of what was made in it
-        self.driver.reset_primary_context(self._index)
+        self.driver.reset_primary_context(self.index)
         self._retain()
 
 

@@ -38,6 +38,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "cuModuleUnload": (_POINTER,),
     "cuModuleGetFunction": (ctypes.POINTER(_POINTER), _POINTER, ctypes.c_char_p),
     "cuLaunchKernel": (_POINTER, *[ctypes.c_uint] * 7, _POINTER, ctypes.POINTER(_POINTER), ctypes.POINTER(_POINTER)),
+    "cuThreadExchangeStreamCaptureMode": (ctypes.POINTER(_INT),),
     "cuStreamBeginCapture_v2": (_POINTER, _INT),
     "cuStreamEndCapture": (_POINTER, ctypes.POINTER(_POINTER)),
     "cuGraphInstantiateWithFlags": (ctypes.POINTER(_POINTER), _POINTER, ctypes.c_ulonglong),
@@ -151,6 +152,20 @@ class Driver:
     def reset_primary_context(self, device: int) -> None:
         """Destroy the device's primary context for everybody in this process."""
         self.call("cuDevicePrimaryCtxReset_v2", device)
+
+    @contextmanager
+    def beside_captures(self) -> Iterator[None]:
+        """Let this thread's calls in the block neither fail nor break a capture that goes on in another thread.
+
+        ONNX Runtime captures in CUDA's global mode, which forbids every other thread to allocate unless that thread
+        has said this. An error is no matter: the calls in the block have their own.
+        """
+        mode = _INT(_CAPTURE_THREAD_LOCAL)
+        self._library.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+        try:
+            yield
+        finally:
+            self._library.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
 
     def wait_for_stream(self, stream: int) -> None:
         """Wait until a stream of anybody's has done its work."""

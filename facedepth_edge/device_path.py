@@ -2,8 +2,9 @@
 """The way of one frame on a GPU: part of the frame up, one kernel, the network, the answers down, one wait.
 
 DevicePath is the way for every backend whose ``memory`` is "cuda". After warm-up the kernel and the network of a single
-face replay as one CUDA graph; the copies stay outside, because their size varies. Nothing is allocated for a frame
-that is no larger than those before it.
+face replay as one CUDA graph; the copies stay outside, because their size varies. A backend that must not be captured
+(``why_no_capture``) has the kernel launched before it instead. Nothing is allocated for a frame that is no larger than
+those before it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class _Lane:
         self.backend = backend
         self.lock = threading.Lock()  # held while a frame is on its way, so that close() waits for it
         self.closed = False
-        self.why_no_graph = ""
+        self.why_no_graph = backend.why_no_capture
         self._spec = spec
         self._session = session = backend.session
         self._graph: Graph | None = None
@@ -294,8 +295,9 @@ class DevicePath:
 
     @property
     def why_no_graph(self) -> str:
-        """Why this thread's frames do not replay as a CUDA graph; empty where nothing speaks against it."""
-        return self._lane().why_no_graph
+        """Why some thread's frames do not replay as one CUDA graph; empty where nothing speaks against it."""
+        with self._guard:
+            return next((lane.why_no_graph for lane in self._lanes if lane.why_no_graph), "")
 
     def _lane(self) -> _Lane:
         hold: _Hold | None = getattr(self._local, "hold", None)

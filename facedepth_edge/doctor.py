@@ -15,12 +15,13 @@ from pathlib import Path
 
 from facedepth_edge import __version__
 from facedepth_edge.artifacts import Artifact, list_models, open_artifact
-from facedepth_edge.backends.base import BACKENDS, choose_backend, open_without_building
+from facedepth_edge.backends.base import BACKENDS, Backend, choose_backend, open_without_building
 from facedepth_edge.backends.onnxruntime import default_threads
+from facedepth_edge.cuda import INSTALL
 from facedepth_edge.cuda_driver import open_driver
 from facedepth_edge.cuda_kernels import find_nvcc
 from facedepth_edge.engine_cache import cache_folder
-from facedepth_edge.errors import BackendUnavailable, FaceDepthError
+from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
 from facedepth_edge.native import find_native
 from facedepth_edge.verify import check_golden_faces
 
@@ -30,6 +31,8 @@ CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-
 """Packages of the index that write the same module and overwrite each other's files."""
 
 _TIMEOUT_S = 20
+_GPU_BACKENDS = "the backend tensorrt, and onnxruntime with its CUDA provider"
+_NEEDED_BY = {"tensorrt": "the backend tensorrt", "pycuda": _GPU_BACKENDS, "nvcc": _GPU_BACKENDS}
 _DLA = (
     "not used: TensorRT dropped the deep learning accelerator after 10.7 and has it again from 11.4.1, on AGX Orin "
     "alone; the GPU runs everything"
@@ -158,11 +161,12 @@ def _look_at_gpu(found: Diagnosis) -> None:
     for name in ("tensorrt", "pycuda"):
         version = _version_of(name)
         if version is None and importlib.util.find_spec(name) is None:
-            found.add(name, "not installed", "note", f"Only for the backend tensorrt: {BACKENDS['tensorrt'][1]}.")
+            hint = INSTALL if name == "pycuda" else f"{BACKENDS['tensorrt'][1]}."
+            found.add(name, "not installed", "note", f"Only for {_NEEDED_BY[name]}: {hint}")
         else:
             found.add(name, version or "there, outside of pip")
     nvcc = find_nvcc()
-    fix = "Only for the backend tensorrt: install the CUDA toolkit; on a Jetson sudo apt install nvidia-jetpack."
+    fix = f"Only for {_NEEDED_BY['nvcc']}: install the CUDA toolkit; on a Jetson sudo apt install nvidia-jetpack."
     found.add("nvcc", nvcc or "none", "ok" if nvcc else "note", "" if nvcc else fix)
 
 
@@ -221,35 +225,49 @@ def _look_at_models(found: Diagnosis, model: str) -> Artifact | None:
 
 def _try_backends(found: Diagnosis, artifact: Artifact) -> None:
     for name in BACKENDS:
-        finding = _try_backend(artifact, name)
+        finding, notes = _try_backend(artifact, name)
         found.backends[name] = finding.text
         found.findings.append(finding)
+        for note in notes:
+            found.add("", note, "note")
     try:
         chosen = choose_backend(artifact, "auto", None)
     except FaceDepthError as error:
         found.add("auto", f"nothing: {error}", "broken")
         return
     found.auto = chosen.name
-    found.add("auto", f"takes {chosen.name}, {chosen.precision}, {chosen.provider}")
+    found.add("auto", f"takes {chosen.name}, {chosen.precision}, {chosen.provider}, {_way_of(chosen)}")
     chosen.close()
 
 
-def _try_backend(artifact: Artifact, name: str) -> Finding:
-    """Open one backend as `auto` would, run the golden faces through it, and let it go."""
+def _try_backend(artifact: Artifact, name: str) -> tuple[Finding, tuple[str, ...]]:
+    """Open one backend as `auto` would, run the golden faces through it, and let it go.
+
+    Returns:
+        (what was found, why it runs no better, one sentence each).
+    """
     try:
         backend = open_without_building(name, artifact, "auto", None)
         try:
             checks = check_golden_faces(artifact, backend)
         finally:
             backend.close()
+    except ArtifactError as error:
+        return Finding(name, f"wrong model: {error}", "broken"), ()
     except FaceDepthError as error:
-        return Finding(name, f"not used: {error}", "note")
+        return Finding(name, f"not used: {error}", "note"), ()
     worst = max(check.mean_mm for check in checks)
-    what = f"{backend.precision} on {backend.provider}, golden faces within {worst:.2f} mm"
+    what = f"{backend.precision} on {backend.provider}, golden faces within {worst:.2f} mm, {_way_of(backend)}"
+    notes = tuple(filter(None, (*backend.notes, getattr(backend, "why_no_capture", ""))))
     if all(check.ok for check in checks):
-        return Finding(name, f"works: {what}")
+        return Finding(name, f"works: {what}"), notes
     fix = f"Run facedepth-edge verify --backend {name}; do not use it until that passes."
-    return Finding(name, f"wrong answers: {what}", "broken", fix)
+    return Finding(name, f"wrong answers: {what}", "broken", fix), notes
+
+
+def _way_of(backend: Backend) -> str:
+    """Say which way a frame goes."""
+    return "frames cropped on the GPU" if backend.memory == "cuda" else "frames cropped by the CPU"
 
 
 def _version_of(package: str) -> str | None:

@@ -18,12 +18,14 @@ import numpy as np
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.backends.base import Backend, open_backend
 from facedepth_edge.errors import ArtifactError, BackendUnavailable
+from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GOLDEN_FILE = "golden.npz"
 FACE = "face"
+_RANGE_SLACK = 1e-3  # for rounding
 _EXPORT = "Install the package again, or export the model again with python -m export."
 
 
@@ -96,7 +98,27 @@ def load_golden_faces(artifact: Artifact) -> tuple[NDArray[np.float32], dict[str
         found = {name: (value.shape, str(value.dtype)) for name, value in {FACE: faces, **arrays}.items()}
         rule = f"{FACE} and {', '.join(spec.outputs.names)}, float32, one entry for each face"
         raise ArtifactError.of(where, found, rule, _EXPORT)
+    _require_ranges(where, spec, arrays)
     return faces, arrays
+
+
+def _require_ranges(where: str, spec: ModelSpec, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Check that the reference's answers are what the spec calls them.
+
+    Answers are compared by the names in the spec, so one that has depth and mask the wrong way round would agree with
+    itself. But relative depth is below 0 wherever a face is nearer than the head centre, and a probability never is.
+    An answer that is not a number is no matter here: the comparison fails it.
+    """
+    outputs = spec.outputs
+    kinds = ((outputs.depth, "depth", -1.0), (outputs.mask, "mask", 0.0), (outputs.validity, "validity", 0.0))
+    for part, role, lowest in kinds:
+        if part is None:
+            continue
+        low, high = float(arrays[part.name].min()), float(arrays[part.name].max())
+        if low < lowest - _RANGE_SLACK or high > 1 + _RANGE_SLACK:
+            rule = f"{lowest:g} to 1, because spec.json says that it is the {role}"
+            fix = f"Check outputs.{role}.name in spec.json, or export the model again with python -m export."
+            raise ArtifactError.of(f"{where}: {part.name}", f"values from {low:.3g} to {high:.3g}", rule, fix)
 
 
 def run_faces(backend: Backend, faces: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -85,9 +85,11 @@ class DeviceBackend(Backend, Protocol):
     """The device memory that holds all outputs of the reserved batch."""
     output_offsets: Mapping[str, int]
     """Where each output begins in the block, in bytes."""
+    why_no_capture: str
+    """Why enqueue() must not be captured into a caller's CUDA graph; empty where it may be."""
 
     def enqueue(self, stream: Any) -> None:
-        """Start computing output from input on a stream, and return; may be captured into a CUDA graph."""
+        """Start computing output from input on a stream, and return."""
         ...
 
     def fork(self) -> DeviceBackend:
@@ -122,11 +124,13 @@ def open_backend(name: str, artifact: Artifact, precision: str, threads: int | N
     """
     if not isinstance(name, str) or name not in BACKENDS:
         raise ConfigError.of("backend", name, f"auto, {', '.join(BACKENDS)}", 'Use backend="auto".')
-    backend: Backend = _backend_class(name)(artifact, precision, threads)
+    backend_class = _backend_class(name)
+    backend: Backend = getattr(backend_class, "open", backend_class)(artifact, precision, threads)
     return backend
 
 
 def _backend_class(name: str) -> Any:
+    """Return the class that the table names; its class method ``open``, if it has one, takes what fits the machine."""
     module, _, class_name = BACKENDS[name][0].partition(":")
     return getattr(importlib.import_module(module), class_name)
 
@@ -147,7 +151,9 @@ def open_without_building(name: str, artifact: Artifact, precision: str, threads
         As open_backend(); BackendUnavailable also where something would have to be built first.
     """
     backend_class = _backend_class(name)
-    backend: Backend = getattr(backend_class, "open_built", backend_class)(artifact, precision, threads)
+    if not hasattr(backend_class, "open_built"):
+        return open_backend(name, artifact, precision, threads)
+    backend: Backend = backend_class.open_built(artifact, precision, threads)
     return backend
 
 

@@ -8,11 +8,10 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.backends.base import missing_library
-from facedepth_edge.cuda import DeviceBuffer, DeviceView, Session, open_session
+from facedepth_edge.backends.device_buffers import DeviceBuffers, no_input
+from facedepth_edge.cuda import DeviceView, Session, open_session
 from facedepth_edge.cuda_driver import cuda_error
 from facedepth_edge.engine import (
     BATCHES,
@@ -29,7 +28,6 @@ from facedepth_edge.engine_cache import built_plans
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.spec import ModelSpec
 
-_ALIGNMENT_BYTES = 256  # what TensorRT asks of every tensor's address
 _EXPORT = "Export the model again with python -m export, then run facedepth-edge build-engine."
 
 
@@ -59,6 +57,7 @@ class TensorRtBackend:
     memory = "cuda"
     max_batch = BATCHES[2]
     threads = 1
+    why_no_capture = ""
 
     def __init__(
         self,
@@ -126,7 +125,7 @@ class TensorRtBackend:
 
     def _start(self) -> None:
         self._contexts: dict[bool, Any] = {}
-        self._buffers: dict[int, tuple[DeviceBuffer, DeviceBuffer]] = {}
+        self._buffers: dict[int, DeviceBuffers] = {}
         self._batch = 0
         with self.session.current():
             self.stream: Any = self.session.stream()
@@ -140,37 +139,17 @@ class TensorRtBackend:
         """
         if batch == self._batch:
             return
-        spec = self._spec
         with self.session.current():
             known = batch in self._buffers
             if not known:
-                self._buffers[batch] = self._allocate(batch)
-            face, block = self._buffers[batch]
-            shape = (batch, spec.input.channels, *spec.input_hw)
-            self.input = DeviceView(face.address, shape, np.float32)
-            self.output_block = block
-            self.output_offsets = self._offsets(batch)[0]
-            self.output: Mapping[str, DeviceView] = {
-                name: DeviceView(block.address + offset, (batch, *self._output_shapes[name]), np.float32)
-                for name, offset in self.output_offsets.items()
-            }
+                self._buffers[batch] = DeviceBuffers(self.session, self._spec, self._output_shapes, batch)
+            buffers = self._buffers[batch]
+            self.input: DeviceView = buffers.input
+            self.output: Mapping[str, DeviceView] = buffers.output
+            self.output_block, self.output_offsets = buffers.output_block, buffers.output_offsets
             if batch > 1 or not known:
                 self._bind(batch == 1)
         self._batch = batch
-
-    def _offsets(self, batch: int) -> tuple[dict[str, int], int]:
-        """Return where each output begins in the block, and the block's bytes."""
-        offsets, end = {}, 0
-        for name in self._spec.outputs.names:
-            offsets[name] = end
-            size = batch * int(np.prod(self._output_shapes[name])) * np.dtype(np.float32).itemsize
-            end += -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        return offsets, end
-
-    def _allocate(self, batch: int) -> tuple[DeviceBuffer, DeviceBuffer]:
-        spec = self._spec
-        face = self.session.device_buffer((batch, spec.input.channels, *spec.input_hw), np.float32)
-        return face, self.session.device_buffer((self._offsets(batch)[1],), np.uint8)
 
     def _bind(self, single: bool) -> None:
         """Tell the context the batch's shape and addresses."""
@@ -209,13 +188,12 @@ class TensorRtBackend:
             return
         with self.session.current():
             self._contexts = {}
-            for pair in self._buffers.values():
-                for buffer in pair:
-                    buffer.close()
+            for buffers in self._buffers.values():
+                buffers.close()
             self._buffers, self._batch = {}, 0
             self.stream = None
         self.output = {}
-        self.input = DeviceView(0, (0, self._spec.input.channels, *self._spec.input_hw), np.float32)
+        self.input = no_input(self._spec)
 
     def close(self) -> None:
         """Let everything go, the engine as soon as no fork has it; a second call does nothing."""

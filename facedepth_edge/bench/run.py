@@ -141,6 +141,8 @@ def run_bench(
         "model": {
             **{name: info[name] for name in ("model", "version", "backend", "provider", "precision", "threads")},
             "crop": info.get("crop"),
+            "memory": info.get("memory"),
+            "graph_why_not": info.get("graph_why_not", ""),
             "files_sha256": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
             "training_commit": dict(spec.training).get("commit"),
             "accuracy": _accuracy_of(spec.accuracy, info["precision"]),

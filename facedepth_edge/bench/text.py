@@ -20,6 +20,7 @@ def lines_from_run(run: dict[str, Any]) -> list[str]:
         f", crop {model['crop'] or 'host'}; {run['mode']}, {run['resolution']}"
         + (f", {run['streams']} streams" if run["streams"] > 1 else "")
         + (f", {run['fps']:g} frames a second" if run["mode"] == "paced" else ""),
+        *([f"  No single CUDA graph: {model['graph_why_not']}"] if model.get("graph_why_not") else []),
         f"  Throughput: {run['throughput_qps']:.1f} qps",
         f"  Latency: {_figures(latency)}",
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_gpu.installed import Machine, forget, install, tensorrt_artifact
+from tests.fake_gpu.installed import Machine, forget, install, install_onnxruntime, tensorrt_artifact
+from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
 
 
 @pytest.fixture
@@ -25,6 +26,12 @@ def jetson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]
     forget()
     yield install(monkeypatch, tmp_path, version="11.4.0.106", integrated=True)
     forget()
+
+
+@pytest.fixture
+def ort(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> FakeOnnxRuntime:
+    """The ONNX Runtime of that desktop, with a CUDA provider."""
+    return install_onnxruntime(monkeypatch, gpu)
 
 
 @pytest.fixture(scope="session")

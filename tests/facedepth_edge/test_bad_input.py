@@ -90,6 +90,40 @@ def test_nan_in_a_depth_image_is_a_hole(tiny_edge: EdgeDepth) -> None:
     assert (result.distance_mm, result.distance_source) == (655.0, "depth")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "strides"),
+    [
+        (np.float32, (4, 4)),  # each row begins one pixel after the one before it
+        (np.float32, (0, 4)),
+        (np.float32, (4 * 95, 4)),  # by one pixel
+        (np.float32, (4, 4 * 95)),
+        (np.float32, (4 * 96, 2)),
+        (np.float32, (-4, 4)),
+        (np.bool_, (1, 1)),
+    ],
+)
+def test_out_whose_pixels_lie_over_one_another(tiny_edge: EdgeDepth, dtype: Any, strides: tuple[int, int]) -> None:
+    """Written row by row, an earlier one would be written over."""
+    room = np.zeros(96 * 96 * 4, dtype)[4 * 96 :]
+    out: Any = np.lib.stride_tricks.as_strided(room, (96, 96), strides)
+    if dtype is np.bool_:
+        mask, out = out, tiny_edge.predict(GOOD_FRAME, CENTER)
+        out.mask = mask
+    with pytest.raises(
+        InputError, match=rf"^out: got strides \({strides[0]}, .*expected pixels with bytes of their own"
+    ):
+        tiny_edge.predict(GOOD_FRAME, CENTER, out=out)
+
+
+@pytest.mark.parametrize("view", [np.s_[::-1, :], np.s_[:, ::-1], np.s_[::2, ::3]])
+def test_out_that_is_a_view_with_gaps_or_turned(tiny_edge: EdgeDepth, view: Any) -> None:
+    expected = tiny_edge.predict(GOOD_FRAME, CENTER).depth_mm
+    for room in (np.empty((192, 288), np.float32), np.empty((288, 192), np.float32).T):
+        out = room[view][:96, :96]
+        tiny_edge.predict(GOOD_FRAME, CENTER, out=out)
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_out_is_not_touched_by_a_refused_call(tiny_edge: EdgeDepth) -> None:
     out = np.full((96, 96), 5.0, np.float32)
     with pytest.raises(InputError):

@@ -146,7 +146,14 @@ def test_a_camera_file_is_used(run, image, frame, tmp_path):
     gray10 = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.uint16) * 4
     assert cv2.imwrite("gray10.png", gray10)
     run("predict", "gray10.png", *HEAD, "--camera", "camera.json", "--out", "o.npy")
-    assert "max_value" in run("predict", "gray10.png", *HEAD, "--out", "o.npy", status=1).stderr
+    (tmp_path / "without.json").write_text('{"fx": 500, "fy": 500}')
+    for options, got in (([], "no --camera"), (["--camera", "without.json"], "a --camera file without max_value")):
+        for how in (HEAD, ["--detect"]):
+            told = run("predict", "gray10.png", *how, *options, "--out", "o.npy", status=1).stderr
+            assert (
+                f"image gray10.png: got 16-bit pixels and {got}, expected the camera's max_value. Give --camera" in told
+            )
+            assert "Camera(" not in told
 
 
 def test_detect_finds_the_head_and_its_distance(run, tmp_path):

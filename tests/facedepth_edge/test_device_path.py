@@ -107,12 +107,13 @@ def test_graph_gives_the_eager_bits(gpu: Machine, trt_artifact: Path, frame: np.
     with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
         replayed = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
         assert "cuGraphLaunch" in gpu.log()
+        assert (edge.info["memory"], edge.info["graph_why_not"]) == ("cuda", "")
     gpu.driver.fake_clear_log()
     gpu.driver.fake_fail(b"cuGraphInstantiateWithFlags", 801, -1)
     with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
         eager = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
         assert "cuGraphLaunch" not in gpu.log()
-        assert "cuGraphInstantiateWithFlags" in edge._path.why_no_graph
+        assert "cuGraphInstantiateWithFlags" in edge.info["graph_why_not"]
     assert np.array_equal(replayed, eager)
 
 

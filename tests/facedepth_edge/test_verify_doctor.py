@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -91,6 +92,27 @@ def test_wrong_answers_fail(tiny_artifact: Path, tmp_path: Path, kind: str) -> N
 def test_self_test_passes(tiny_artifact: Path, frame: np.ndarray) -> None:
     with EdgeDepth(tiny_artifact, precision="fp32", self_test=True) as edge:
         assert edge.predict(frame, (250, 170)).depth_mm.shape == (96, 96)
+
+
+@pytest.mark.parametrize("model", ["tiny_artifact", "edge_artifact"])
+def test_outputs_whose_names_are_swapped_in_the_spec(
+    model: str, request: pytest.FixtureRequest, tmp_path: Path, frame: np.ndarray
+) -> None:
+    """Same shapes, and golden.npz is read by the same names: only what the values can be tells."""
+    folder = Path(shutil.copytree(request.getfixturevalue(model), tmp_path / "swapped"))
+    data = json.loads((folder / "spec.json").read_text())
+    data["outputs"]["depth"]["name"], data["outputs"]["mask"]["name"] = "mask", "depth"
+    (folder / "spec.json").write_text(json.dumps(data))
+    done = run_cli("verify", "--model", str(folder))
+    assert done.exit_code == 1
+    assert re.search(r"golden\.npz: depth: got values from -.*expected 0 to 1, .*it is the mask", done.stderr)
+    assert "outputs.mask.name" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("FAIL facedepth-edge verify")
+    with pytest.raises(ArtifactError, match=r"spec\.json says that it is the mask"):
+        EdgeDepth(folder, self_test=True)
+    found = run_cli("doctor", "--model", str(folder))
+    assert found.exit_code == 1
+    assert re.search(r"! onnxruntime +wrong model: .*it is the mask", found.stdout)
 
 
 def test_limits_are_by_face_and_not_by_pixel(tiny_artifact: Path) -> None:

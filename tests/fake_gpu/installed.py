@@ -22,6 +22,7 @@ from facedepth_edge.engine_cache import CACHE_VARIABLE
 from facedepth_edge.spec import ModelSpec
 from tests.fake_gpu.build import shared_library
 from tests.fake_gpu.cuda import FakePyCuda
+from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
 from tests.fake_gpu.tensorrt import FakeTensorRt
 from tests.tiny_model import entry_of, write_tiny_artifact
 
@@ -75,6 +76,13 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, *, version: str, inte
     (tools / "nvcc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
     return Machine(trt, pycuda, pycuda._library, cache)
+
+
+def install_onnxruntime(monkeypatch: pytest.MonkeyPatch, machine: Machine, version: str = "1.23.0") -> FakeOnnxRuntime:
+    """Put an ONNX Runtime with a CUDA provider on a machine, in the place of the real one."""
+    ort = FakeOnnxRuntime(machine.pycuda, version)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    return ort
 
 
 def forget() -> None:

@@ -10,6 +10,8 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernel_host.cc"
@@ -28,6 +30,7 @@ bool active = false;
 bool integrated = false;
 int retained = 0;
 int live_at_reset = -1;  // allocations that were left when the context was torn down
+int resets = 0;
 std::map<void*, Work> pending;    // of each stream
 std::map<void*, Work> recorded;   // of each stream that is being captured
 std::map<void*, Work> graphs;     // graphs and what can be launched
@@ -35,6 +38,9 @@ std::map<void*, std::size_t> device_memory;
 std::map<void*, std::size_t> host_memory;
 std::size_t next_handle = 0x1000;
 thread_local int depth = 0;  // of this thread's stack of contexts
+thread_local int capture_mode = 0;  // of this thread: 0 CU_STREAM_CAPTURE_MODE_GLOBAL, 1 CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+std::thread::id capturing_thread;   // that has begun a capture in the global mode, or none
+bool capture_is_broken = false;
 
 void* new_handle() { return reinterpret_cast<void*>(next_handle += 16); }
 
@@ -54,6 +60,15 @@ int enter_in_context(const char* name) {
   return code != 0 ? code : depth > 0 ? 0 : 201;  // CUDA_ERROR_INVALID_CONTEXT
 }
 
+// What is unsafe while somebody captures: it fails, and breaks a capture in the global mode.
+int enter_unsafe(const char* name) {
+  if (const int code = enter_in_context(name)) return code;
+  if (capturing_thread == std::thread::id()) return 0;
+  if (capturing_thread != std::this_thread::get_id() && capture_mode != 0) return 0;
+  capture_is_broken = true;
+  return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+}
+
 void enqueue(void* stream, std::function<void()> work) {
   const auto capture = recorded.find(stream);
   (capture == recorded.end() ? pending[stream] : capture->second).push_back(std::move(work));
@@ -68,6 +83,9 @@ void enqueue(void* stream, std::function<void()> work) {
 #define ENTER_IN_CONTEXT(name)                             \
   LOCKED;                                                  \
   if (const int code = enter_in_context(name)) return code
+#define ENTER_UNSAFE(name)                             \
+  LOCKED;                                              \
+  if (const int code = enter_unsafe(name)) return code
 
 extern "C" {
 const char* fake_log() { return log_text.c_str(); }
@@ -83,13 +101,28 @@ void fake_reset(int is_integrated) {
   device_memory.clear();  // not freed: an object of an earlier test must not free what a later one has
   host_memory.clear();
   live_at_reset = -1;
+  capturing_thread = {};
 }
+// As cudaStreamBeginCapture and cudaStreamEndCapture in the global mode; the end returns a CUresult.
+void fake_begin_global_capture() {
+  LOCKED;
+  capturing_thread = std::this_thread::get_id();
+  capture_is_broken = false;
+}
+int fake_end_global_capture() {
+  LOCKED;
+  capturing_thread = {};
+  return capture_is_broken ? 901 : 0;  // CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+}
+int fake_capture_mode() { return capture_mode; }
 void fake_fail(const char* name, int code, int times) {
   failing = name;
   failing_code = code;
   failing_times = times;
 }
 void fake_lose() { lost = true; }
+int fake_is_lost() { return lost; }
+int fake_resets() { return resets; }
 void fake_activate() { active = true; }
 int fake_is_capturing(void* stream) { return recorded.count(stream) != 0; }
 int fake_graphs() { return static_cast<int>(graphs.size()); }
@@ -167,6 +200,7 @@ int cuDevicePrimaryCtxRelease_v2(int) {
 int cuDevicePrimaryCtxReset_v2(int) {
   LOCKED;
   lost = false;
+  ++resets;
   pending.clear();
   recorded.clear();
   live_at_reset = static_cast<int>(device_memory.size() + host_memory.size());
@@ -191,7 +225,7 @@ int cuCtxSynchronize() {
   return 0;
 }
 int cuMemAlloc_v2(void** address, std::size_t size) {
-  ENTER_IN_CONTEXT("cuMemAlloc_v2");
+  ENTER_UNSAFE("cuMemAlloc_v2");
   *address = std::aligned_alloc(256, (size + 255) / 256 * 256);
   std::memset(*address, 0xff, size);
   device_memory[*address] = size;
@@ -204,7 +238,7 @@ int cuMemFree_v2(void* address) {
   return enter_in_context("cuMemFree_v2");
 }
 int cuMemHostAlloc(void** address, std::size_t size, unsigned flags) {
-  ENTER_IN_CONTEXT("cuMemHostAlloc");
+  ENTER_UNSAFE("cuMemHostAlloc");
   if ((flags & 2) == 0) return 1;  // CU_MEMHOSTALLOC_DEVICEMAP
   *address = std::aligned_alloc(4096, (size + 4095) / 4096 * 4096);
   std::memset(*address, 0xff, size);
@@ -279,6 +313,10 @@ int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned gr
     const std::lock_guard<std::mutex> one_grid(kernel_guard);
     fake_launch(header, out, statistics, out_width, grid_x, grid_y, 1);
   });
+  return 0;
+}
+int cuThreadExchangeStreamCaptureMode(int* mode) {  // works in a lost context too
+  std::swap(*mode, capture_mode);
   return 0;
 }
 int cuStreamBeginCapture_v2(void* stream, int mode) {

@@ -155,6 +155,10 @@ def test_lines_say_what_a_person_must_know() -> None:
     text = "\n".join(lines_from_run(run))
     assert "noisy" not in text
     assert "neither tegrastats nor nvidia-smi" in text
+    assert (run["model"]["memory"], run["model"]["graph_why_not"]) == ("host", "")
+    assert "CUDA graph" not in text
+    run["model"]["graph_why_not"] = "cuStreamBeginCapture: got 901"
+    assert "  No single CUDA graph: cuStreamBeginCapture: got 901" in lines_from_run(run)
 
 
 def test_a_bench_names_machine_and_versions() -> None:
