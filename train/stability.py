@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How still the depth of a still head is, and how far DepthStream lags: `python -m train.stability --model PATH ...`.
+
+Renders short recordings of test subjects: a head at rest under camera noise, and a head that turns. Each is predicted
+frame by frame and through DepthStream, as a user calls them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facedepth_edge import Camera, DepthResult, DepthStream, EdgeDepth
+from facedepth_edge.errors import ConfigError, FaceDepthError
+from train.face_region import face_ellipse
+from train.synth.dataset import SetConfig, Studio
+from train.synth.shot import FrameSize, Shot, shoot
+
+FPS = 30.0
+SIZE_HW = (216, 288)
+FOCAL_PX = 280.0
+POSITION_MM = np.array([15.0, -10.0, 620.0])
+NOISE_LEVELS = 3.0  # standard deviation of each pixel and frame, in gray levels of 255
+STILL_FRAMES = 60
+TURN_DEG, TURN_HZ, TURN_FRAMES = 22.0, 0.5, 40
+SETTLED = 10  # frames that the stream gets before it is judged
+
+
+@dataclass(frozen=True)
+class Stability:
+    """One subject's figures.
+
+    Attributes:
+        still_mm: root mean square of the change of depth from frame to frame over the face, head at rest: frame by
+            frame, and through the stream.
+        lag_frames: by how many frames the stream trails the frame-by-frame depth of the turning head.
+        error_mm: mean error after the offset over the face of the turning head: frame by frame, and the stream.
+    """
+
+    still_mm: tuple[float, float]
+    lag_frames: float
+    error_mm: tuple[float, float]
+
+
+def measure_subject(model: EdgeDepth, studio: Studio, number: int) -> Stability:
+    """Render a subject's two recordings and measure the model on them.
+
+    Args:
+        model: The model; its camera is the renderer's.
+        studio: The set that the subject is of.
+        number: The subject, from 1.
+    """
+    rng = np.random.default_rng([studio.config.seed, 11, number])
+    turn = TURN_DEG * np.sin(2 * math.pi * TURN_HZ * np.arange(TURN_FRAMES) / FPS)
+    still, *turning = _record(studio, number, [4.0, *turn])
+    alone, steady = _predict(model, [still] * STILL_FRAMES, rng)
+    face = _face(alone[0])
+    still_mm = tuple(_trembling(maps[SETTLED:], face) for maps in (_depths(alone), _depths(steady)))
+    alone, steady = _predict(model, turning, rng)
+    raw, filtered = _depths(alone), _depths(steady)
+    errors = tuple(
+        float(np.mean([_error(result, shot) for result, shot in zip(results, turning, strict=True)][SETTLED:]))
+        for results in (alone, steady)
+    )
+    return Stability((still_mm[0], still_mm[1]), lag_frames(filtered, raw, face, SETTLED), (errors[0], errors[1]))
+
+
+def lag_frames(filtered: np.ndarray, raw: np.ndarray, where: np.ndarray, first: int) -> float:
+    """Return the delay of a filtered series that explains it best, in frames.
+
+    Args:
+        filtered: (T, H, W).
+        raw: (T, H, W) what was filtered.
+        where: (H, W) bool.
+        first: frames before this one do not count; at least 3, because lags of 0 to 3 frames are tried.
+
+    Returns:
+        The lag with the least mean difference, in steps of 0.05.
+    """
+    seen, given = filtered[first:, where], raw[:, where]
+    lags = np.arange(0, 3.001, 0.05)
+
+    def difference(lag: float) -> float:
+        times = np.arange(first, len(given)) - lag
+        before = np.floor(times).astype(int)
+        part = (times - before)[:, None]
+        after = np.minimum(before + 1, len(given) - 1)
+        return float(np.abs(seen - (given[before] * (1 - part) + given[after] * part)).mean())
+
+    return float(lags[int(np.argmin([difference(lag) for lag in lags]))])
+
+
+def _record(studio: Studio, number: int, yaw_deg: Sequence[float]) -> list[Shot]:
+    """Render one frame for each angle; light, background and expression stay the same."""
+    subject, outfit, wardrobe = studio.cast(number, 1)
+    outfit = replace(outfit, occlusion_rate=0.0)
+    head = studio.head(subject, outfit, wardrobe, {})
+    size = FrameSize(FOCAL_PX, SIZE_HW)
+    return [
+        shoot(
+            studio.model, head, outfit, wardrobe, 1, np.random.default_rng([studio.config.seed, 12, number]),
+            frame=size, position_mm=POSITION_MM, angles_deg=(0.0, 2.0, float(yaw)),
+        )
+        for yaw in yaw_deg
+    ]  # fmt: skip
+
+
+def _predict(
+    model: EdgeDepth, shots: list[Shot], rng: np.random.Generator
+) -> tuple[list[DepthResult], list[DepthResult]]:
+    stream = DepthStream(model)
+    alone, steady = [], []
+    for i, shot in enumerate(shots):
+        noisy = shot.picture + rng.normal(0, NOISE_LEVELS, shot.picture.shape)
+        frame = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+        alone.append(model.predict(frame, shot.head_center_xy, distance_mm=shot.distance_mm))
+        steady.append(stream.predict(frame, shot.head_center_xy, distance_mm=shot.distance_mm, time_s=i / FPS))
+    return alone, steady
+
+
+def _depths(results: list[DepthResult]) -> np.ndarray:
+    """Return depth behind the head's distance, (T, H, W) mm: a change of distance is not the filter's."""
+    return np.array([result.depth_mm - result.distance_mm for result in results])
+
+
+def _face(result: DepthResult) -> np.ndarray:
+    where = result.mask & face_ellipse(*result.mask.shape)
+    if not where.any():
+        rule = "a model that finds the rendered face"
+        raise ConfigError.of("--model", "a mask without a face pixel", rule, "Give a trained model.")
+    return where
+
+
+def _trembling(maps: np.ndarray, where: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.diff(maps[:, where], axis=0) ** 2)))
+
+
+def _error(result: DepthResult, shot: Shot) -> float:
+    """Return the mean error over the face after removing the offset, against the rendered depth at the map's pixels."""
+    x, y = (np.clip(np.floor(c).astype(int), 0, n - 1) for c, n in zip(
+        result.pixel_centers(), reversed(shot.depth_mm.shape), strict=True)
+    )  # fmt: skip
+    truth, label = shot.depth_mm[np.ix_(y, x)].astype(np.float64), shot.label[np.ix_(y, x)]
+    where = face_ellipse(*truth.shape) & (label >= 1) & (label <= 3)
+    error = (result.depth_mm - truth)[where]
+    return float(np.abs(error - error.mean()).mean())
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m train.stability", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="edge", help="name or folder of an artifact (default: edge)")
+    parser.add_argument("--head", type=Path, required=True, help="packed head model, see train.synth pack-head")
+    parser.add_argument("--hair", type=Path, help="folder of modelled hair")
+    parser.add_argument("--seed", type=int, default=1, help="of the set whose test subjects are rendered")
+    parser.add_argument("--subjects", type=int, default=8, help="how many test subjects (default: 8)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    args = parse_arguments(arguments)
+    command = "python -m train.stability " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    try:
+        studio = Studio(SetConfig(seed=args.seed), args.head, args.hair)
+        people = studio.config.splits()["test"]
+        if not 1 <= args.subjects <= len(people):
+            rule = f"1 to {len(people)}"
+            raise ConfigError.of("--subjects", args.subjects, rule, "The set has no more test subjects.")
+        found = []
+        with EdgeDepth(args.model, camera=Camera(FOCAL_PX, FOCAL_PX)) as model:
+            for number in tqdm(people[: args.subjects], desc="subjects", unit="subject"):
+                found.append(measure_subject(model, studio, number))
+    except FaceDepthError as error:
+        print(error, file=sys.stderr)
+        print(f"FAIL {command}", file=sys.stderr)
+        return 1
+    print(table(found))
+    print(f"PASS {command}", file=sys.stderr)
+    return 0
+
+
+def table(found: list[Stability]) -> str:
+    """Return the figures as a Markdown table: mean over subjects, and the worst."""
+    rows = {
+        "still head, change from frame to frame, RMS (mm)": [s.still_mm for s in found],
+        "turning head, error after the offset (mm)": [s.error_mm for s in found],
+        "turning head, lag (frames)": [(0.0, s.lag_frames) for s in found],
+    }
+    lines = ["| over the face, mean (worst subject) | predict() | DepthStream |", "|---|---|---|"]
+    for name, pairs in rows.items():
+        cells = [f"{np.mean(column):.2f} ({np.max(column):.2f})" for column in zip(*pairs, strict=True)]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
