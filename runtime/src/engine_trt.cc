@@ -2,8 +2,9 @@
 // The engine by TensorRT 10.3 to 11: the only file that includes its headers. Everything here is in all of these
 // releases, so nothing asks which one it is compiled against.
 //
-// Upload, network and download have fixed sizes; after the warm-up they are replayed as one CUDA graph. The crop is the
-// CPU's, into pinned memory: 36 KB go up instead of the frame's rows.
+// A frame's way: the crop is staged (device_crop.h), crop and network run, all answers come down in one copy, and the
+// host waits once. After the warm-up crop and network are replayed as one CUDA graph; what varies with the frame, the
+// upload of its part, stays outside. The graph is recorded again where the crop had to make more room.
 
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
@@ -15,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "cuda_owners.h"
+#include "device_crop.h"
 #include "facedepth/engine.h"
 #include "facedepth/error.h"
 #include "plan_file.h"
@@ -22,7 +25,10 @@
 namespace facedepth {
 namespace {
 
-constexpr int kWarmUpRuns = 3;
+using cuda::check_cuda;
+
+constexpr int kWarmUpRuns = 3;           // TensorRT does some work in its first runs only, and that cannot be recorded
+constexpr std::size_t kAlignment = 256;  // of an output's first byte, as TensorRT asks
 
 // Keeps the errors of a call for its exception. TensorRT keeps the first logger that it is given for good, so there is
 // one, and it is never let go.
@@ -52,52 +58,11 @@ Logger& logger() {
   return *kept;
 }
 
-void check_cuda(cudaError_t status, const char* call) {
-  if (status == cudaSuccess) return;
-  throw Error(ErrorKind::unavailable, call, cudaGetErrorString(status), "success",
-              "Check the GPU with nvidia-smi or tegrastats, and that the driver fits the CUDA runtime.");
-}
-
 void check_tensorrt(bool success, const char* call) {
   if (success) return;
   throw Error(ErrorKind::unavailable, call, logger().told(), "success",
               "Build the engine again with facedepth-edge build-engine.");
 }
-
-struct HostFree {
-  void operator()(float* memory) const noexcept { static_cast<void>(cudaFreeHost(memory)); }
-};
-struct DeviceFree {
-  void operator()(float* memory) const noexcept { static_cast<void>(cudaFree(memory)); }
-};
-struct StreamDestroy {
-  void operator()(cudaStream_t stream) const noexcept { static_cast<void>(cudaStreamDestroy(stream)); }
-};
-struct GraphDestroy {
-  void operator()(cudaGraph_t graph) const noexcept { static_cast<void>(cudaGraphDestroy(graph)); }
-};
-struct GraphExecDestroy {
-  void operator()(cudaGraphExec_t graph) const noexcept { static_cast<void>(cudaGraphExecDestroy(graph)); }
-};
-using Stream = std::unique_ptr<CUstream_st, StreamDestroy>;
-using Graph = std::unique_ptr<CUgraph_st, GraphDestroy>;
-using GraphExec = std::unique_ptr<CUgraphExec_st, GraphExecDestroy>;
-
-// A tensor of the engine: pinned memory for the host, and memory of the device.
-struct Buffer {
-  explicit Buffer(std::size_t elements) : bytes(elements * sizeof(float)) {
-    void* memory = nullptr;
-    check_cuda(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault), "cudaHostAlloc");
-    host.reset(static_cast<float*>(memory));
-    std::memset(memory, 0, bytes);
-    check_cuda(cudaMalloc(&memory, bytes), "cudaMalloc");
-    device.reset(static_cast<float*>(memory));
-  }
-
-  std::size_t bytes;
-  std::unique_ptr<float, HostFree> host;
-  std::unique_ptr<float, DeviceFree> device;
-};
 
 std::string tensorrt_version() {
   const std::int32_t version = getInferLibVersion();
@@ -114,6 +79,15 @@ void check_this_device(const PlanMetadata& metadata, const std::string& plan_pat
                std::to_string(properties.major) + "." + std::to_string(properties.minor));
 }
 
+// A tensor's elements, each side of its shape.
+using Shape = std::vector<std::int64_t>;
+
+std::size_t bytes_of(const Shape& shape) {
+  std::size_t bytes = sizeof(float);
+  for (const std::int64_t side : shape) bytes *= static_cast<std::size_t>(side);
+  return bytes;
+}
+
 class TensorRtEngine final : public Engine {
  public:
   TensorRtEngine(const ModelSpec& spec, const PlanFile& plan, const std::string& plan_path) : plan_path_(plan_path) {
@@ -124,35 +98,34 @@ class TensorRtEngine final : public Engine {
     check_tensorrt(engine_ != nullptr, "deserializeCudaEngine");
     context_.reset(engine_->createExecutionContext());
     check_tensorrt(context_ != nullptr, "createExecutionContext");
-    cudaStream_t stream = nullptr;
-    check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-    stream_.reset(stream);
+    stream_ = cuda::make_stream();
     bind(spec);
-    for (int run = 0; run < kWarmUpRuns; ++run) run_once();
-    capture();
+    warm_up();
   }
 
   ~TensorRtEngine() override {
     if (stream_ != nullptr) static_cast<void>(cudaStreamSynchronize(stream_.get()));
   }
 
-  float* input() noexcept override { return input_->host.get(); }
-
-  NetworkOutput run() override {
-    if (replay_ != nullptr) {
-      check_cuda(cudaGraphLaunch(replay_.get(), stream_.get()), "cudaGraphLaunch");
+  NetworkOutput run(const FrameView& frame, const Box& box) override {
+    try {
+      if (crop_->stage(frame, box, stream_.get())) replay_.reset();
+      replay_or_enqueue();
+      check_cuda(cudaMemcpyAsync(answers_.get(), block_.get(), block_bytes_, cudaMemcpyDeviceToHost, stream_.get()),
+                 "cudaMemcpyAsync");
       check_cuda(cudaStreamSynchronize(stream_.get()), "cudaStreamSynchronize");
-    } else {
-      run_once();
+    } catch (...) {
+      static_cast<void>(cudaStreamSynchronize(stream_.get()));  // the next frame is staged over what this one reads
+      static_cast<void>(cudaGetLastError());                    // or TensorRT takes it for its own
+      throw;
     }
-    return {depth_->host.get(), mask_ == nullptr ? nullptr : mask_->host.get(),
-            validity_ == nullptr ? nullptr : validity_->host.get()};
+    return {answer_at(depth_), answer_at(mask_), answer_at(validity_), crop_->describe(answers_.get() + statistics_)};
   }
 
  private:
-  using Shape = std::vector<std::int64_t>;
+  static constexpr std::size_t kNone = ~std::size_t{0};
 
-  // Holds the engine's tensors against the spec, and gives each its memory.
+  // Holds the engine's tensors against the spec, and gives the input and the block of all outputs their memory.
   void bind(const ModelSpec& spec) {
     const int tensors = 2 + (spec.mask_name.empty() ? 0 : 1) + (spec.validity_name.empty() ? 0 : 1);
     require(engine_->getNbIOTensors() == tensors, std::to_string(engine_->getNbIOTensors()) + " inputs and outputs",
@@ -163,11 +136,20 @@ class TensorRtEngine final : public Engine {
     dims.nbDims = static_cast<std::int32_t>(face.size());
     std::copy(face.begin(), face.end(), dims.d);
     check_tensorrt(context_->setInputShape(spec.input_name.c_str(), dims), "setInputShape");
-    input_ = bind_tensor(spec.input_name, {face});
     const Shape map{1, 1, spec.output_height, spec.output_width};
-    depth_ = bind_output(spec.depth_name, {map});
-    if (!spec.mask_name.empty()) mask_ = bind_output(spec.mask_name, {map});
-    if (!spec.validity_name.empty()) validity_ = bind_output(spec.validity_name, {{1}, {1, 1}});
+    depth_ = place(output_bytes(spec.depth_name, {map}));
+    if (!spec.mask_name.empty()) mask_ = place(output_bytes(spec.mask_name, {map}));
+    if (!spec.validity_name.empty()) validity_ = place(output_bytes(spec.validity_name, {{1}, {1, 1}}));
+    statistics_ = place(cuda::crop_statistics_bytes(spec));
+
+    input_ = cuda::allocate_device(tensor_bytes(spec.input_name, {face}));
+    block_ = cuda::allocate_device(block_bytes_);
+    answers_ = cuda::allocate_host(block_bytes_, cudaHostAllocDefault);
+    set_address(spec.input_name, input_.get());
+    set_address(spec.depth_name, block_.get() + depth_);
+    if (mask_ != kNone) set_address(spec.mask_name, block_.get() + mask_);
+    if (validity_ != kNone) set_address(spec.validity_name, block_.get() + validity_);
+    crop_ = cuda::make_device_crop(spec, input_.get(), block_.get() + statistics_);
   }
 
   void require(bool right, const std::string& got, const std::string& expected) const {
@@ -184,61 +166,74 @@ class TensorRtEngine final : public Engine {
             "inputs and outputs on the device");
   }
 
-  std::unique_ptr<Buffer> bind_output(const std::string& name, const std::vector<Shape>& allowed) {
-    check_tensor(name, nvinfer1::TensorIOMode::kOUTPUT);
-    return bind_tensor(name, allowed);
-  }
-
-  std::unique_ptr<Buffer> bind_tensor(const std::string& name, const std::vector<Shape>& allowed) {
+  std::size_t tensor_bytes(const std::string& name, const std::vector<Shape>& allowed) const {
     const nvinfer1::Dims dims = context_->getTensorShape(name.c_str());
     const Shape shape(dims.d, dims.d + std::max(dims.nbDims, 0));
     require(std::find(allowed.begin(), allowed.end(), shape) != allowed.end(), "another shape of " + name,
             "the shapes of spec.json");
-    std::size_t elements = 1;
-    for (const std::int64_t side : shape) elements *= static_cast<std::size_t>(side);
-    auto buffer = std::make_unique<Buffer>(elements);
-    check_tensorrt(context_->setTensorAddress(name.c_str(), buffer->device.get()), "setTensorAddress");
-    return buffer;
+    return bytes_of(shape);
   }
 
-  void download(const std::unique_ptr<Buffer>& buffer) {
-    if (buffer == nullptr) return;
-    check_cuda(
-        cudaMemcpyAsync(buffer->host.get(), buffer->device.get(), buffer->bytes, cudaMemcpyDeviceToHost, stream_.get()),
-        "cudaMemcpyAsync");
+  std::size_t output_bytes(const std::string& name, const std::vector<Shape>& allowed) const {
+    check_tensor(name, nvinfer1::TensorIOMode::kOUTPUT);
+    return tensor_bytes(name, allowed);
+  }
+
+  // Returns where the next part of the block begins, and lets the block grow by it.
+  std::size_t place(std::size_t bytes) noexcept {
+    const std::size_t at = (block_bytes_ + kAlignment - 1) / kAlignment * kAlignment;
+    block_bytes_ = at + bytes;
+    return at;
+  }
+
+  void set_address(const std::string& name, void* address) {
+    check_tensorrt(context_->setTensorAddress(name.c_str(), address), "setTensorAddress");
+  }
+
+  const float* answer_at(std::size_t offset) const noexcept {
+    return offset == kNone ? nullptr : reinterpret_cast<const float*>(answers_.get() + offset);
   }
 
   void enqueue() {
-    check_cuda(
-        cudaMemcpyAsync(input_->device.get(), input_->host.get(), input_->bytes, cudaMemcpyHostToDevice, stream_.get()),
-        "cudaMemcpyAsync");
+    crop_->enqueue(stream_.get());
     check_tensorrt(context_->enqueueV3(stream_.get()), "enqueueV3");
-    download(depth_);
-    download(mask_);
-    download(validity_);
   }
 
-  void run_once() {
+  // Runs crop and network: as a graph once it could be recorded. A network with a layer that cannot be recorded is
+  // enqueued anew for each face: slower, not wrong.
+  void replay_or_enqueue() {
+    if (replay_ == nullptr && eager_runs_ >= kWarmUpRuns && can_record_) record();
+    if (replay_ != nullptr) {
+      check_cuda(cudaGraphLaunch(replay_.get(), stream_.get()), "cudaGraphLaunch");
+      return;
+    }
     enqueue();
-    check_cuda(cudaStreamSynchronize(stream_.get()), "cudaStreamSynchronize");
+    eager_runs_ = std::min(eager_runs_ + 1, kWarmUpRuns);
   }
 
-  // Records one run. A network with a layer that cannot be recorded is enqueued anew for each face: slower, not wrong.
-  void capture() {
+  void record() {
     check_cuda(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    bool recorded = true;
+    can_record_ = true;
     try {
       enqueue();
     } catch (const Error&) {
-      recorded = false;
+      can_record_ = false;
     }
     cudaGraph_t graph = nullptr;
-    recorded = cudaStreamEndCapture(stream_.get(), &graph) == cudaSuccess && recorded;
-    const Graph owned(graph);
+    can_record_ = cudaStreamEndCapture(stream_.get(), &graph) == cudaSuccess && can_record_;
+    const cuda::Graph owned(graph);
     cudaGraphExec_t replay = nullptr;
-    if (recorded && cudaGraphInstantiate(&replay, graph, 0) == cudaSuccess) replay_.reset(replay);
+    can_record_ = can_record_ && cudaGraphInstantiateWithFlags(&replay, graph, 0) == cudaSuccess;
+    if (can_record_) replay_.reset(replay);
     static_cast<void>(cudaGetLastError());  // a refused recording leaves its error behind
-    run();
+  }
+
+  // Runs a gray frame of one pixel until crop and network are recorded, so that the first real frame is a fast one.
+  void warm_up() {
+    const unsigned char gray = 127;
+    for (int run_index = 0; run_index <= kWarmUpRuns; ++run_index) {
+      run({&gray, 1, 1, 1, PixelType::uint8, 1, 255.0}, {0.0, 0.0, 1.0, 1.0});
+    }
   }
 
   std::string plan_path_;
@@ -246,12 +241,19 @@ class TensorRtEngine final : public Engine {
   std::unique_ptr<nvinfer1::IRuntime> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
   std::unique_ptr<nvinfer1::IExecutionContext> context_;
-  Stream stream_;
-  std::unique_ptr<Buffer> input_;
-  std::unique_ptr<Buffer> depth_;
-  std::unique_ptr<Buffer> mask_;
-  std::unique_ptr<Buffer> validity_;
-  GraphExec replay_;
+  cuda::Stream stream_;
+  cuda::DeviceMemory input_;
+  cuda::DeviceMemory block_;  // all outputs and the crop's statistics, each at its offset
+  cuda::HostMemory answers_;  // the block, downloaded
+  std::size_t block_bytes_ = 0;
+  std::size_t depth_ = kNone;
+  std::size_t mask_ = kNone;
+  std::size_t validity_ = kNone;
+  std::size_t statistics_ = kNone;
+  std::unique_ptr<cuda::DeviceCrop> crop_;
+  int eager_runs_ = 0;
+  bool can_record_ = true;
+  cuda::GraphExec replay_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <string>
 
+#include "face_crop_checks.h"
 #include "face_crop_cpu.h"
 #include "facedepth/error.h"
 
@@ -42,6 +43,42 @@ void check_out_width(std::int32_t width) {
   throw Error(ErrorKind::config, "out.width", std::to_string(width), "1 to 4096 elements",
               "Take the size of the model's input.");
 }
+
+void check_out(const TensorView& out) {
+  constexpr auto kKind = ErrorKind::config;
+  if (out.data == nullptr) {
+    throw Error(kKind, "out.data", "null", "the address of row 0", "Give memory for the whole plane.");
+  }
+  check_out_width(out.width);
+  if (out.height < 1 || out.height > kMaxOutSide) {
+    throw Error(kKind, "out.height", std::to_string(out.height), "1 to 4096 elements",
+                "Take the size of the model's input.");
+  }
+  std::ptrdiff_t element_bytes = 0;
+  switch (out.element_type) {
+    case ElementType::float32: element_bytes = 4; break;
+    case ElementType::float16: element_bytes = 2; break;
+    case ElementType::int8: element_bytes = 1; break;
+  }
+  if (element_bytes == 0) {
+    throw Error(kKind, "out.element_type", std::to_string(static_cast<std::int32_t>(out.element_type)),
+                "0 (float32), 1 (float16) or 2 (int8)", "Take the type of the model's input.");
+  }
+  const std::ptrdiff_t row_bytes = element_bytes * out.width;
+  if (out.height > 1 && out.row_stride_bytes < row_bytes) {
+    throw Error(kKind, "out.row_stride_bytes", std::to_string(out.row_stride_bytes),
+                "at least one row (" + std::to_string(row_bytes) + " bytes)",
+                "Give the distance in bytes, not in elements.");
+  }
+}
+
+void check_workspace(const void* workspace, std::size_t given, std::size_t needed) {
+  if (workspace != nullptr && given >= needed) return;
+  throw Error(ErrorKind::config, "workspace", workspace == nullptr ? "null" : std::to_string(given) + " bytes",
+              "at least " + std::to_string(needed) + " bytes", "Ask crop_face_workspace_bytes for the size.");
+}
+
+}  // namespace
 
 void check_frame(const FrameView& frame) {
   constexpr auto kKind = ErrorKind::input;
@@ -103,42 +140,6 @@ void check_normalisation(const Normalisation& normalisation, ElementType element
                 "Take the quantisation scale of the model's input.");
   }
 }
-
-void check_out(const TensorView& out) {
-  constexpr auto kKind = ErrorKind::config;
-  if (out.data == nullptr) {
-    throw Error(kKind, "out.data", "null", "the address of row 0", "Give memory for the whole plane.");
-  }
-  check_out_width(out.width);
-  if (out.height < 1 || out.height > kMaxOutSide) {
-    throw Error(kKind, "out.height", std::to_string(out.height), "1 to 4096 elements",
-                "Take the size of the model's input.");
-  }
-  std::ptrdiff_t element_bytes = 0;
-  switch (out.element_type) {
-    case ElementType::float32: element_bytes = 4; break;
-    case ElementType::float16: element_bytes = 2; break;
-    case ElementType::int8: element_bytes = 1; break;
-  }
-  if (element_bytes == 0) {
-    throw Error(kKind, "out.element_type", std::to_string(static_cast<std::int32_t>(out.element_type)),
-                "0 (float32), 1 (float16) or 2 (int8)", "Take the type of the model's input.");
-  }
-  const std::ptrdiff_t row_bytes = element_bytes * out.width;
-  if (out.height > 1 && out.row_stride_bytes < row_bytes) {
-    throw Error(kKind, "out.row_stride_bytes", std::to_string(out.row_stride_bytes),
-                "at least one row (" + std::to_string(row_bytes) + " bytes)",
-                "Give the distance in bytes, not in elements.");
-  }
-}
-
-void check_workspace(const void* workspace, std::size_t given, std::size_t needed) {
-  if (workspace != nullptr && given >= needed) return;
-  throw Error(ErrorKind::config, "workspace", workspace == nullptr ? "null" : std::to_string(given) + " bytes",
-              "at least " + std::to_string(needed) + " bytes", "Ask crop_face_workspace_bytes for the size.");
-}
-
-}  // namespace
 
 std::size_t crop_face_workspace_bytes(std::int32_t frame_width, std::int32_t channels, std::int32_t out_width) {
   check_frame_width(frame_width);

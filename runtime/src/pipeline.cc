@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of one frame on the host: box, crop, network, depth maps.
+// The way of one frame: box, crop and network by the engine, depth maps.
 
 #include "facedepth/pipeline.h"
 
@@ -59,7 +59,7 @@ Box box_from_head(const HeadPosition& head, double reach_x_mm, double reach_y_mm
 }
 
 FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> engine)
-    : spec_(std::move(spec)), engine_(std::move(engine)), cropper_({spec_.scale, spec_.offset, 1.0}) {
+    : spec_(std::move(spec)), engine_(std::move(engine)) {
   if (engine_ == nullptr) {
     throw Error(ErrorKind::config, "engine", "null", "an engine", "Open one with open_tensorrt_engine.");
   }
@@ -75,20 +75,16 @@ FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> eng
 const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPosition& head) {
   check_position(head, frame);
   found_.box = box_from_head(head, spec_.reach_x_mm, spec_.reach_y_mm);
-  const CropStatistics crop =
-      cropper_.crop(frame, found_.box,
-                    {engine_->input(), spec_.input_width, spec_.input_height, ElementType::float32,
-                     static_cast<std::ptrdiff_t>(spec_.input_width) * static_cast<std::ptrdiff_t>(sizeof(float))});
-  const double brightest_level = (crop.largest - spec_.offset) / spec_.scale;
+  const NetworkOutput output = engine_->run(frame, found_.box);
+  const double brightest_level = (output.crop.largest - spec_.offset) / spec_.scale;
   if (brightest_level > kMostLevels) {
     refuse("frame", brightest_level * frame.max_value / 255.0, "pixels of at most frame.max_value",
            "Set max_value to the largest value that the camera can give.");
   }
-  const NetworkOutput output = engine_->run();
   const DepthSummary summary = write_depth_maps({output.depth, output.mask_probability, found_.depth_mm.size()},
                                                 {head.distance_mm, spec_.half_range_mm, spec_.mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
-  found_.contrast_levels = crop.deviation / spec_.scale;
+  found_.contrast_levels = output.crop.deviation / spec_.scale;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
   if (!summary.finite) {
     found_.reason = "the network's depth is not finite";

@@ -28,9 +28,14 @@ ModelSpec small_spec() {
 // Answers with its input as depth.
 class Mirror : public Engine {
  public:
-  float* input() noexcept override { return face_.data(); }
-  NetworkOutput run() override { return {face_.data(), mask_.data(), &validity_}; }
+  NetworkOutput run(const FrameView& frame, const Box& box) override {
+    const CropStatistics crop = cropper_.crop(
+        frame, box,
+        {face_.data(), kSide, kSide, ElementType::float32, static_cast<std::ptrdiff_t>(kSide * sizeof(float))});
+    return {face_.data(), mask_.data(), &validity_, crop};
+  }
 
+  FaceCropper cropper_{{1.0 / 127.5, -1.0, 1.0}};
   std::vector<float> face_ = std::vector<float>(kSide * kSide);
   std::vector<float> mask_ = std::vector<float>(kSide * kSide, 0.9F);
   float validity_ = 0.9F;

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.native_library import ROOT, configure, find_tool, run_tool
+from facedepth_edge.cuda_kernels import find_nvcc
 
 pytestmark = pytest.mark.toolchain
 
@@ -121,10 +122,67 @@ def test_the_tensorrt_engine_compiles_against_the_public_headers(tmp_path: Path)
         assert (folder / "NvInferRuntime.h").is_file(), folder
         warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
         systems = ["-isystem", str(folder), "-isystem", str(cuda)]
-        source = str(ROOT / "runtime" / "src" / "engine_trt.cc")
-        command = [compiler, "-std=c++17", *warnings, *systems, "-I", str(ROOT / "runtime" / "include"), "-c", source]
-        done = subprocess.run([*command, "-o", str(tmp_path / "engine.o")], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        command = [compiler, "-std=c++17", *warnings, *systems, "-I", str(ROOT / "runtime" / "include"), "-c"]
+        for name in ("engine_trt", "device_crop_cuda", "device_crop_cpu"):
+            source, made = ROOT / "runtime" / "src" / f"{name}.cc", tmp_path / f"{name}.o"
+            done = subprocess.run([*command, source, "-o", made], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def tensorrt_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that CMake takes for TensorRT's: the header of the stand-in and a library without its functions."""
+    root = tmp_path_factory.mktemp("tensorrt")
+    (root / "lib").mkdir()
+    shutil.copytree(ROOT / "runtime" / "tests" / "stand_in", root / "include")
+    (root / "include" / "cuda_runtime_api.h").unlink()  # the toolkit's is meant
+    source = root / "nvinfer.cc"
+    source.write_text("")
+    compiler = require_tool("g++")
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", root / "lib" / "libnvinfer.so"], check=True)
+    return root
+
+
+def configure_engine(root: Path, build: Path, *options: str) -> str:
+    """Configure the TensorRT engine and return what CMake said, as one line."""
+    tools = [f"-DTensorRT_ROOT={root}", f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja')}", "-DFDE_WARNINGS_AS_ERRORS=ON"]
+    done = run_tool("cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DFDE_TENSORRT=ON", *tools, *options)
+    return " ".join(done.stdout.split())
+
+
+def require_cuda_toolkit() -> None:
+    nvcc = find_nvcc()
+    if nvcc is None or not any(Path(folder, "cuda_runtime_api.h").is_file() for folder in cuda_folders()):
+        pytest.skip("there is no CUDA toolkit")
+
+
+@pytest.mark.slow
+def test_with_nvcc_the_library_has_the_kernel(tensorrt_root: Path, tmp_path: Path) -> None:
+    require_cuda_toolkit()
+    said = configure_engine(tensorrt_root, tmp_path, "-DFDE_CUDA_CROP=ON", "-DCMAKE_CUDA_ARCHITECTURES=87")
+    assert re.search(r"FDE_CUDA_CROP: the GPU crops, a part of the frame is uploaded: \S+ \S+ for 87", said)
+    run_tool("cmake", "--build", tmp_path, "--target", "facedepth")
+    assert b"fde_face_crop" in (tmp_path / "libfacedepth.so").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-DFDE_CUDA_CROP=OFF"], "(asked for by OFF)"),
+        (["-DCMAKE_CUDA_COMPILER=NOTFOUND"], "got no CUDA compiler that works (nvcc;"),
+    ],
+)
+def test_without_nvcc_the_cpu_crops(tensorrt_root: Path, tmp_path: Path, options: list[str], reason: str) -> None:
+    require_cuda_toolkit()
+    said = configure_engine(tensorrt_root, tmp_path, *options)
+    assert "FDE_CUDA_CROP: the CPU crops, the face is uploaded" in said
+    assert reason in said
+
+
+def test_a_crop_on_the_gpu_that_was_asked_for_needs_nvcc(tensorrt_root: Path, tmp_path: Path) -> None:
+    require_cuda_toolkit()
+    with pytest.raises(RuntimeError, match=r"FDE_CUDA_CROP: got no\s+CUDA\s+compiler"):
+        configure_engine(tensorrt_root, tmp_path, "-DFDE_CUDA_CROP=ON", "-DCMAKE_CUDA_COMPILER=NOTFOUND")
 
 
 def cuda_folders() -> list[str]:

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// What runs the network. The crop before it and the meaning of the numbers behind it are pipeline.h's.
+// What takes the face under a box of a frame through the network. Where the box is, and what the numbers behind the
+// network mean, is pipeline.h's.
 #pragma once
 
 #include <memory>
 #include <string>
 
+#include "facedepth/face_crop.h"
 #include "facedepth/spec.h"
+#include "facedepth/tensor_view.h"
 
 namespace facedepth {
 
-// The raw outputs for one face: host memory of the engine, good until its next run.
+// The raw outputs for one face, host memory of the engine, good until its next run; and what its crop was like.
 struct NetworkOutput {
   const float* depth = nullptr;             // (output_height, output_width), dense
   const float* mask_probability = nullptr;  // the same shape; null where the model has none
   const float* validity = nullptr;          // one probability; null where the model has none
+  CropStatistics crop{};                    // of the network's input
 };
 
 // One loaded network with its buffers. One object a thread.
@@ -24,11 +28,11 @@ class [[gnu::visibility("default")]] Engine {
   Engine& operator=(const Engine&) = delete;
   virtual ~Engine();
 
-  // The network's input: (input_height, input_width) float32, dense, host memory of the engine. Write it before run().
-  virtual float* input() noexcept = 0;
-
-  // Computes the outputs from the input; returns when they are complete. Throws Error of the kind unavailable.
-  virtual NetworkOutput run() = 0;
+  // Crops the box of the frame as face_crop.h defines it into the network's input (input_height, input_width) float32,
+  // and computes the outputs; returns when they are complete. The crop is made where the input lies: an engine on the
+  // host uses a FaceCropper, one on a GPU its own kernel. Throws Error: input where the frame or the box breaks a rule
+  // of face_crop.h, unavailable where a device or a library failed.
+  virtual NetworkOutput run(const FrameView& frame, const Box& box) = 0;
 };
 
 // Loads a plan that `facedepth-edge build-engine` made for this model on this device.

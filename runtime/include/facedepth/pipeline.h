@@ -46,7 +46,8 @@ struct FaceDepth {
   const char* reason = "";  // why not valid, in one sentence; empty where it is
 };
 
-// Runs one model on frames. One object a thread. After the first frame of a width predict() allocates nothing.
+// Runs one model on frames. One object a thread. predict() allocates nothing once it has seen the widest frame and the
+// largest box.
 class [[gnu::visibility("default")]] FaceDepthPipeline {
  public:
   FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> engine);
@@ -60,7 +61,6 @@ class [[gnu::visibility("default")]] FaceDepthPipeline {
  private:
   ModelSpec spec_;
   std::unique_ptr<Engine> engine_;
-  FaceCropper cropper_;
   FaceDepth found_;
 };
 
