@@ -264,6 +264,31 @@ def _plain(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 6)
 
 
+def gate_of_artifact(folder: Path, data: PackedSet, count: int | None = None) -> GateReport:
+    """Run the gate on an artifact that was written before.
+
+    Args:
+        folder: The artifact, with reference.pt2.
+        data: The packed set.
+        count: Most frames of its test split, spread over it; all when None.
+
+    Raises:
+        ArtifactError: The artifact is damaged, or has no reference.pt2 or no ONNX file.
+        InputError: The set's boxes are not of the model's size, or no held-out frame shows a measured head.
+    """
+    artifact = open_artifact(folder)
+    files = {name: artifact.read(name) for name in FILES if artifact.has(name)}
+    if not artifact.has("reference.pt2") or not files:
+        rule = "reference.pt2 and at least one ONNX file"
+        fix = "Export the model from a checkout: the installed package leaves reference.pt2 out."
+        raise ArtifactError.of(str(folder), sorted(artifact.spec.files), rule, fix)
+    if artifact.spec.input_hw != (data.crops.box_px, data.crops.box_px):
+        rule = f"{artifact.spec.input_hw[1]} px, as the model takes"
+        raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
+    run = runner_from_program(artifact.read("reference.pt2"), artifact.spec)
+    return run_gate(files, run, data, spread_indices(data, "test", count))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure an artifact as the command line says.
 
@@ -283,18 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.count is not None and args.count < 1:
             raise InputError.of("--count", args.count, ">= 1", "Leave it out for all faces.")
-        artifact = open_artifact(args.artifact)
-        files = {name: artifact.read(name) for name in FILES if artifact.has(name)}
-        if not artifact.has("reference.pt2") or not files:
-            rule = "reference.pt2 and at least one ONNX file"
-            fix = "Export the model from a checkout: the installed package leaves reference.pt2 out."
-            raise ArtifactError.of(str(args.artifact), sorted(artifact.spec.files), rule, fix)
-        data = open_faces_or_set(args.data, args.cache_dir)
-        if artifact.spec.input_hw != (data.crops.box_px, data.crops.box_px):
-            rule = f"{artifact.spec.input_hw[1]} px, as the model takes"
-            raise InputError.of(str(args.data), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
-        run = runner_from_program(artifact.read("reference.pt2"), artifact.spec)
-        report = run_gate(files, run, data, spread_indices(data, "test", args.count))
+        report = gate_of_artifact(args.artifact, open_faces_or_set(args.data, args.cache_dir), args.count)
         if args.json is not None:
             try:
                 args.json.write_text(json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")

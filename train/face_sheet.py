@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ SLICE_MM = 12.0
 NEAR_FAR_MM = (-110.0, 110.0)  # behind the head's distance: the ends of the colours and of the side view
 PANEL_PX = 168
 COLUMNS = 2
+FACES = 11
 BOX_MM = 320.0
 # With these a crop of eq. 6's box, enlarged by the set's margin, is cut back to the box, whatever its true distance.
 _FOCAL_PX, _DISTANCE_MM = 1000.0, 1000.0
@@ -148,13 +150,32 @@ def card_of_astronaut(model: EdgeDepth) -> np.ndarray:
     return card(crop, result.relative * HALF_RANGE_MM, result.mask, None, None, text)
 
 
+def draw(model: str | Path, sets: Mapping[str, PackedSet], split: str, count: int, out: Path) -> None:
+    """Draw the astronaut and faces of sets into a picture.
+
+    Args:
+        model: Name or folder of an artifact.
+        sets: By name.
+        split: train, val or test.
+        count: Faces of each set.
+        out: The picture, .jpg or .png.
+    """
+    with EdgeDepth(model, camera=Camera(_FOCAL_PX, _FOCAL_PX)) as opened:
+        cards = [card_of_astronaut(opened)]
+        for name, data in sets.items():
+            cards += cards_of_set(opened, data, split, count, name)
+    cards += [np.full_like(cards[0], 20)] * (-len(cards) % COLUMNS)
+    rows = [np.hstack(cards[first : first + COLUMNS]) for first in range(0, len(cards), COLUMNS)]
+    write_image(out, np.vstack(rows))
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m train.face_sheet", description="Draw a model's depth of faces.")
     parser.add_argument("--model", default="edge", help="name or folder of an artifact (default: edge)")
     parser.add_argument("--data", type=Path, action="append", default=[], help="folder of a data set; repeatable")
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--count", type=int, default=11, help="faces of each set (default: 11)")
+    parser.add_argument("--count", type=int, default=FACES, help=f"faces of each set (default: {FACES})")
     parser.add_argument("--out", type=Path, required=True, help="the picture, .jpg or .png")
     add_reading_arguments(parser)
     return parser.parse_args(arguments)
@@ -169,15 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
         if args.count < 1:
-            raise InputError.of("--count", args.count, ">= 1", "Leave it out for 11.")
-        with EdgeDepth(args.model, camera=Camera(_FOCAL_PX, _FOCAL_PX)) as model:
-            cards = [card_of_astronaut(model)]
-            for folder in args.data:
-                data = open_set(folder, args)
-                cards += cards_of_set(model, data, args.split, args.count, folder.resolve().name)
-        cards += [np.full_like(cards[0], 20)] * (-len(cards) % COLUMNS)
-        rows = [np.hstack(cards[first : first + COLUMNS]) for first in range(0, len(cards), COLUMNS)]
-        write_image(args.out, np.vstack(rows))
+            raise InputError.of("--count", args.count, ">= 1", f"Leave it out for {FACES}.")
+        sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
+        draw(args.model, sets, args.split, args.count, args.out)
     except FaceDepthError as error:
         print(error, file=sys.stderr)
         return 1

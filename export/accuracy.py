@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/accuracy.md, all of it measured anew: `python -m export.accuracy --model DIR --data DIR ...`.
+
+How right the depth is on each set, for whom, how steady in time, pictures, and the exported files against PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from export.parity import gate_of_artifact
+from facedepth_edge import Camera, EdgeDepth
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import FaceDepthError, InputError
+from train import face_sheet, stability
+from train.data.command_line import add_reading_arguments, open_set
+from train.data.packed import PackedSet
+from train.evaluate import evaluate, table_from_rows
+from train.groups import WORSE, markdown, rows_by_group, score_frames, validity_rows
+from train.predictors import Predictor, predictors_from_model, trivial_answers
+from train.synth.dataset import SetConfig, Studio
+
+SPLIT = "test"
+MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the file says
+HEADER = """# Accuracy
+
+Written by `python -m export.accuracy`; every figure was computed on a CPU. `fp16` and `int8-trt` are in the last table
+only, where an emulation rounds every FP16 tensor; neither ran on TensorRT or a GPU. All faces are rendered: a figure
+here says nothing about a real camera.
+
+Errors are in mm, the mean over a face's pixels, then over the faces; "after offset" has the mean error of each face
+removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *Face* is the part of it in an ellipse
+with half axes of 68 and 90 mm about the head centre.
+"""
+
+
+def accuracy_report(
+    folder: Path, sets: dict[str, PackedSet], gate_frames: int | None, steady: list[stability.Stability], picture: str
+) -> str:
+    """Measure and write.
+
+    Args:
+        folder: The artifact.
+        sets: By name; the first is the training set's, whose mean face is shown and on which the gate runs.
+        gate_frames: Most frames of the gate.
+        steady: What train.stability found; its table is left out where there is nothing.
+        picture: Path of the sheet of faces, relative to the document.
+
+    Returns:
+        The document, Markdown.
+    """
+    spec = open_artifact(folder).spec
+    files = {f"{spec.name} {file}" for file in MEASURED_FILES}
+    predictors = {name: predict for name, predict in predictors_from_model(folder).items() if name in files}
+    parts = [HEADER, f"Model: `{spec.name}` {spec.version}."]
+    for name, data in sets.items():
+        shown: dict[str, Predictor] = {}
+        if len(data.indices("train")):
+            trivial = trivial_answers(data)
+            shown = {"constant plane": trivial.plane_predictor, "mean face": trivial.mean_face_predictor}
+        rows = evaluate(data, SPLIT, {**shown, **predictors})
+        parts.append(f"## On `{name}`: {rows[0]['frames']} frames of people that training never saw")
+        parts.append(table_from_rows(rows))
+        scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"])
+        parts.append(
+            f"INT8 by group; a ratio above {WORSE:g} is bold; groups of few frames are left out; *called valid* is of "
+            "the frames in which half of the head or more is seen:"
+        )
+        parts.append(markdown(rows_by_group(scores), validity_rows(scores)))
+    if steady:
+        how = f"with noise of {stability.NOISE_LEVELS:g} gray levels on every pixel of every frame"
+        parts += ["## Over time", f"{len(steady)} test subjects, rendered as a camera would see them, {how}:"]
+        parts.append(stability.table(steady))
+    parts += ["## Faces", f"![faces, measured depth, the model's, and both from the side]({picture})"]
+    parts.append(
+        "*Crop; measured depth; the model's; points near the middle of the head from the side, measured white, the "
+        "model's orange. The colours span 220 mm.*"
+    )
+    first = next(iter(sets.values()))
+    parts += ["## The exported files against PyTorch", gate_of_artifact(folder, first, gate_frames).table()]
+    return "\n\n".join(parts) + "\n"
+
+
+def measure_stability(folder: Path, head: Path, hair: Path | None, subjects: int) -> list[stability.Stability]:
+    """Render recordings of test subjects and measure the model on them, see train.stability."""
+    studio = Studio(SetConfig(seed=1), head, hair)
+    people = studio.config.splits()[SPLIT][:subjects]
+    with EdgeDepth(folder, camera=Camera(stability.FOCAL_PX, stability.FOCAL_PX)) as model:
+        return [stability.measure_subject(model, studio, number) for number in tqdm(people, desc="recordings")]
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m export.accuracy", description="Write the accuracy report.")
+    parser.add_argument("--model", type=Path, required=True, help="the artifact's folder")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="data set; repeatable")
+    parser.add_argument("--head", type=Path, help="packed head model, for the recordings; left out without")
+    parser.add_argument("--hair", type=Path, help="folder of modelled hair, for the recordings")
+    parser.add_argument("--subjects", type=int, default=8, help="people of the recordings (default: 8)")
+    parser.add_argument("--gate-frames", type=int, help="most frames of the gate (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("docs/accuracy.md"))
+    add_reading_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    args = parse_arguments(arguments)
+    command = "python -m export.accuracy " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    picture = args.out.with_name("faces.jpg")
+    try:
+        for name in ("subjects", "gate_frames"):
+            value = getattr(args, name)
+            if value is not None and value < 1:
+                raise InputError.of(f"--{name.replace('_', '-')}", value, ">= 1", "Leave it out for the default.")
+        sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
+        steady = measure_stability(args.model, args.head, args.hair, args.subjects) if args.head else []
+        face_sheet.draw(args.model, sets, SPLIT, face_sheet.FACES, picture)
+        text = accuracy_report(args.model, sets, args.gate_frames, steady, picture.name)
+        try:
+            args.out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError.of("--out", str(error), "a file that can be written", "Give another path.") from error
+    except FaceDepthError as error:
+        print(error, file=sys.stderr)
+        print(f"FAIL {command}", file=sys.stderr)
+        return 1
+    print(f"{args.out}, {picture}")
+    print(f"PASS {command}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

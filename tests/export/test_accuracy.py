@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accuracy report: one command writes every section, and fails without a half-written file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from export.accuracy import main
+from facedepth_edge.artifacts import BUNDLED_FOLDER
+from tests.train.conftest import write_crops_set
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_crops_set(tmp_path_factory.mktemp("sets") / "crops")
+
+
+def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = Path(BUNDLED_FOLDER) / "edge", tmp_path / "accuracy.md"
+    arguments = ["--model", str(model), "--data", str(crops), "--out", str(out), "--cache-dir", str(tmp_path / "cache")]
+    assert main(arguments) == 0
+    text = out.read_text()
+    for expected in (
+        "# Accuracy",
+        "## On `crops`: 4 frames",
+        "| mean face | head |",
+        "| edge int8 | face |",
+        "| no face | 1 |",
+        "(faces.jpg)",
+        "## The exported files against PyTorch",
+        "| int8-trt.onnx | all |",
+    ):
+        assert expected in text
+    assert "## Over time" not in text  # no head model was given
+    assert (tmp_path / "faces.jpg").stat().st_size > 10_000
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("PASS python -m export.accuracy")
+
+
+def test_failures_are_told(crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "accuracy.md"
+    cache = ["--cache-dir", str(tmp_path / "cache")]
+    assert main(["--model", str(tmp_path / "none"), "--data", str(crops), "--out", str(out), *cache]) == 1
+    bare = tmp_path / "bare"
+    shutil.copytree(Path(BUNDLED_FOLDER) / "edge", bare)
+    (bare / "reference.pt2").unlink()
+    assert main(["--model", str(bare), "--data", str(crops), "--out", str(out), *cache]) == 1
+    assert main(["--model", str(bare), "--data", str(crops), "--subjects", "0", "--out", str(out), *cache]) == 1
+    assert "--subjects: got 0" in capsys.readouterr().err
+    assert not out.exists()
