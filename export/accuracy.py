@@ -10,19 +10,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from export.parity import gate_of_artifact
-from facedepth_edge import Camera, EdgeDepth
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.errors import FaceDepthError, InputError
 from train import face_sheet, stability
+from train.command import Outcome, require_counts, run_command, write_text
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.packed import PackedSet
 from train.evaluate import evaluate, table_from_rows
 from train.groups import WORSE, markdown, rows_by_group, score_frames, validity_rows
 from train.predictors import Predictor, predictors_from_model, trivial_answers
-from train.synth.dataset import SetConfig, Studio
 
 SPLIT = "test"
 MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the file says
@@ -85,14 +81,6 @@ def accuracy_report(
     return "\n\n".join(parts) + "\n"
 
 
-def measure_stability(folder: Path, head: Path, hair: Path | None, subjects: int) -> list[stability.Stability]:
-    """Render recordings of test subjects and measure the model on them, see train.stability."""
-    studio = Studio(SetConfig(seed=1), head, hair)
-    people = studio.config.splits()[SPLIT][:subjects]
-    with EdgeDepth(folder, camera=Camera(stability.FOCAL_PX, stability.FOCAL_PX)) as model:
-        return [stability.measure_subject(model, studio, number) for number in tqdm(people, desc="recordings")]
-
-
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m export.accuracy", description="Write the accuracy report.")
@@ -100,7 +88,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, action="append", required=True, help="data set; repeatable")
     parser.add_argument("--head", type=Path, help="packed head model, for the recordings; left out without")
     parser.add_argument("--hair", type=Path, help="folder of modelled hair, for the recordings")
-    parser.add_argument("--subjects", type=int, default=8, help="people of the recordings (default: 8)")
+    parser.add_argument("--subjects", type=int, default=stability.SUBJECTS, help="people of the recordings")
     parser.add_argument("--gate-frames", type=int, help="most frames of the gate (default: all)")
     parser.add_argument("--out", type=Path, default=Path("docs/accuracy.md"))
     add_reading_arguments(parser)
@@ -114,28 +102,18 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed.
     """
     args = parse_arguments(arguments)
-    command = "python -m export.accuracy " + " ".join(sys.argv[1:] if arguments is None else arguments)
     picture = args.out.with_name("faces.jpg")
-    try:
-        for name in ("subjects", "gate_frames"):
-            value = getattr(args, name)
-            if value is not None and value < 1:
-                raise InputError.of(f"--{name.replace('_', '-')}", value, ">= 1", "Leave it out for the default.")
+
+    def work() -> Outcome:
+        require_counts(args, "subjects", "gate_frames")
         sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
-        steady = measure_stability(args.model, args.head, args.hair, args.subjects) if args.head else []
-        face_sheet.draw(args.model, sets, SPLIT, face_sheet.FACES, picture)
+        steady = stability.measure(args.model, args.head, args.hair, args.subjects) if args.head else []
         text = accuracy_report(args.model, sets, args.gate_frames, steady, picture.name)
-        try:
-            args.out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError.of("--out", str(error), "a file that can be written", "Give another path.") from error
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(f"{args.out}, {picture}")
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        face_sheet.draw(args.model, sets, SPLIT, face_sheet.FACES, picture)
+        write_text(args.out, text, "--out")
+        return Outcome(f"{args.out}, {picture}")
+
+    return run_command("python -m export.accuracy", arguments, work)
 
 
 if __name__ == "__main__":

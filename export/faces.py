@@ -21,7 +21,8 @@ import numpy as np
 
 from export.artifact_writer import npz_bytes
 from export.face_subsets import SUBSETS, subsets_of
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
+from train.command import Outcome, require_counts, run_command
 from train.data.frame_source import CropsSet, FrameEntry
 from train.data.packed import META_DTYPE, PackedSet, open_packed_set
 from train.validation import spread_indices
@@ -184,20 +185,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--held-out", type=int, default=HELD_OUT_FACES, help="test faces (%(default)s)")
     parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
     args = parser.parse_args(arguments)
-    command = "python -m export.faces " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        for name, value in (("--calibration", args.calibration), ("--held-out", args.held_out)):
-            if value < 1:
-                raise InputError.of(name, value, ">= 1", "Leave it out for the default.")
+
+    def work() -> Outcome:
+        require_counts(args, "calibration", "held_out")
         write_whole(args.out, faces_bytes(open_packed_set(args.data, args.cache_dir), args.calibration, args.held_out))
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    faces = open_faces(args.out)
-    print(f"{args.out}: {len(faces.gray)} faces, {args.out.stat().st_size / 1e6:.2f} MB")
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        faces = open_faces(args.out)
+        return Outcome(f"{args.out}: {len(faces.gray)} faces, {args.out.stat().st_size / 1e6:.2f} MB")
+
+    return run_command("python -m export.faces", arguments, work)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -40,8 +39,9 @@ from export.int8_tensorrt import quantised_convolutions
 from export.onnx_from_torch import INPUT, MAX_ERROR_OF_RANGE, open_session, run_session
 from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.errors import ArtifactError, FaceDepthError, InputError
+from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.spec import ModelSpec
+from train.command import Outcome, require_counts, run_command, write_json
 from train.data.packed import PackedSet
 from train.paper_metrics import PIXEL_METRICS
 from train.validation import batches_of, spread_indices
@@ -304,23 +304,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the report there too")
     parser.add_argument("--cache-dir", type=Path, help="where packed data sets lie (default: in the set's folder)")
     args = parser.parse_args(arguments)
-    command = "python -m export.parity " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if args.count is not None and args.count < 1:
-            raise InputError.of("--count", args.count, ">= 1", "Leave it out for all faces.")
+
+    def work() -> Outcome:
+        require_counts(args, "count")
         report = gate_of_artifact(args.artifact, open_faces_or_set(args.data, args.cache_dir), args.count)
-        if args.json is not None:
-            try:
-                args.json.write_text(json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(report.table())
-    print(f"{'FAIL' if report.faults else 'PASS'} {command}", file=sys.stderr)
-    return 1 if report.faults else 0
+        write_json(args.json, report.to_json())
+        return Outcome(report.table(), passed=not report.faults)
+
+    return run_command("python -m export.parity", arguments, work)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ ratios. Batch 1, weights at random: timing does not depend on them. With --artif
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -32,7 +31,7 @@ from export.onnx_from_torch import INPUT, onnx_from_network, open_session
 from export.parity import FILES
 from export.random_network import random_network
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.errors import FaceDepthError, InputError
+from train.command import Outcome, require_counts, run_command, write_json
 
 PLAIN = "fp32 as exported"
 FORMS: dict[str, Callable[[int, int], str]] = {
@@ -110,11 +109,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="threads of a run (%(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args(arguments)
-    command = "python -m export.timing " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        for name in ("blocks", "runs", "threads"):
-            if getattr(args, name) < 1:
-                raise InputError.of(f"--{name}", getattr(args, name), ">= 1", "Leave it out for the default.")
+
+    def work() -> Outcome:
+        require_counts(args, "blocks", "runs", "threads")
         sizes: dict[str, int] = {}
         graphs: dict[str, bytes] = {}
         if args.artifact is None:
@@ -135,20 +132,13 @@ def main(arguments: list[str] | None = None) -> int:
             "threads": args.threads, "blocks": args.blocks, "runs": args.runs, "form_for_cpu_int8":
             form_for_cpu_int8(1024, 512), "weight_bytes": sizes, "median_ms": medians, "times_faster": ratios,
         }  # fmt: skip
-        if args.json is not None:
-            try:
-                args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print("| graph | weights MB | median ms | times faster |\n|---|---|---|---|")
-    for name, median in medians.items():
-        print(f"| {name} | {sizes[name] / 1e6:.1f} | {median:.2f} | {ratios[name]:.2f} |")
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        write_json(args.json, figures)
+        lines = ["| graph | weights MB | median ms | times faster |", "|---|---|---|---|"]
+        for name, median in medians.items():
+            lines.append(f"| {name} | {sizes[name] / 1e6:.1f} | {median:.2f} | {ratios[name]:.2f} |")
+        return Outcome("\n".join(lines))
+
+    return run_command("python -m export.timing", arguments, work)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
+from train.command import Outcome, require_counts, run_command, write_json
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
@@ -117,10 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed.
     """
     args = parse_arguments(arguments)
-    command = "python -m train.evaluate " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if args.count is not None and args.count < 1:
-            raise InputError.of("--count", args.count, ">= 1", "Leave it out for all frames.")
+
+    def work() -> Outcome:
+        require_counts(args, "count")
         data = open_set(args.data, args)
         predictors: dict[str, Predictor] = {}
         if len(data.indices("train")):
@@ -135,29 +134,16 @@ def main(arguments: list[str] | None = None) -> int:
         for text in args.predictions:
             name, separator, file = text.partition("=")
             if not separator or not name or name in predictors:
-                raise InputError.of(
-                    "--predictions", text, "NAME=FILE, the name not taken", "For example mesh=mesh.npz."
-                )
+                fix = "For example mesh=mesh.npz."
+                raise InputError.of("--predictions", text, "NAME=FILE, the name not taken", fix)
             external[name] = predictor_from_file(Path(file), data)
         rows = evaluate(data, args.split, predictors, external, args.count)
         about = {"data": args.data.resolve().name, "split": args.split, "key": data.key}
-        if args.json is not None:
-            _write_json(args.json, {**about, "metrics": list(METRICS), "rows": rows})
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(f"{about['data']}, split {args.split}, {rows[0]['frames']} frames; every frame counts the same\n")
-    print(table_from_rows(rows))
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        write_json(args.json, {**about, "metrics": list(METRICS), "rows": rows})
+        title = f"{about['data']}, split {args.split}, {rows[0]['frames']} frames; every frame counts the same"
+        return Outcome(f"{title}\n\n{table_from_rows(rows)}")
 
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
+    return run_command("python -m train.evaluate", arguments, work)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from facedepth_edge import Camera, EdgeDepth
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
 from facedepth_edge.picture import colour_from_depth
+from train.command import Outcome, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
@@ -188,16 +189,14 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed.
     """
     args = parse_arguments(arguments)
-    try:
-        if args.count < 1:
-            raise InputError.of("--count", args.count, ">= 1", f"Leave it out for {FACES}.")
+
+    def work() -> Outcome:
+        require_counts(args, "count")
         sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
         draw(args.model, sets, args.split, args.count, args.out)
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(args.out)
-    return 0
+        return Outcome(str(args.out))
+
+    return run_command("python -m train.face_sheet", arguments, work)
 
 
 if __name__ == "__main__":

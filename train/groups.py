@@ -8,7 +8,6 @@ notes has the last ones only.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
+from train.command import Outcome, require_counts, run_command, write_json
 from train.data.batches import VISIBLE_ENOUGH, VISIBLE_NONE
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
@@ -245,10 +245,9 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed. A group that is worse is shown, not a failure.
     """
     args = parse_arguments(arguments)
-    command = "python -m train.groups " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if args.count is not None and args.count < 1:
-            raise InputError.of("--count", args.count, ">= 1", "Leave it out for all frames.")
+
+    def work() -> Outcome:
+        require_counts(args, "count")
         data = open_set(args.data, args)
         predictors = predictors_from_model(args.model)
         chosen = [name for name in predictors if name.endswith(f" {args.file}")] or list(predictors)
@@ -256,41 +255,24 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError.of("--file", args.file, f"one of {', '.join(predictors)}", "Give the last word of one.")
         scores = score_frames(data, args.split, predictors[chosen[0]], args.count)
         rows, validity = rows_by_group(scores), validity_rows(scores)
-        if args.json is not None:
-            _write_json(args.json, args, chosen[0], data, rows, validity)
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(f"{chosen[0]} on {args.data.resolve().name}, split {args.split}, {len(scores)} frames\n")
-    print(markdown(rows, validity))
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        about = {"model": chosen[0], "data": args.data.resolve().name, "split": args.split, "key": data.key}
+        write_json(args.json, {**about, **_plain(rows, validity)})
+        title = f"{chosen[0]} on {about['data']}, split {args.split}, {len(scores)} frames"
+        return Outcome(f"{title}\n\n{markdown(rows, validity)}")
+
+    return run_command("python -m train.groups", arguments, work)
 
 
-def _write_json(
-    path: Path,
-    args: argparse.Namespace,
-    model: str,
-    data: PackedSet,
-    rows: list[GroupRow],
-    validity: list[tuple[str, int, float]],
-) -> None:
+def _plain(rows: list[GroupRow], validity: list[tuple[str, int, float]]) -> dict[str, Any]:
+    """Return the tables as plain values; what has no value is null."""
+
     def known(value: Any) -> Any:
         return None if isinstance(value, float) and math.isnan(value) else value
 
-    content = {
-        "model": model,
-        "data": args.data.resolve().name,
-        "split": args.split,
-        "key": data.key,
+    return {
         "groups": [{name: known(value) for name, value in asdict(row).items()} for row in rows],
         "validity": [{"in_box": name, "frames": frames, "accepted": known(share)} for name, frames, share in validity],
     }
-    try:
-        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError.of("--json", str(error), "a file that can be written", "Give another path.") from error
 
 
 if __name__ == "__main__":

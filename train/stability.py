@@ -18,11 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge import Camera, DepthResult, DepthStream, EdgeDepth
-from facedepth_edge.errors import ConfigError, FaceDepthError
+from facedepth_edge.errors import ConfigError
+from train.command import Outcome, require_counts, run_command
 from train.face_region import face_ellipse
 from train.synth.dataset import SetConfig, Studio
 from train.synth.shot import FrameSize, Shot, shoot
 
+SEED, SUBJECTS = 1, 8
 FPS = 30.0
 SIZE_HW = (216, 288)
 FOCAL_PX = 280.0
@@ -70,6 +72,29 @@ def measure_subject(model: EdgeDepth, studio: Studio, number: int) -> Stability:
         for results in (alone, steady)
     )
     return Stability((still_mm[0], still_mm[1]), lag_frames(filtered, raw, face, SETTLED), (errors[0], errors[1]))
+
+
+def measure(
+    model: str | Path, head: Path, hair: Path | None, subjects: int = SUBJECTS, seed: int = SEED
+) -> list[Stability]:
+    """Render recordings of a set's first test subjects and measure a model on them.
+
+    Args:
+        model: Name or folder of an artifact.
+        head: The packed head model.
+        hair: Folder of modelled hair, or None.
+        subjects: How many.
+        seed: Of the set.
+
+    Raises:
+        ConfigError: The set has fewer test subjects.
+    """
+    studio = Studio(SetConfig(seed=seed), head, hair)
+    people = studio.config.splits()["test"]
+    if subjects > len(people):
+        raise ConfigError.of("--subjects", subjects, f"1 to {len(people)}", "The set has no more test subjects.")
+    with EdgeDepth(model, camera=Camera(FOCAL_PX, FOCAL_PX)) as opened:
+        return [measure_subject(opened, studio, number) for number in tqdm(people[:subjects], desc="recordings")]
 
 
 def lag_frames(filtered: np.ndarray, raw: np.ndarray, where: np.ndarray, first: int) -> float:
@@ -159,8 +184,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="edge", help="name or folder of an artifact (default: edge)")
     parser.add_argument("--head", type=Path, required=True, help="packed head model, see train.synth pack-head")
     parser.add_argument("--hair", type=Path, help="folder of modelled hair")
-    parser.add_argument("--seed", type=int, default=1, help="of the set whose test subjects are rendered")
-    parser.add_argument("--subjects", type=int, default=8, help="how many test subjects (default: 8)")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the set whose test subjects are rendered")
+    parser.add_argument("--subjects", type=int, default=SUBJECTS, help="how many test subjects (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -171,24 +196,12 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed.
     """
     args = parse_arguments(arguments)
-    command = "python -m train.stability " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        studio = Studio(SetConfig(seed=args.seed), args.head, args.hair)
-        people = studio.config.splits()["test"]
-        if not 1 <= args.subjects <= len(people):
-            rule = f"1 to {len(people)}"
-            raise ConfigError.of("--subjects", args.subjects, rule, "The set has no more test subjects.")
-        found = []
-        with EdgeDepth(args.model, camera=Camera(FOCAL_PX, FOCAL_PX)) as model:
-            for number in tqdm(people[: args.subjects], desc="subjects", unit="subject"):
-                found.append(measure_subject(model, studio, number))
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(table(found))
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+
+    def work() -> Outcome:
+        require_counts(args, "subjects")
+        return Outcome(table(measure(args.model, args.head, args.hair, args.subjects, args.seed)))
+
+    return run_command("python -m train.stability", arguments, work)
 
 
 def table(found: list[Stability]) -> str:

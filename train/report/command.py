@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedepth_edge.errors import BackendUnavailable, FaceDepthError, InputError
+from facedepth_edge.errors import BackendUnavailable, InputError
+from train.command import Outcome, run_command
 from train.data.command_line import add_reading_arguments, open_set
 from train.measured import Measured, hashes_of_about, hashes_of_files, read_about, read_measured, write_measured
 from train.report.bootstrap import RESAMPLES, SEED
@@ -81,8 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 1 failed.
     """
     args = parse_arguments(arguments)
-    command = "python -m train.report " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
+
+    def work() -> Outcome:
         if args.resamples < 1 or args.seed < 0:
             got = f"--resamples {args.resamples} --seed {args.seed}"
             raise InputError.of("arguments", got, "resamples >= 1 and seed >= 0", "Leave both out.")
@@ -96,13 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
             why_path = args.why
         summary = summarise(measured, args.resamples, args.seed)
         text = write_report(measured, summary, _read_text(why_path), Outputs(args.json, args.csv_dir, args.out))
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(text, end="")
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        return Outcome(text.rstrip("\n"))
+
+    return run_command("python -m train.report", arguments, work)
 
 
 def committed_measurement(folder: Path, models: Path, pairs: Path) -> Measured:
