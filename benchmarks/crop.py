@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 
 from facedepth_edge import __version__
-from facedepth_edge.face_crop import Box, FaceSampler
+from facedepth_edge.box import Box
+from facedepth_edge.face_crop import FaceSampler
 from facedepth_edge.spec import Preprocessing
 
 FRAME_HW = (720, 1280)

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedepth_edge.backends.base import DeviceBackend
+from facedepth_edge.box import Box
 from facedepth_edge.cuda import DeviceBuffer, HostBuffer
 from facedepth_edge.cuda_driver import CudaError, Graph, Kernel
 from facedepth_edge.cuda_kernels import CROP_KERNEL, CROP_SOURCE, compiled_kernel
 from facedepth_edge.device_frame import DeviceFrame
-from facedepth_edge.face_crop import WHITE, Box, require_within
+from facedepth_edge.face_crop import WHITE, require_within
 from facedepth_edge.frame_path import NetworkOutput, closed_error
 from facedepth_edge.spec import ModelSpec
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eq. 6: the box around a head, and sampling it into the network's input; the one definition of preprocessing.
+"""Sampling a box of the frame into the network's input: the one definition of preprocessing.
 
 Convention: origin at the frame's upper left corner, pixel i covers [i, i + 1). A box is real-valued and never rounded.
 Output pixel j of n covers the box's j-th n-th part. Each axis is resampled by itself: by the exact area average, with
@@ -12,7 +12,7 @@ Two ways do it, held against the same float64 oracle: native_crop (C++, within 0
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,55 +24,12 @@ from facedepth_edge.opencv_crop import OpenCvCropper
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from facedepth_edge.box import Box
     from facedepth_edge.spec import Preprocessing
 
 CROPS = ("auto", "native", "opencv")
 WHITE = 255.0
 _WHITE_TOLERANCE = 1.001  # a pixel that is brighter than max_value by more than rounding
-
-
-class Box(NamedTuple):
-    """A rectangle in pixels of the frame, real-valued; it may reach outside the frame."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    @property
-    def width(self) -> float:
-        """Width in pixels."""
-        return self.x1 - self.x0
-
-    @property
-    def height(self) -> float:
-        """Height in pixels."""
-        return self.y1 - self.y0
-
-
-def box_from_head(
-    head_center_xy: tuple[float, float],
-    distance_mm: float,
-    focal_xy_px: tuple[float, float],
-    reach_xy_mm: tuple[float, float] = (320.0, 320.0),
-) -> Box:
-    """Compute the box around a head.
-
-    Source: eq. 6, w = fx Rx / D and h = fy Ry / D, centred on the head centre.
-
-    Args:
-        head_center_xy: (x, y) in pixels.
-        distance_mm: D, the z of the visible surface at the head centre.
-        focal_xy_px: (fx, fy).
-        reach_xy_mm: (Rx, Ry).
-
-    Returns:
-        The box in pixels, not rounded, not clipped.
-    """
-    x, y = head_center_xy
-    half_w = 0.5 * focal_xy_px[0] * reach_xy_mm[0] / distance_mm
-    half_h = 0.5 * focal_xy_px[1] * reach_xy_mm[1] / distance_mm
-    return Box(x - half_w, y - half_h, x + half_w, y + half_h)
 
 
 def check_frame(frame: Any, max_value: float | None, where: str = "frame") -> NDArray[Any]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facedepth_edge._native import FaceCropper
-    from facedepth_edge.face_crop import Box
+    from facedepth_edge.box import Box
     from facedepth_edge.spec import Preprocessing
 
 MAX_FRAME_SIDE_PX = 32768

@@ -13,7 +13,7 @@ from facedepth_edge.native_crop import CropSummary
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from facedepth_edge.face_crop import Box
+    from facedepth_edge.box import Box
     from facedepth_edge.spec import Preprocessing
 
 GRAY_FROM_BGR = (0.114, 0.587, 0.299)

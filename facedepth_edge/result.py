@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facedepth_edge.box import Box
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import InputError
-from facedepth_edge.face_crop import Box
 
 if TYPE_CHECKING:
     from pathlib import Path

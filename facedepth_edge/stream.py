@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedepth_edge.api import EdgeDepth
+from facedepth_edge.box import Box
 from facedepth_edge.errors import ConfigError, InputError
-from facedepth_edge.face_crop import Box
 from facedepth_edge.result import DepthResult
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class DepthStream:
     def _filter(self, result: DepthResult, now: float, scale: float) -> NDArray[np.float32]:
         config, state, measured = self._config, self._state, result.relative
         gap = math.inf if state is None else now - state.time_s
-        if state is None or not 0 < gap <= config.longest_gap_s or _overlap(state.box, result.box) < LEAST_OVERLAP:
+        if state is None or not 0 < gap <= config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
             self._state = _State(now, result.box, measured, measured.copy(), np.zeros_like(measured))
             return measured.copy()
         speed = (measured - state.measured) / np.float32(gap)
@@ -145,13 +145,3 @@ def _checked_time(time_s: Any, state: _State | None) -> float:
         rule = f"later than the frame before ({state.time_s:g} s)"
         raise InputError.of("time_s", time_s, rule, "Give frames in order, or call reset() between two recordings.")
     return float(time_s)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Return two boxes' intersection over union."""
-    across = min(a.x1, b.x1) - max(a.x0, b.x0)
-    down = min(a.y1, b.y1) - max(a.y0, b.y0)
-    if across <= 0 or down <= 0:
-        return 0.0
-    shared = across * down
-    return shared / ((a.x1 - a.x0) * (a.y1 - a.y0) + (b.x1 - b.x0) * (b.y1 - b.y0) - shared)

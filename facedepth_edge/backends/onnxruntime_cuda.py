@@ -19,7 +19,7 @@ import numpy as np
 
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.backends.device_buffers import DeviceBuffers, no_input
-from facedepth_edge.backends.onnxruntime import (
+from facedepth_edge.backends.onnxruntime_network import (
     CUDA,
     FILES,
     MAX_BATCH,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from facedepth_edge import ConfigError, DepthResult, EdgeDepth
+from facedepth_edge.box import box_from_head
 from facedepth_edge.camera import HEAD_WIDTH_PLANE_OFFSET_MM, Camera
-from facedepth_edge.face_crop import box_from_head
 from tests.oracles.face_crop import crop_levels
 from tests.tiny_model import tiny_outputs, write_tiny_artifact
 

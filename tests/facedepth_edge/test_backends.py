@@ -16,7 +16,8 @@ import pytest
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import BACKENDS, choose_backend, open_backend
-from facedepth_edge.backends.onnxruntime import CPU, CUDA, default_threads
+from facedepth_edge.backends.onnxruntime import default_threads
+from facedepth_edge.backends.onnxruntime_network import CPU, CUDA
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.spec import DepthOutput, InputSpec, MaskOutput, ModelSpec, Outputs, ValidityOutput
 from tests.tiny_model import entry_of, tiny_onnx, tiny_outputs, write_tiny_artifact

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facedepth_edge.box import Box, box_from_head
 from facedepth_edge.errors import InputError
-from facedepth_edge.face_crop import Box, FaceSampler, box_from_head, check_frame, sample_depth
+from facedepth_edge.face_crop import FaceSampler, check_frame, sample_depth
 from facedepth_edge.spec import Preprocessing
 from tests.oracles.face_crop import crop_levels, nearest_depth
 

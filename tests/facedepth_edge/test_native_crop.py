@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facedepth_edge import ConfigError, InputError, _native
-from facedepth_edge.face_crop import Box, FaceSampler
+from facedepth_edge.box import Box
+from facedepth_edge.face_crop import FaceSampler
 from facedepth_edge.native_crop import MAX_BOX_EDGE_PX, NativeCropper
 from facedepth_edge.spec import Preprocessing
 from tests.oracles.face_crop import crop_levels

@@ -17,13 +17,13 @@ import pytest
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends import onnxruntime_cuda
 from facedepth_edge.backends.device_buffers import ALIGNMENT_BYTES, DeviceBuffers
-from facedepth_edge.backends.onnxruntime import CPU, checked_outputs, failures, open_network
+from facedepth_edge.backends.onnxruntime_network import CPU, checked_outputs, failures, open_network
 from tests.fake_gpu.contract import dotted
 from tests.fake_gpu.onnxruntime import SURFACE
 from tests.tiny_model import tiny_outputs
 
 PACKAGE = Path(onnxruntime_cuda.__file__).parent
-FILES = (PACKAGE / "onnxruntime.py", PACKAGE / "onnxruntime_cuda.py")
+FILES = tuple(PACKAGE / name for name in ("onnxruntime.py", "onnxruntime_cuda.py", "onnxruntime_network.py"))
 OBJECTS = {
     "ort": "",
     "_ort": "",

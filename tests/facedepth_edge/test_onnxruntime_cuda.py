@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from facedepth_edge import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import open_backend
-from facedepth_edge.backends.onnxruntime import CPU, CUDA
 from facedepth_edge.backends.onnxruntime_cuda import OWN_GRAPH, OnnxRuntimeCudaBackend
+from facedepth_edge.backends.onnxruntime_network import CPU, CUDA
 from facedepth_edge.backends.tensorrt import TensorRtBackend
 from facedepth_edge.cli import main
 from facedepth_edge.cuda_driver import CudaError

@@ -13,12 +13,12 @@ import pytest
 
 from facedepth_edge import EdgeDepth
 from facedepth_edge.backends import onnxruntime_cuda
-from facedepth_edge.backends.onnxruntime import CUDA
 from facedepth_edge.backends.onnxruntime_cuda import OWN_GRAPH
+from facedepth_edge.backends.onnxruntime_network import CUDA
+from facedepth_edge.box import Box
 from facedepth_edge.cuda import open_session
 from facedepth_edge.demo import load_demo_frame
 from facedepth_edge.errors import BackendUnavailable
-from facedepth_edge.face_crop import Box
 
 pytestmark = pytest.mark.gpu
 FRAMES = 2000

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from facedepth_edge.box import Box
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import InputError
-from facedepth_edge.face_crop import Box
 from facedepth_edge.picture import colour_from_depth
 from facedepth_edge.result import DepthResult
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from facedepth_edge import Camera, ConfigError, DepthResult, DepthStream, EdgeDepth, InputError, StreamConfig
+from facedepth_edge.box import Box
 from facedepth_edge.demo import load_demo_frame
-from facedepth_edge.face_crop import Box
 
 FPS = 30.0
 HALF_RANGE_MM = 160.0

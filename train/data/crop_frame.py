@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from facedepth_edge.box import Box, box_from_head
 from facedepth_edge.camera import Camera, distance_from_depth
 from facedepth_edge.errors import InputError
-from facedepth_edge.face_crop import Box, FaceSampler, box_from_head, sample_depth
+from facedepth_edge.face_crop import FaceSampler, sample_depth
 from facedepth_edge.spec import Preprocessing
 from train.data.frame_source import UNMEASURED_MM, CropSample
 from train.data.reader_config import ReaderConfig
