@@ -122,7 +122,7 @@ def test_the_wheel_is_small(wheel):
 def test_the_runtime_asks_for_what_the_device_needs_only():
     names = {re.match(r"[\w.-]+", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert names == {"click", "numpy", "onnxruntime", "opencv-python"}
-    assert set(PROJECT["optional-dependencies"]) == {"train", "export", "tensorrt", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"train", "export", "tensorrt", "crosscheck", "dev"}
 
 
 def test_every_requirement_has_a_tested_version():
