@@ -19,6 +19,7 @@ from facedepth_edge.depth_maps import write_depth_maps
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
 from facedepth_edge.native import find_native
+from facedepth_edge.out_argument import check_out
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
 
@@ -172,7 +173,7 @@ class EdgeDepth:
         started = time.perf_counter()
         request = FaceRequest(head_center, distance_mm, head_width_px)
         located = self._locate(frame, [request], depth)
-        depth_out = self._check_out(out)
+        depth_out = check_out(out, self._spec.output_hw)
         checked = time.perf_counter()
         max_value = located.camera.max_value
         outputs, crop_ms, network_ms = self._path.run(located.frame, [located.faces[0].box], max_value)
@@ -248,27 +249,6 @@ class EdgeDepth:
             frame, requests, camera=self._camera, depth=depth, average=self._average, spec=self._spec
         )
         return located if on_device is None else located._replace(frame=on_device)
-
-    def _check_out(self, out: Any) -> NDArray[np.float32] | None:
-        """Check out; return it where it is an array."""
-        if out is None:
-            return None
-        fix = "Give a DepthResult of this model, an array of numpy.empty(shape, numpy.float32), or leave it out."
-        kinds: tuple[str, ...] = ("float32",)
-        if isinstance(out, np.ndarray):
-            arrays: tuple[Any, ...] = (out,)
-        elif isinstance(out, DepthResult):
-            arrays, kinds = (out.depth_mm, out.relative, out.mask), ("float32", "float32", "bool")
-        else:
-            raise InputError.of("out", f"a {type(out).__name__}", "a DepthResult or a float32 array", fix)
-        shape = self._spec.output_hw
-        for array, kind in zip(arrays, kinds, strict=True):
-            if array.shape != shape or array.dtype != kind or not array.flags.writeable:
-                got = f"shape {array.shape}, dtype {array.dtype}, writeable {array.flags.writeable}"
-                raise InputError.of("out", got, f"shape {shape}, dtype {kind}, writeable", fix)
-            if not array.flags.c_contiguous and _overlaps_itself(array):
-                raise InputError.of("out", f"strides {array.strides}", "pixels with bytes of their own", fix)
-        return out if isinstance(out, np.ndarray) else None
 
     def _complete(self, camera: Camera, size_hw: tuple[int, int]) -> Camera:
         """Return the camera with cx and cy as numbers; the same object as long as camera and size stay the same."""
@@ -365,12 +345,6 @@ def _why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, output: Networ
     if not has_head:
         return "no head in the box: the mask is empty"
     return ""
-
-
-def _overlaps_itself(array: NDArray[Any]) -> bool:
-    """Say whether two pixels of (H, W) may share bytes; a view that slicing or turning makes never does."""
-    (near, count), (far, _) = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True))
-    return near < array.itemsize or far < near * (count - 1) + array.itemsize
 
 
 def _length(values: object, where: str) -> int:

@@ -160,11 +160,16 @@ class _Lane:
         if size <= len(self._staging.array):
             return
         room = size + size // 2
+        staging = self._session.host_buffer(room)
+        try:
+            uploaded = None if self._uploaded is None else self._session.device_buffer((room,), np.uint8)
+        except BaseException:
+            staging.close()
+            raise
         self._staging.close()
-        self._staging = self._session.host_buffer(room)
         if self._uploaded is not None:
             self._uploaded.close()
-            self._uploaded = self._session.device_buffer((room,), np.uint8)
+        self._staging, self._uploaded = staging, uploaded
 
     def _enqueue(self, header: int, faces: int) -> None:
         backend = self.backend
@@ -307,7 +312,12 @@ class DevicePath:
         with self._guard:
             if self._root is None:
                 raise closed_error()
-            lane = _Lane(self._root.fork(), self._spec)
+            fork = self._root.fork()
+            try:
+                lane = _Lane(fork, self._spec)
+            except BaseException:
+                fork.release()
+                raise
             self._local.hold = _Hold(lane)
             self._lanes.add(lane)
         return lane

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """DepthStream: the frames of one camera and one person in, a depth that does not tremble out.
 
-The filter is the 1 Euro filter (G. Casiez, N. Roussel, D. Vogel, CHI 2012) on the network's relative depth, which lies
-in the box and so moves with the head. It smooths much while the head is still and little while it moves. Ours: one
-speed, the head's mean, sets the cutoff for all pixels; a pixel that jumps, as at the silhouette, is taken as it is.
+The filter is the 1 Euro filter (G. Casiez, N. Roussel, D. Vogel, CHI 2012), on the network's relative depth, which lies
+in the box and so moves with the head, and on the head's distance. It smooths much while the head is still and little
+while it moves. Ours: one speed, the head's mean, sets the cutoff for all pixels; a pixel that jumps, as at the
+silhouette, is taken as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 SPEED_CUTOFF_HZ = 1.0  # of the low-pass on the speed, as in the paper of the filter
 LEAST_OVERLAP = 0.3  # of two boxes, intersection over union: below it is another head, or one that was lost
+LEAST_GAP_S = 1e-4  # between two frames; nearer ones are the same frame twice, or stamps in another unit
+MOST = 1e6  # of a setting
+MOST_SECONDS = 1e11  # of a time stamp: beyond it doubles do not tell frames apart
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class StreamConfig:
     Args:
         still_cutoff_hz: Cutoff frequency for a head at rest: lower is steadier.
         cutoff_per_speed: Hz that the cutoff rises for each mm/s of the head's mean change of depth: higher lags less.
+        distance_cutoff_per_speed: The same of the distance's filter, for each mm/s that the head comes or goes. Lower,
+            because a distance that is measured anew for each frame is noisier.
         jump_mm: A pixel that changes by more from what was filtered is taken as it is.
         longest_gap_s: After a longer pause the filter starts anew.
 
@@ -44,20 +51,26 @@ class StreamConfig:
 
     still_cutoff_hz: float = 0.8
     cutoff_per_speed: float = 0.25
+    distance_cutoff_per_speed: float = 0.02
     jump_mm: float = 12.0
     longest_gap_s: float = 0.5
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                fix = "Leave it out for the default."
-                raise ConfigError.of(f"StreamConfig.{name}", value, "a finite number above 0", fix)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not 0 < value <= MOST:
+                rule = f"a number above 0, up to {MOST:g}"
+                raise ConfigError.of(f"StreamConfig.{name}", value, rule, "Leave it out for the default.")
 
 
 @dataclass
 class _State:
     time_s: float
+    own_clock: bool  # the time is this machine's, not the caller's
     box: Box
+    measured_mm: float  # the last frame's distance as it was given or estimated
+    distance_mm: float  # filtered
+    distance_speed: float  # mm/s, low-passed
     measured: NDArray[np.float32]  # the last frame's relative depth as the network gave it
     filtered: NDArray[np.float32]
     speed: NDArray[np.float32]  # of relative depth, per second, low-passed
@@ -78,6 +91,9 @@ class DepthStream:
         if not isinstance(model, EdgeDepth):
             raise ConfigError.of("model", f"a {type(model).__name__}", "an EdgeDepth", "Give EdgeDepth().")
         self._model = model
+        if config is not None and not isinstance(config, StreamConfig):
+            fix = "Give StreamConfig() or leave it out."
+            raise ConfigError.of("config", f"a {type(config).__name__}", "a StreamConfig", fix)
         self._config = StreamConfig() if config is None else config
         self._state: _State | None = None
 
@@ -89,59 +105,90 @@ class DepthStream:
         Args:
             frame: As for EdgeDepth.predict().
             head_center: As for EdgeDepth.predict().
-            time_s: When the frame was taken, in seconds from any start; later than the one before. None: now.
+            time_s: When the frame was taken, in seconds from any start; LEAST_GAP_S or more after the one before. None:
+                now, for all frames of the stream or none.
             located: distance_mm, depth or head_width_px, as for EdgeDepth.predict().
 
         Returns:
-            The result, with `relative` and `depth_mm` filtered; mask, box, distance and validity are the frame's own. A
-            result that is not valid is not filtered, and the next one starts anew.
+            The result, with `relative`, `distance_mm` and so `depth_mm` filtered; mask, box and validity are the
+            frame's own. A result that is not valid is not filtered, and the next one starts anew.
 
         Raises:
-            InputError: An argument breaks a rule; time_s is not later than the last frame's.
+            InputError: An argument breaks a rule; time_s is not later than the last frame's, or one frame has a time
+                and another has not.
             ConfigError: The model is closed, or `out` was given.
         """
-        if "out" in located:
+        if located.pop("out", None) is not None:
             raise ConfigError.of("out", "an output", "none", "A stream's results are fresh; leave it out.")
-        now = time.monotonic() if time_s is None else _checked_time(time_s, self._state)
+        now = self._time(time_s)
         result = self._model.predict(frame, head_center, **located)
         if not result.valid:
             self.reset()
             return result
         scale = self._model.spec.depth_scale.half_range_mm
-        filtered = self._filter(result, now, scale)
-        depth_mm = np.float32(result.distance_mm) + filtered * np.float32(scale)
-        return replace(result, relative=filtered, depth_mm=depth_mm)
+        relative, distance_mm = self._filter(result, now, time_s is None, scale)
+        depth_mm = np.float32(distance_mm) + relative * np.float32(scale)
+        return replace(result, relative=relative, depth_mm=depth_mm, distance_mm=distance_mm)
 
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
         self._state = None
 
-    def _filter(self, result: DepthResult, now: float, scale: float) -> NDArray[np.float32]:
+    def _filter(
+        self, result: DepthResult, now: float, own_clock: bool, scale: float
+    ) -> tuple[NDArray[np.float32], float]:
+        """Return the filtered map, which is the caller's, and distance; keep both."""
         config, state, measured = self._config, self._state, result.relative
+        distance_mm = float(result.distance_mm)
         gap = math.inf if state is None else now - state.time_s
-        if state is None or not 0 < gap <= config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
-            self._state = _State(now, result.box, measured, measured.copy(), np.zeros_like(measured))
-            return measured.copy()
-        speed = (measured - state.measured) / np.float32(gap)
-        state.speed += np.float32(_amount(SPEED_CUTOFF_HZ, gap)) * (speed - state.speed)
-        moving_mm = float(np.abs(state.speed[result.mask]).mean()) * scale if result.mask.any() else 0.0
+        if state is None or gap > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
+            still = np.zeros_like(measured)
+            self._state = _State(
+                now, own_clock, result.box, distance_mm, distance_mm, 0.0, measured, measured.copy(), still
+            )
+            return measured.copy(), distance_mm
+        follow = _amount(SPEED_CUTOFF_HZ, gap)
+        speed = state.speed + np.float32(follow) * ((measured - state.measured) / np.float32(gap) - state.speed)
+        moving_mm = float(np.abs(speed[result.mask]).mean()) * scale if result.mask.any() else 0.0
         amount = np.float32(_amount(config.still_cutoff_hz + config.cutoff_per_speed * moving_mm, gap))
         change = measured - state.filtered
         jumps = np.abs(change) > np.float32(config.jump_mm / scale)
         filtered = np.where(jumps, measured, state.filtered + amount * change)
-        self._state = _State(now, result.box, measured, filtered, state.speed)
-        return filtered.copy()
+
+        coming = state.distance_speed + follow * ((distance_mm - state.measured_mm) / gap - state.distance_speed)
+        cutoff_hz = config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming)
+        steady_mm = state.distance_mm + _amount(cutoff_hz, gap) * (distance_mm - state.distance_mm)
+        self._state = _State(now, own_clock, result.box, distance_mm, steady_mm, coming, measured, filtered, speed)
+        return filtered.copy(), steady_mm
+
+    def _time(self, time_s: float | None) -> float:
+        """Return the frame's time in seconds, checked against the last one's."""
+        state = self._state
+        fix = "Give every frame its time stamp in seconds, or none; call reset() between two recordings."
+        if state is not None and state.own_clock != (time_s is None):
+            raise InputError.of("time_s", time_s, "a time for all frames of a stream or for none", fix)
+        if time_s is None:
+            now = time.monotonic()
+            return now if state is None else max(now, state.time_s + LEAST_GAP_S)
+        seconds = _seconds(time_s)
+        if not -MOST_SECONDS < seconds < MOST_SECONDS:
+            raise InputError.of("time_s", time_s, "a number of seconds", fix)
+        if state is not None and seconds < state.time_s + LEAST_GAP_S:
+            rule = f"at least {LEAST_GAP_S:g} s later than the frame before ({state.time_s!r} s)"
+            raise InputError.of("time_s", time_s, rule, fix)
+        return seconds
+
+
+def _seconds(value: Any) -> float:
+    """Return a real number as a float, and NaN for anything else."""
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _amount(cutoff_hz: float, gap_s: float) -> float:
     """Return the weight of a new sample in a low-pass of the first order."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * gap_s))
-
-
-def _checked_time(time_s: Any, state: _State | None) -> float:
-    if isinstance(time_s, bool) or not isinstance(time_s, (int, float, np.number)) or not math.isfinite(time_s):
-        raise InputError.of("time_s", time_s, "a finite number of seconds", "Give the frame's time stamp in seconds.")
-    if state is not None and time_s <= state.time_s:
-        rule = f"later than the frame before ({state.time_s:g} s)"
-        raise InputError.of("time_s", time_s, rule, "Give frames in order, or call reset() between two recordings.")
-    return float(time_s)

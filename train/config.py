@@ -102,7 +102,12 @@ class OptimizerConfig:
         _require(0 < self.lr <= 1, "optimizer.lr", self.lr, "above 0, up to 1")
         _require(all(0 <= beta < 1 for beta in self.betas), "optimizer.betas", self.betas, "from 0 to below 1")
         _require(0 <= self.weight_decay < 1, "optimizer.weight_decay", self.weight_decay, "from 0 to below 1")
-        _require(0 < self.muon_lr_factor <= 100, "optimizer.muon_lr_factor", self.muon_lr_factor, "above 0, up to 100")
+        _require(
+            not isinstance(self.muon_lr_factor, bool) and 0 < self.muon_lr_factor <= 100,
+            "optimizer.muon_lr_factor",
+            self.muon_lr_factor,
+            "above 0, up to 100",
+        )
         decayed_adam = self.name == "adam" and self.weight_decay > 0
         _require(not decayed_adam, "optimizer.weight_decay", self.weight_decay, "0 with adam")
         _require(0 <= self.final_lr <= 1, "optimizer.final_lr", self.final_lr, "0 to 1")

@@ -18,6 +18,7 @@ import numpy as np
 from facedepth_edge import Camera, EdgeDepth
 from facedepth_edge.errors import InputError
 from facedepth_edge.picture import colour_from_depth
+from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
@@ -32,7 +33,7 @@ NEAR_FAR_MM = (-110.0, 110.0)  # behind the head's distance: the ends of the col
 PANEL_PX = 168
 COLUMNS = 2
 FACES = 11
-BOX_MM = 320.0
+BOX_MM = Preprocessing().reach_x_mm
 # With these a crop of eq. 6's box, enlarged by the set's margin, is cut back to the box, whatever its true distance.
 _FOCAL_PX, _DISTANCE_MM = 1000.0, 1000.0
 _EMPTY, _INK = (40, 40, 40), (235, 235, 235)

@@ -25,7 +25,7 @@ from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
 from train.face_region import face_ellipse
 from train.metrics import score_depth
-from train.predictors import Predictor, predictors_from_model
+from train.predictors import Predictor, predictors_from_model, validity_threshold
 from train.validation import batches_of, spread_indices
 
 WORSE = 1.25
@@ -44,7 +44,7 @@ class FrameScore:
         head_mm: mean error over the head after removing the mean offset; NaN where no head is measured.
         face_mm: the same over the face, the ellipse of face_region.py.
         correlation: Pearson's, over the face.
-        validity: the model's probability of a usable face; NaN where it has none.
+        accepted: whether the model calls the face valid, 1 or 0; NaN where it does not say.
         usable: the truth: 0 without a face or hidden, 1 enough visible, between: partly hidden.
         groups: (property, value) of every group that the frame is in.
     """
@@ -52,14 +52,14 @@ class FrameScore:
     head_mm: float
     face_mm: float
     correlation: float
-    validity: float
+    accepted: float
     usable: float
     groups: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class GroupRow:
-    """The means of one group; the ratios are to those of all frames, `accepted` is the share called valid."""
+    """The means of one group; ratios are to all frames, `accepted` is the share of usable ones called valid."""
 
     trait: str
     value: str
@@ -119,13 +119,16 @@ def _light(face: np.ndarray) -> str:
     return "from one side" if max(halves) > ONE_SIDED * max(min(halves), 1.0) else "even"
 
 
-def score_frames(data: PackedSet, split: str, predict: Predictor, count: int | None = None) -> list[FrameScore]:
+def score_frames(
+    data: PackedSet, split: str, predict: Predictor, threshold: float, count: int | None = None
+) -> list[FrameScore]:
     """Measure a model frame by frame.
 
     Args:
         data: The packed set.
         split: train, val or test.
         predict: The model.
+        threshold: Of its validity.
         count: Most frames, spread over the split; all when None.
 
     Returns:
@@ -141,14 +144,14 @@ def score_frames(data: PackedSet, split: str, predict: Predictor, count: int | N
             where = valid[i] & head[i]
             head_mm, _, _ = score_depth(outputs["depth"][i, 0], depth[i], where)
             face_mm, _, correlation = score_depth(outputs["depth"][i, 0], depth[i], where & ellipse)
-            validity = float(outputs["validity"][i, 0]) if "validity" in outputs else math.nan
+            accepted = float(outputs["validity"][i, 0] >= threshold) if "validity" in outputs else math.nan
             meta, entry = data.meta[position], data.crops.frames[position]
             groups: tuple[tuple[str, str], ...] = ()
             if meta["face"]:
                 angles, visible = meta["roll_pitch_yaw_deg"], float(meta["visible"])
                 groups = tuple(groups_of(entry.attributes, angles, faces[i], visible))
             usable = float(batch.validity[i, 0])
-            scores.append(FrameScore(head_mm, face_mm, correlation, validity, usable, groups))
+            scores.append(FrameScore(head_mm, face_mm, correlation, accepted, usable, groups))
     return scores
 
 
@@ -175,9 +178,9 @@ def rows_by_group(scores: list[FrameScore]) -> list[GroupRow]:
         head_mm, face_mm = (_mean(getattr(score, name) for score in inside) for name in ("head_mm", "face_mm"))
         rows.append(
             GroupRow(
-                trait, value, len(inside), head_mm, head_mm / all_head, face_mm, face_mm / all_face,
+                trait, value, len(inside), head_mm, _ratio(head_mm, all_head), face_mm, _ratio(face_mm, all_face),
                 correlation=_mean(score.correlation for score in inside),
-                accepted=_mean(_accepted(score) for score in inside if score.usable >= 1.0),
+                accepted=_mean(score.accepted for score in inside if score.usable >= 1.0),
             )
         )  # fmt: skip
     return rows
@@ -185,7 +188,7 @@ def rows_by_group(scores: list[FrameScore]) -> list[GroupRow]:
 
 def validity_rows(scores: list[FrameScore]) -> list[tuple[str, int, float]]:
     """Return (what is in the box, frames, share that the model calls valid); no rows for a model without validity."""
-    if all(math.isnan(score.validity) for score in scores):
+    if all(math.isnan(score.accepted) for score in scores):
         return []
     kinds = {
         "no face": [score for score in scores if not score.groups],
@@ -193,11 +196,11 @@ def validity_rows(scores: list[FrameScore]) -> list[tuple[str, int, float]]:
         f"a face, {VISIBLE_NONE:.0%} to {VISIBLE_ENOUGH:.0%} seen": [s for s in scores if 0 < s.usable < 1],
         f"a face, over {VISIBLE_ENOUGH:.0%} seen": [s for s in scores if s.usable >= 1],
     }
-    return [(name, len(inside), _mean(_accepted(score) for score in inside)) for name, inside in kinds.items()]
+    return [(name, len(inside), _mean(score.accepted for score in inside)) for name, inside in kinds.items()]
 
 
-def _accepted(score: FrameScore) -> float:
-    return math.nan if math.isnan(score.validity) else float(score.validity >= 0.5)
+def _ratio(error: float, of_all: float) -> float:
+    return error / of_all if of_all > 0 else math.nan
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -253,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = [name for name in predictors if name.endswith(f" {args.file}")] or list(predictors)
         if len(chosen) > 1:
             raise InputError.of("--file", args.file, f"one of {', '.join(predictors)}", "Give the last word of one.")
-        scores = score_frames(data, args.split, predictors[chosen[0]], args.count)
+        scores = score_frames(data, args.split, predictors[chosen[0]], validity_threshold(args.model), args.count)
         rows, validity = rows_by_group(scores), validity_rows(scores)
         about = {"model": chosen[0], "data": args.data.resolve().name, "split": args.split, "key": data.key}
         write_json(args.json, {**about, **_plain(rows, validity)})

@@ -42,7 +42,8 @@ class Muon(torch.optim.Optimizer):
     """Step convolutions between feature maps by Muon, everything else by AdamW.
 
     By AdamW go biases and norms, the first convolution, whose input is one picture, and the last ones, which make a few
-    maps: those are not transformations of features.
+    maps: those are not transformations of features. Only `edge`'s plain convolutions were tried: a grouped one is taken
+    as one matrix, and of a transposed one, whose weight begins with the inputs, these count instead of the outputs.
 
     Args:
         parameters: What it steps.

@@ -15,7 +15,7 @@ def build_optimizer(
     lr: float,
     betas: tuple[float, float],
     weight_decay: float,
-    muon_lr_factor: float = 1.0,
+    muon_lr_factor: float,
 ) -> torch.optim.Optimizer:
     """Build one phase's optimizer; only weights with two or more dimensions decay.
 

@@ -17,6 +17,7 @@ import torch
 
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.spec import ValidityOutput
 from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.networks import probabilities
@@ -102,6 +103,16 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
             return {name: value.numpy() for name, value in probabilities(network(batch.face)).items()}
 
     return {f"{path.parent.name}/{path.name}": predict}
+
+
+def validity_threshold(path: Path) -> float:
+    """Return the probability from which a model's face counts as usable: an artifact's own, 0.5 of a checkpoint.
+
+    Args:
+        path: As for predictors_from_model.
+    """
+    output = open_artifact(path).spec.outputs.validity if path.is_dir() else None
+    return ValidityOutput().threshold if output is None else output.threshold
 
 
 def _artifact_predictors(folder: Path) -> dict[str, Predictor]:

@@ -32,6 +32,7 @@ POSITION_MM = np.array([15.0, -10.0, 620.0])
 NOISE_LEVELS = 3.0  # standard deviation of each pixel and frame, in gray levels of 255
 STILL_FRAMES = 60
 TURN_DEG, TURN_HZ, TURN_FRAMES = 22.0, 0.5, 40
+MOST_LAG = 3  # in frames
 SETTLED = 10  # frames that the stream gets before it is judged
 
 
@@ -104,13 +105,16 @@ def lag_frames(filtered: np.ndarray, raw: np.ndarray, where: np.ndarray, first: 
         filtered: (T, H, W).
         raw: (T, H, W) what was filtered.
         where: (H, W) bool.
-        first: frames before this one do not count; at least 3, because lags of 0 to 3 frames are tried.
+        first: frames before this one do not count; at least MOST_LAG, because lags up to that are tried.
 
     Returns:
         The lag with the least mean difference, in steps of 0.05.
     """
+    if not MOST_LAG <= first < len(raw):
+        rule = f"{MOST_LAG} to below the number of frames ({len(raw)})"
+        raise ConfigError.of("lag_frames: first", first, rule, "Give a longer recording.")
     seen, given = filtered[first:, where], raw[:, where]
-    lags = np.arange(0, 3.001, 0.05)
+    lags = np.arange(0, MOST_LAG + 0.001, 0.05)
 
     def difference(lag: float) -> float:
         times = np.arange(first, len(given)) - lag

@@ -161,8 +161,13 @@ class OnnxRuntimeCudaBackend:
             if batch not in self._bound:
                 graph = GRAPH_OF_ONE_FACE if batch == 1 and self._has_graph else NO_GRAPH
                 buffers = DeviceBuffers(self.session, self._spec, self._shapes, batch)
-                self._bound[batch] = _Bound(self._ort, self._network, buffers, self._spec.input.name, graph)
-                self._bound[batch].bind(self.session.index)
+                try:
+                    bound = _Bound(self._ort, self._network, buffers, self._spec.input.name, graph)
+                    bound.bind(self.session.index)
+                except BaseException:
+                    buffers.close()
+                    raise
+                self._bound[batch] = bound
             buffers = self._bound[batch].buffers
             self.input: DeviceView = buffers.input
             self.output: Mapping[str, DeviceView] = buffers.output

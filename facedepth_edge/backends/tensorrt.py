@@ -139,6 +139,7 @@ class TensorRtBackend:
         """
         if batch == self._batch:
             return
+        self._batch = 0  # should something fail below
         with self.session.current():
             known = batch in self._buffers
             if not known:
@@ -148,7 +149,11 @@ class TensorRtBackend:
             self.output: Mapping[str, DeviceView] = buffers.output
             self.output_block, self.output_offsets = buffers.output_block, buffers.output_offsets
             if batch > 1 or not known:
-                self._bind(batch == 1)
+                try:
+                    self._bind(batch == 1)
+                except BaseException:
+                    self._buffers.pop(batch).close()
+                    raise
         self._batch = batch
 
     def _bind(self, single: bool) -> None:

@@ -20,7 +20,8 @@
 // Launch: grid (out_height, faces), one block a row of one face; threads a multiple of 32 up to kMaxThreads; no dynamic
 // shared memory. Allocates nothing, waits for nothing. The caller has checked the box and the sizes.
 // Positions and sums over rows are double: at pixel 30,000 a float is 0.002 pixels wide. Sums along a row are whole
-// numbers below 2^24 for uint8, so float is exact there, and GPUs of the edge have few double units. Accuracy: within 0.01 gray level of the steps done in float64.
+// numbers below 2^24 for uint8, so float is exact there, and GPUs of the edge have few double units. Accuracy: within
+// 0.01 gray level of the steps done in float64.
 // The file is compiled where it runs: a cubin of a newer CUDA does not load on an older driver.
 
 struct CropHeader {

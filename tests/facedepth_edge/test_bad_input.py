@@ -115,6 +115,13 @@ def test_out_whose_pixels_lie_over_one_another(tiny_edge: EdgeDepth, dtype: Any,
         tiny_edge.predict(GOOD_FRAME, CENTER, out=out)
 
 
+def test_out_whose_arrays_share_memory(tiny_edge: EdgeDepth) -> None:
+    out = tiny_edge.predict(GOOD_FRAME, CENTER)
+    out.relative = out.depth_mm
+    with pytest.raises(InputError, match=r"^out: got a result whose arrays share memory, expected arrays of their own"):
+        tiny_edge.predict(GOOD_FRAME, CENTER, out=out)
+
+
 @pytest.mark.parametrize("view", [np.s_[::-1, :], np.s_[:, ::-1], np.s_[::2, ::3]])
 def test_out_that_is_a_view_with_gaps_or_turned(tiny_edge: EdgeDepth, view: Any) -> None:
     expected = tiny_edge.predict(GOOD_FRAME, CENTER).depth_mm

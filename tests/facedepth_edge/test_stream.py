@@ -25,6 +25,7 @@ class Scripted(EdgeDepth):
     def __init__(self, relative: Callable[[int], np.ndarray]) -> None:
         self._relative, self.count = relative, 0
         self.box, self.valid = Box(10.0, 10.0, 110.0, 110.0), True
+        self.distances_mm: dict[int, float] = {}
 
     @property
     def spec(self) -> Any:
@@ -36,12 +37,14 @@ class Scripted(EdgeDepth):
 
     def predict(self, frame: Any, head_center: Any, **_: Any) -> DepthResult:
         z = self._relative(self.count).astype(np.float32)
+        distance_mm = self.distances_mm.get(self.count, 700.0)
         self.count += 1
         mask = np.zeros(z.shape, bool)
         mask[4:-4, 4:-4] = True
+        depth_mm = np.float32(distance_mm) + z * np.float32(HALF_RANGE_MM)
         return DepthResult(
-            depth_mm=np.float32(700) + z * np.float32(HALF_RANGE_MM), relative=z, mask=mask, mask_source="model",
-            box=self.box, head_center=(60.0, 60.0), distance_mm=700.0, distance_source="distance_mm", validity=0.9,
+            depth_mm=depth_mm, relative=z, mask=mask, mask_source="model", box=self.box, head_center=(60.0, 60.0),
+            distance_mm=distance_mm, distance_source="distance_mm", validity=0.9,
             valid=self.valid, reason="" if self.valid else "hidden", camera=Camera(100, 100), frame_hw=(120, 120),
         )  # fmt: skip
 
@@ -135,17 +138,120 @@ def test_the_filter_starts_anew_after(event: str) -> None:
     np.testing.assert_allclose(result.relative, face() + 0.02, atol=1e-6)
 
 
+def test_a_noisy_distance_is_steadied_and_an_approaching_head_followed() -> None:
+    rng = np.random.default_rng(8)
+    still = Scripted(lambda _: face())
+    still.distances_mm = {i: 700 + rng.normal(0, 5) for i in range(120)}
+    seen = [r.distance_mm for r in run(still, 120)]
+    given = list(still.distances_mm.values())
+    assert np.std(np.diff(seen[30:])) < 0.4 * np.std(np.diff(given[30:]))
+    assert np.mean(seen[30:]) == pytest.approx(700, abs=2)
+    coming = Scripted(lambda _: face())
+    coming.distances_mm = {i: 900 - 300 * i / FPS for i in range(40)}  # 300 mm/s
+    results = run(coming, 40)
+    for i in range(20, 40):
+        assert abs(results[i].distance_mm - coming.distances_mm[i]) <= 300 / FPS  # less than a frame behind
+        expected = results[i].distance_mm + 160 * results[i].relative
+        np.testing.assert_allclose(results[i].depth_mm, expected, rtol=1e-6)
+
+
+def iou_box(share: float) -> Box:
+    """Return a box whose overlap with (10, 10, 110, 110) has this intersection over union."""
+    shift = 100 * (1 - share) / (1 + share)
+    return Box(10.0 + shift, 10.0, 110.0 + shift, 110.0)
+
+
+@pytest.mark.parametrize(("change", "goes_on"), [
+    (0.35, True), (0.25, False), (("gap", 0.45), True), (("gap", 0.55), False),
+])  # fmt: skip
+def test_what_counts_as_the_same_head(change: float | tuple[str, float], goes_on: bool) -> None:
+    model = Scripted(lambda i: face() + (0.02 if i >= 10 else 0.0))
+    stream = DepthStream(model)
+    for i in range(10):
+        stream.predict(None, (60.0, 60.0), time_s=i / FPS)
+    now = 10 / FPS
+    if isinstance(change, tuple):
+        now = 9 / FPS + change[1]
+    else:
+        model.box = iou_box(change)
+    result = stream.predict(None, (60.0, 60.0), time_s=now)
+    assert bool(np.allclose(result.relative, face() + 0.02, atol=1e-5)) is not goes_on
+
+
+def test_only_the_head_moves_the_cutoff() -> None:
+    """A background that jumps about, beside a still head, must not let the head's noise through."""
+    rng = np.random.default_rng(9)
+    noise = rng.normal(0, 1.5 / HALF_RANGE_MM, (60, SIZE, SIZE))
+    restless = rng.uniform(-0.06, 0.06, 60)
+
+    def depth(i: int, background: float) -> np.ndarray:
+        z = face() + noise[i]
+        z[:4] += background
+        return z
+
+    def trembling(moving: bool) -> float:
+        results = run(Scripted(lambda i: depth(i, restless[i] if moving else 0.0)), 60)
+        maps = np.array([r.relative for r in results[20:]])
+        return float(np.diff(maps, axis=0)[:, results[0].mask].std())
+
+    assert trembling(True) == pytest.approx(trembling(False), rel=1e-5)
+
+
+def test_the_edge_of_a_jump() -> None:
+    config = StreamConfig(jump_mm=10.0)
+    for step_mm, taken in ((9.0, False), (11.0, True)):
+        results = run(Scripted(lambda i, s=step_mm: face() + (s / 160 if i >= 5 else 0.0)), 6, config)
+        assert bool(np.allclose(results[5].relative, face() + step_mm / 160, atol=1e-6)) is taken
+
+
+def test_settings_take_any_real_number() -> None:
+    for value in (np.float32(1.5), np.int64(2), 3):
+        assert StreamConfig(still_cutoff_hz=value).still_cutoff_hz == value
+
+
+def test_a_lower_cutoff_is_steadier() -> None:
+    rng = np.random.default_rng(10)
+    noise = rng.normal(0, 0.01, (60, SIZE, SIZE))
+
+    def trembling(cutoff_hz: float) -> float:
+        results = run(Scripted(lambda i: face() + noise[i]), 60, StreamConfig(still_cutoff_hz=cutoff_hz))
+        return float(np.diff([r.relative for r in results[20:]], axis=0).std())
+
+    assert trembling(0.4) < trembling(0.8) < trembling(1.6)
+
+
+WRONG_TIMES = {
+    "nan": math.nan, "inf": math.inf, "bool": True, "text": "1", "huge": 10**400, "span": np.timedelta64(1, "s"),
+    "complex": np.complex64(1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("time_s", WRONG_TIMES.values(), ids=WRONG_TIMES)
+def test_wrong_times_are_named(time_s: object) -> None:
+    stream = DepthStream(Scripted(lambda _: face()))
+    with pytest.raises(InputError, match="time_s: got"):
+        stream.predict(None, (60.0, 60.0), time_s=time_s)  # type: ignore[arg-type]
+
+
 def test_what_breaks_a_rule_is_named() -> None:
     stream = DepthStream(Scripted(lambda _: face()))
-    stream.predict(None, (60.0, 60.0), time_s=1.0)
-    with pytest.raises(InputError, match=r"time_s: got 1.0, expected later than the frame before \(1 s\)"):
-        stream.predict(None, (60.0, 60.0), time_s=1.0)
-    with pytest.raises(InputError, match="time_s: got nan"):
-        stream.predict(None, (60.0, 60.0), time_s=math.nan)
-    with pytest.raises(ConfigError, match="out"):
-        stream.predict(None, (60.0, 60.0), time_s=2.0, out=np.empty((SIZE, SIZE), np.float32))
-    with pytest.raises(ConfigError, match=r"StreamConfig.jump_mm: got 0, expected a finite number above 0"):
-        StreamConfig(jump_mm=0)
+    stream.predict(None, (60.0, 60.0), time_s=1763824000.25)
+    for again in (1763824000.25, 1763824000.25 + 5e-5, 5.0):
+        rule = r"expected at least 0.0001 s later than the frame before \(1763824000.25 s\)"
+        with pytest.raises(InputError, match=rule):
+            stream.predict(None, (60.0, 60.0), time_s=again)
+    with pytest.raises(InputError, match="a time for all frames of a stream or for none"):
+        stream.predict(None, (60.0, 60.0))
+    stream.reset()
+    assert stream.predict(None, (60.0, 60.0)).valid  # now by this machine's clock
+    assert stream.predict(None, (60.0, 60.0), out=None).valid
+    with pytest.raises(ConfigError, match="out: got an output"):
+        stream.predict(None, (60.0, 60.0), out=np.empty((SIZE, SIZE), np.float32))
+    for value in (0, -1.0, math.nan, math.inf, True, "3", 10**400):
+        with pytest.raises(ConfigError, match=r"StreamConfig.jump_mm: got .*, expected a number above 0"):
+            StreamConfig(jump_mm=value)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="config: got a dict, expected a StreamConfig"):
+        DepthStream(Scripted(lambda _: face()), {"jump_mm": 3})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="model: got a str"):
         DepthStream("edge")  # type: ignore[arg-type]
 

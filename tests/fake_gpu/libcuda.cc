@@ -38,7 +38,7 @@ std::map<void*, std::size_t> device_memory;
 std::map<void*, std::size_t> host_memory;
 std::size_t next_handle = 0x1000;
 thread_local int depth = 0;  // of this thread's stack of contexts
-thread_local int capture_mode = 0;  // of this thread: 0 CU_STREAM_CAPTURE_MODE_GLOBAL, 1 CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+thread_local int capture_mode = 0;  // of this thread, CU_STREAM_CAPTURE_MODE_: 0 GLOBAL, 1 THREAD_LOCAL
 std::thread::id capturing_thread;   // that has begun a capture in the global mode, or none
 bool capture_is_broken = false;
 
@@ -300,8 +300,9 @@ int cuModuleGetFunction(void** function, void*, const char* name) {
   *function = new_handle();
   return std::strcmp(name, "fde_face_crop") == 0 ? 0 : 500;
 }
-int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                   unsigned block_z, unsigned shared_bytes, void* stream, void** arguments, void** extra) {
+int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                   unsigned block_y, unsigned block_z, unsigned shared_bytes, void* stream, void** arguments,
+                   void** extra) {
   ENTER_IN_CONTEXT("cuLaunchKernel");
   const bool flat = grid_z == 1 && block_y == 1 && block_z == 1 && shared_bytes == 0 && extra == nullptr;
   if (function == nullptr || !flat || block_x == 0 || block_x > kMaxThreads || block_x % 32 != 0) return 1;

@@ -42,3 +42,9 @@ def test_command(crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     arguments[arguments.index("--count") + 1] = "0"
     assert main(arguments) == 1
     assert "--count: got 0" in capsys.readouterr().err
+    arguments[arguments.index("--count") + 1] = "1"
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "sheet.xyz", tmp_path / "file" / "sheet.png"):
+        arguments[arguments.index("--out") + 1] = str(wrong)
+        assert main(arguments) == 1
+        assert f"{wrong}: got" in capsys.readouterr().err

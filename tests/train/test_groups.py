@@ -62,8 +62,8 @@ def test_light_and_pose_become_groups() -> None:
     assert dict(groups_of({}, np.zeros(3), GRAY, 0.3))["of the head is seen"] == "less"
 
 
-def score(head_mm: float, hair: str, validity: float = 0.9, usable: float = 1.0) -> FrameScore:
-    return FrameScore(head_mm, head_mm / 2, 0.9, validity, usable, (("hair", hair),))
+def score(head_mm: float, hair: str, accepted: float = 1.0, usable: float = 1.0) -> FrameScore:
+    return FrameScore(head_mm, head_mm / 2, 0.9, accepted, usable, (("hair", hair),))
 
 
 def test_means_and_ratios_and_what_stands_out() -> None:
@@ -84,13 +84,19 @@ def test_means_and_ratios_and_what_stands_out() -> None:
 
 
 def test_validity_by_what_is_in_the_box() -> None:
-    scores = [FrameScore(math.nan, math.nan, math.nan, value, 0.0, ()) for value in (0.1, 0.2, 0.7, 0.0)]
-    scores += [score(5.0, "short", 0.9, 1.0), score(5.0, "short", 0.4, 1.0), score(5.0, "short", 0.6, 0.5)]
+    scores = [FrameScore(math.nan, math.nan, math.nan, value, 0.0, ()) for value in (0.0, 0.0, 1.0, 0.0)]
+    scores += [score(5.0, "short", 1.0, 1.0), score(5.0, "short", 0.0, 1.0), score(5.0, "short", 1.0, 0.5)]
     rows = validity_rows(scores)
     assert [(frames, share) for _, frames, share in rows if frames] == [(4, 0.25), (1, 1.0), (2, 0.5)]
     without = [FrameScore(5.0, 5.0, 0.9, math.nan, 1.0, (("hair", "short"),))]
     assert validity_rows(without) == []
     assert math.isnan(rows_by_group(without)[0].accepted)
+
+
+def test_no_error_at_all_has_no_ratio() -> None:
+    rows = rows_by_group([score(0.0, "short")] * 30)
+    assert all(math.isnan(row.head_ratio) for row in rows)
+    assert "| - |" in markdown(rows, [])
 
 
 def test_no_head_at_all_is_told() -> None:
@@ -100,13 +106,17 @@ def test_no_head_at_all_is_told() -> None:
 
 def test_a_perfect_answer_has_no_error(data: PackedSet) -> None:
     scores = score_frames(
-        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy()}
+        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy()}, 0.5
     )
     assert len(scores) == len(data.indices("test"))
     heads = [each.head_mm for each in scores if math.isfinite(each.head_mm)]
     assert heads
     assert max(heads) < 1e-6
-    assert all(each.validity == each.usable for each in scores)
+    assert all(each.accepted == each.usable for each in scores)  # whole faces and none: 1 and 0
+    strict = score_frames(
+        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy() * 0.8}, 0.9
+    )
+    assert not any(each.accepted for each in strict)
 
 
 def test_command(

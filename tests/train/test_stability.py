@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facedepth_edge import Camera, DepthResult, EdgeDepth
+from facedepth_edge import Camera, ConfigError, DepthResult, EdgeDepth
 from tests.train.synth.head_fixture import write_head
 from train import stability
 from train.stability import Stability, lag_frames, main, measure_subject, table
@@ -25,6 +25,13 @@ def test_a_known_delay_is_found(lag: float) -> None:
 
     where = np.ones((3, 4), bool)
     assert lag_frames(series(times - lag), series(times), where, 5) == pytest.approx(lag, abs=0.051)
+
+
+def test_too_short_a_recording_is_told() -> None:
+    maps, where = np.zeros((8, 2, 2)), np.ones((2, 2), bool)
+    for first in (0, 2, 8):
+        with pytest.raises(ConfigError, match=f"first: got {first}, expected 3 to below"):
+            lag_frames(maps, maps, where, first)
 
 
 def test_the_table_has_mean_and_worst() -> None:

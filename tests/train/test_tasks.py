@@ -14,6 +14,7 @@ from facedepth_edge.errors import ConfigError
 from train import losses
 from train.data.batches import Batch, make_batch
 from train.data.packed import open_packed_set
+from train.face_region import face_ellipse
 from train.networks import (
     Edge,
     EdgeConfig,
@@ -67,6 +68,18 @@ def test_depth_task_sums_its_parts(batch: Batch) -> None:
 def test_a_weight_of_zero_leaves_its_part_out(batch: Batch) -> None:
     result = DepthTask(small_edge(), DepthTaskConfig(normal=0.0, dice=0.0))("network", batch)
     assert {"normal", "dice"}.isdisjoint(result["parts"])
+
+
+def test_the_face_loss_sees_the_ellipse_alone(batch: Batch) -> None:
+    task = DepthTask(small_edge(), DepthTaskConfig(face=1.0))
+    height, width = batch.depth.shape[-2:]
+    ellipse = torch.from_numpy(face_ellipse(height, width).copy())
+    with torch.no_grad():
+        depth = task.network.train()(batch.face)["depth"]
+        found = task.forward("network", batch)["parts"]["face"]
+    expected = losses.offset_free_mm(depth, batch.depth, batch.valid, batch.head & ellipse)
+    torch.testing.assert_close(found, expected)
+    assert abs(float(found - losses.offset_free_mm(depth, batch.depth, batch.valid, batch.head))) > 1e-3
 
 
 def test_every_weight_of_the_network_learns(batch: Batch) -> None:

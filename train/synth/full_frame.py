@@ -126,6 +126,10 @@ def write_image(path: Path, image: np.ndarray) -> None:
     Raises:
         ConfigError: The folder cannot be written, or the name has no ending that OpenCV knows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise ConfigError(f"{path}: got a write error, expected a writable folder and a .png or .jpg name. Check both.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written, reason = cv2.imwrite(str(path), image), "a write error"
+    except (OSError, cv2.error) as error:
+        written, reason = False, str(error).strip()
+    if not written:
+        raise ConfigError.of(str(path), reason, "a writable folder and a .png or .jpg name", "Check both.")

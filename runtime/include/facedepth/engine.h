@@ -29,8 +29,8 @@ class [[gnu::visibility("default")]] Engine {
   virtual ~Engine();
 
   // Crops the box of the frame as face_crop.h defines it into the network's input (input_height, input_width) float32,
-  // and computes the outputs; returns when they are complete. The crop is made where the input lies: an engine on the
-  // host uses a FaceCropper, one on a GPU its own kernel. Throws Error: input where the frame or the box breaks a rule
+  // and computes the outputs; returns when they are complete. An engine on the host uses a FaceCropper; TensorRT's
+  // crops on the GPU where it was built with a CUDA compiler, else with a FaceCropper too. Throws Error: input where the frame or the box breaks a rule
   // of face_crop.h, unavailable where a device or a library failed.
   virtual NetworkOutput run(const FrameView& frame, const Box& box) = 0;
 };
