@@ -164,11 +164,11 @@ def test_resume_refuses_another_config_or_data(data: PackedSet, tmp_path: Path) 
 
 
 def test_a_budget_of_time_ends_the_schedule(data: PackedSet, tmp_path: Path) -> None:
-    config = tiny_config(steps=100_000, max_minutes=1 / 60, validate_every=100_000, checkpoint_every=100_000)
+    config = tiny_config(steps=100_000, max_minutes=3 / 60, validate_every=100_000, checkpoint_every=100_000)
     result = fit(config, data, tmp_path / "run", progress=False)
     state = load_checkpoint(result.last)
     assert 0 < result.step < 100_000
-    assert state["elapsed_s"] >= 1.0
+    assert state["elapsed_s"] >= 3.0
     rates = [group["lr"] for group in state["optimizers"]["network"]["param_groups"]]
     assert max(rates) < 0.2 * config.optimizer.lr  # the learning rate came down with the time
 
