@@ -182,6 +182,7 @@ def test_modelled_hair_needs_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.toolchain
 @pytest.mark.filterwarnings("ignore")  # of anny's own dependencies
 def test_the_body_model_has_a_head() -> None:
     pytest.importorskip("anny")

@@ -141,6 +141,7 @@ def test_a_cut_part_has_only_its_own_vertices() -> None:
     assert part.roughness == 0.2
 
 
+@pytest.mark.toolchain
 def test_the_picture_lies_over_the_truth() -> None:
     pytest.importorskip("mitsuba")
     centre = np.array([150.0, -90.0, 800.0])
