@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.errors import ArtifactError
+from train.command import Outcome, run_command
 
 if TYPE_CHECKING:
     from train.data.packed import PackedSet
@@ -78,7 +79,6 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    command = "python -m export " + " ".join(sys.argv[1:] if arguments is None else arguments)
     from export.artifact_writer import require_free  # after parsing: -h needs no torch
     from export.faces import open_faces_or_set
     from export.parity import FILES
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     from export.random_network import VERSION
     from export.siamese import SIAMESE, export_siamese
 
-    try:
+    def work() -> Outcome:
         version = args.version or (VERSION if args.random_weights else "0.1.0")
         files = FILES if args.files is None else tuple(args.files.split(","))
         options = ExportOptions(args.name, version, files, args.replace)
@@ -95,13 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
         trained = network_of(args, data)
         export = export_siamese if trained.architecture == SIAMESE else export_network
         export(trained, data, args.out, options, print)
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(args.out)
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        return Outcome(str(args.out))
+
+    return run_command("python -m export", arguments, work)
 
 
 if __name__ == "__main__":

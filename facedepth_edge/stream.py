@@ -63,17 +63,26 @@ class StreamConfig:
                 raise ConfigError.of(f"StreamConfig.{name}", value, rule, "Leave it out for the default.")
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Track:
+    """A signal so far, a number or a map; no array of it is changed in place."""
+
+    measured: Any  # of the last frame
+    filtered: Any
+    speed: Any  # per second, low-passed
+
+    def speed_at(self, measured: Any, gap_s: float) -> Any:
+        """Return the speed with a new sample of the signal."""
+        return _towards(self.speed, (measured - self.measured) / gap_s, _amount(SPEED_CUTOFF_HZ, gap_s))
+
+
+@dataclass(frozen=True)
 class _State:
     time_s: float
     own_clock: bool  # the time is this machine's, not the caller's
     box: Box
-    measured_mm: float  # the last frame's distance as it was given or estimated
-    distance_mm: float  # filtered
-    distance_speed: float  # mm/s, low-passed
-    measured: NDArray[np.float32]  # the last frame's relative depth as the network gave it
-    filtered: NDArray[np.float32]
-    speed: NDArray[np.float32]  # of relative depth, per second, low-passed
+    relative: _Track
+    distance_mm: _Track
 
 
 class DepthStream:
@@ -142,24 +151,21 @@ class DepthStream:
         distance_mm = float(result.distance_mm)
         gap = math.inf if state is None else now - state.time_s
         if state is None or gap > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
-            still = np.zeros_like(measured)
-            self._state = _State(
-                now, own_clock, result.box, distance_mm, distance_mm, 0.0, measured, measured.copy(), still
-            )
-            return measured.copy(), distance_mm
-        follow = _amount(SPEED_CUTOFF_HZ, gap)
-        speed = state.speed + np.float32(follow) * ((measured - state.measured) / np.float32(gap) - state.speed)
-        moving_mm = float(np.abs(speed[result.mask]).mean()) * scale if result.mask.any() else 0.0
-        amount = np.float32(_amount(config.still_cutoff_hz + config.cutoff_per_speed * moving_mm, gap))
-        change = measured - state.filtered
-        jumps = np.abs(change) > np.float32(config.jump_mm / scale)
-        filtered = np.where(jumps, measured, state.filtered + amount * change)
+            relative = _Track(measured, measured, np.zeros_like(measured))
+            distance = _Track(distance_mm, distance_mm, 0.0)
+        else:
+            speed = state.relative.speed_at(measured, gap)
+            moving_mm = float(np.abs(speed[result.mask]).mean()) * scale if result.mask.any() else 0.0
+            amount = _amount(config.still_cutoff_hz + config.cutoff_per_speed * moving_mm, gap)
+            old = state.relative.filtered
+            jumps = np.abs(measured - old) > np.float32(config.jump_mm / scale)
+            relative = _Track(measured, np.where(jumps, measured, _towards(old, measured, amount)), speed)
 
-        coming = state.distance_speed + follow * ((distance_mm - state.measured_mm) / gap - state.distance_speed)
-        cutoff_hz = config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming)
-        steady_mm = state.distance_mm + _amount(cutoff_hz, gap) * (distance_mm - state.distance_mm)
-        self._state = _State(now, own_clock, result.box, distance_mm, steady_mm, coming, measured, filtered, speed)
-        return filtered.copy(), steady_mm
+            coming = state.distance_mm.speed_at(distance_mm, gap)
+            amount = _amount(config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming), gap)
+            distance = _Track(distance_mm, _towards(state.distance_mm.filtered, distance_mm, amount), coming)
+        self._state = _State(now, own_clock, result.box, relative, distance)
+        return relative.filtered.copy(), distance.filtered
 
     def _time(self, time_s: float | None) -> float:
         """Return the frame's time in seconds, checked against the last one's."""
@@ -192,3 +198,8 @@ def _seconds(value: Any) -> float:
 def _amount(cutoff_hz: float, gap_s: float) -> float:
     """Return the weight of a new sample in a low-pass of the first order."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * gap_s))
+
+
+def _towards(old: Any, new: Any, amount: float) -> Any:
+    """Return a low-pass's next value; a float32 map stays float32."""
+    return old + amount * (new - old)

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.errors import ConfigError
 from train.crosscheck.body_model import BodyModel
 from train.crosscheck.camera import REACH_MM, crop_view, develop, pixel_slopes, sample_placement
 from train.crosscheck.depth_truth import Truth, head_distance
@@ -23,7 +19,8 @@ from train.crosscheck.hair import Styles
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.person import Person, sample_expression, sample_person
 from train.crosscheck.surroundings import sample_background, sample_light
-from train.data.crops_set import FORMAT, HEAD_LABELS, LAYOUT, SEQUENCES_PER_SUBJECT
+from train.data.crops_set import HEAD_LABELS, SEQUENCES_PER_SUBJECT
+from train.data.crops_writer import CropFrame, start_set, write_frames
 
 _BRIGHTEST = 12.0  # times the mean: paths that found a lamp by chance are cut off there
 
@@ -61,17 +58,6 @@ class CrossConfig:
         return {"train": list(range(self.subjects + 1, last + 1)), "val": [], "test": list(range(1, self.subjects + 1))}
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A rendered frame: picture (P, P, 3) uint8 BGR, depth (P, P) uint16 mm, label (P, P) uint8, and its notes."""
-
-    picture: np.ndarray
-    depth_mm: np.ndarray
-    label: np.ndarray
-    angles_deg: tuple[float, float, float]
-    note: dict[str, Any]
-
-
 class Workshop:
     """Everything that a set needs; one a process.
 
@@ -93,7 +79,7 @@ class Workshop:
         """Return a person (1-based) of the set."""
         return sample_person(self.config.seed, number, self.model.local_labels, list(self.styles))
 
-    def frame(self, figure: Figure, person: Person, number: int, frame: int) -> Frame:
+    def frame(self, figure: Figure, person: Person, number: int, frame: int) -> CropFrame:
         """Render one frame of a person, the same for the same seed."""
         config = self.config
         rng = np.random.default_rng([config.seed, 12, number, frame])
@@ -138,7 +124,7 @@ class Workshop:
             },
         }
         picture = develop(radiance, head, rng, infrared=person.infrared)
-        return Frame(picture, depth_picture(depth), label, pose.angles_deg, note)
+        return CropFrame(picture, depth_picture(depth), label, pose.angles_deg, note)
 
 
 def depth_picture(depth_mm: np.ndarray) -> np.ndarray:
@@ -146,35 +132,9 @@ def depth_picture(depth_mm: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(depth_mm), np.clip(np.round(depth_mm), 1, 65535), 0).astype(np.uint16)
 
 
-def write_sequence(folder: Path, frames: list[Frame]) -> None:
-    """Write a person's frames; the folder appears under its name only when it is whole."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    lines = []
-    for number, frame in enumerate(frames):
-        gray = bool((frame.picture == frame.picture[..., :1]).all())
-        planes = {
-            "rgb": frame.picture[..., 0] if gray else frame.picture,
-            "depth": frame.depth_mm,
-            "label": frame.label,
-        }
-        for name, image in planes.items():
-            path = partial / f"frame_{number:06d}_face_{name}.png"
-            if not cv2.imwrite(str(path), image):
-                raise InputError.of(str(path), "a write error", "a writable folder", "Check disk space and rights.")
-        roll, pitch, yaw = frame.angles_deg
-        lines.append(f"{number}\t{roll:.4f}\t{pitch:.4f}\t{yaw:.4f}\n")
-    (partial / "angles.txt").write_text("".join(lines), encoding="utf-8")
-    (partial / "frames.json").write_text(json.dumps([frame.note for frame in frames], indent=0), encoding="utf-8")
-    os.replace(partial, folder)
-
-
 def set_note(config: CrossConfig, *, hair: bool) -> dict[str, Any]:
-    """Return what dataset.json says."""
+    """Return what dataset.json says of the set."""
     return {
-        "format": FORMAT,
-        "layout": LAYOUT,
         "crop_px": config.crop_px,
         "margin": config.margin,
         "reach_mm": REACH_MM,
@@ -202,11 +162,7 @@ def render_set(
         BackendUnavailable: anny or mitsuba is not installed.
     """
     note = set_note(config, hair=styles is not None)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "dataset.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != note:
-        raise ConfigError.of(str(path), "a set of other settings", "the same to resume it", "Choose another --out.")
-    path.write_text(json.dumps(note, indent=1), encoding="utf-8")
+    start_set(out, note)
     workshop: Workshop | None = None
     numbers = [*note["subjects"]["train"], *note["subjects"]["test"]]
     for number in tqdm(numbers, unit="person", desc="render"):
@@ -216,4 +172,4 @@ def render_set(
         workshop = workshop or Workshop(config, styles, variant, threads)
         person = workshop.person(number)
         figure = Figure(workshop.atelier, person)
-        write_sequence(folder, [workshop.frame(figure, person, number, frame) for frame in range(config.frames)])
+        write_frames(folder, [workshop.frame(figure, person, number, frame) for frame in range(config.frames)])

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
-from train.data.crops_set import FORMAT, LAYOUT, SEQUENCES_PER_SUBJECT
+from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.data.crops_writer import CropFrame, start_set, write_frames
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
@@ -31,7 +29,6 @@ from train.synth.subject import (
 )
 
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 @dataclass(frozen=True)
@@ -151,46 +148,26 @@ class Studio:
 def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Path:
     """Render and write one sequence; the folder appears under its name only when it is whole."""
     index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
-    folder, partial = out / f"{index:03d}", out / f".{index:03d}.partial"
-    if folder.is_dir():
-        return folder
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    angles, notes = [], []
-    for frame, shot, face, attributes in studio.shots(number, sequence):
-        stem = str(partial / f"frame_{frame:06d}_face_")
-        gray = bool(
-            (shot.picture[..., 0] == shot.picture[..., 1]).all()
-            and (shot.picture[..., 1] == shot.picture[..., 2]).all()
-        )
-        for name, image in (
-            ("rgb", shot.picture[..., 0] if gray else shot.picture),
-            ("depth", shot.depth_mm),
-            ("label", shot.label),
-        ):
-            if not cv2.imwrite(f"{stem}{name}.png", image, _PNG):
-                raise ConfigError(
-                    f"{stem}{name}.png: got a write error, expected a writable folder. Check disk space and rights."
-                )
-        roll, pitch, yaw = shot.angles_deg
-        angles.append(f"{frame}\t{roll:.4f}\t{pitch:.4f}\t{yaw:.4f}\n")
-        notes.append(
-            {
-                "frame": frame,
-                "distance_mm": round(shot.distance_mm, 2),
-                "visible": round(shot.visible, 4) if face else 0.0,
-                "face": face,
-                "focal_px": round(shot.focal_px, 4),
-                "principal_xy": [round(c, 4) for c in shot.principal_xy],
-                "head_center_xy": [round(c, 4) for c in shot.head_center_xy],
-                "head_center_mm": [round(float(c), 3) for c in shot.centre_mm],
-                "attributes": attributes,
-            }
-        )
-    (partial / "angles.txt").write_text("".join(angles), encoding="utf-8")
-    (partial / "frames.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
-    os.replace(partial, folder)
+    folder = out / f"{index:03d}"
+    if not folder.is_dir():
+        write_frames(folder, _frames(studio, number, sequence))
     return folder
+
+
+def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
+    for frame, shot, face, attributes in studio.shots(number, sequence):
+        note = {
+            "frame": frame,
+            "distance_mm": round(shot.distance_mm, 2),
+            "visible": round(shot.visible, 4) if face else 0.0,
+            "face": face,
+            "focal_px": round(shot.focal_px, 4),
+            "principal_xy": [round(c, 4) for c in shot.principal_xy],
+            "head_center_xy": [round(c, 4) for c in shot.head_center_xy],
+            "head_center_mm": [round(float(c), 3) for c in shot.centre_mm],
+            "attributes": attributes,
+        }
+        yield CropFrame(shot.picture, shot.depth_mm, shot.label, shot.angles_deg, note)
 
 
 def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, processes: int) -> None:
@@ -207,8 +184,6 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         ConfigError: `out` holds a set of other settings.
     """
     note = {
-        "format": FORMAT,
-        "layout": LAYOUT,
         "crop_px": config.crop_px,
         "margin": config.margin,
         "reach_mm": REACH_MM,
@@ -217,13 +192,7 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         "frames": config.frames,
         "generator": {**asdict(config), "hair": hair is not None},
     }
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "dataset.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != note:
-        raise ConfigError(
-            f"{path}: got a set of other settings, expected the same to resume it. Choose another --out or remove it."
-        )
-    path.write_text(json.dumps(note, indent=1), encoding="utf-8")
+    start_set(out, note)
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
     done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -14,12 +13,13 @@ from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck import paint
 from train.crosscheck.__main__ import main
 from train.crosscheck.camera import develop
-from train.crosscheck.dataset import CrossConfig, Frame, depth_picture, set_note, write_sequence
+from train.crosscheck.dataset import CrossConfig, depth_picture, set_note
 from train.crosscheck.glasses import frame_parts
 from train.crosscheck.hair import grow
 from train.crosscheck.person import Person, sample_expression, sample_local, sample_person
 from train.crosscheck.surroundings import sample_background, sample_light
 from train.data.crops_set import open_crops_set, read_frame
+from train.data.crops_writer import CropFrame, start_set, write_frames
 from train.synth.mesh import grid_triangles
 
 _LABELS = ("l-cheek-volume-incr", "r-cheek-volume-incr", "nose-hump-incr", "hip-trans-out", "head-fat-incr")
@@ -33,7 +33,7 @@ def note(frame: int) -> dict[str, object]:
 
 def test_a_written_set_reads_back(tmp_path: Path) -> None:
     config = CrossConfig(subjects=2, mean_subjects=1, frames=2)
-    (tmp_path / "dataset.json").write_text(json.dumps(set_note(config, hair=False)))
+    start_set(tmp_path, set_note(config, hair=False))
     rng = np.random.default_rng(1)
     frames = {}
     for person in (1, 2, 3):
@@ -45,8 +45,8 @@ def test_a_written_set_reads_back(tmp_path: Path) -> None:
             depth = rng.uniform(300, 900, (144, 144))
             depth[:9] = np.inf
             label = rng.integers(0, 5, (144, 144), np.uint8)
-            made.append(Frame(picture, depth_picture(depth), label, (1.0, -2.5, 30.25 + frame), note(frame)))
-        write_sequence(tmp_path / f"{(person - 1) * 5 + 1:03d}", made)
+            made.append(CropFrame(picture, depth_picture(depth), label, (1.0, -2.5, 30.25 + frame), note(frame)))
+        write_frames(tmp_path / f"{(person - 1) * 5 + 1:03d}", made)
         frames[person] = made
     crops = open_crops_set(tmp_path)
     assert crops.subjects == {"train": (3,), "val": (), "test": (1, 2)}

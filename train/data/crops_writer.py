@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes sets of processed face crops as train/data/crops_set.py reads them: for whoever renders one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facedepth_edge.errors import ConfigError
+from train.data.crops_set import FORMAT, LAYOUT
+
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+@dataclass(frozen=True)
+class CropFrame:
+    """A frame and what is noted of it.
+
+    Attributes:
+        picture: (P, P, 3) uint8 BGR; written with one channel where all three are equal.
+        depth_mm: (P, P) uint16, 0 = no measurement.
+        label: (P, P) uint8.
+        angles_deg: (roll, pitch, yaw).
+        note: its entry of frames.json; `frame` is its number.
+    """
+
+    picture: np.ndarray
+    depth_mm: np.ndarray
+    label: np.ndarray
+    angles_deg: tuple[float, float, float]
+    note: dict[str, Any]
+
+
+def start_set(out: Path, note: Mapping[str, Any]) -> None:
+    """Make a set's folder with its dataset.json, or go on with one that was started with the same settings.
+
+    Args:
+        out: The folder.
+        note: dataset.json without `format` and `layout`.
+
+    Raises:
+        ConfigError: The folder holds a set of other settings.
+    """
+    whole = {"format": FORMAT, "layout": LAYOUT, **note}
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "dataset.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != whole:
+        fix = "Choose another --out or remove it."
+        raise ConfigError.of(str(path), "a set of other settings", "the same to resume it", fix)
+    path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+
+
+def write_frames(folder: Path, frames: Iterable[CropFrame]) -> None:
+    """Write a sequence, frame by frame; the folder appears under its name only when it is whole.
+
+    Args:
+        folder: The sequence's; not there yet.
+        frames: In order.
+
+    Raises:
+        ConfigError: An image cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    angles, notes = [], []
+    for frame in frames:
+        number = frame.note["frame"]
+        gray = bool((frame.picture == frame.picture[..., :1]).all())
+        planes = {"rgb": frame.picture[..., 0] if gray else frame.picture}
+        planes |= {"depth": frame.depth_mm, "label": frame.label}
+        for name, image in planes.items():
+            path = partial / f"frame_{number:06d}_face_{name}.png"
+            if not cv2.imwrite(str(path), image, _PNG):
+                raise ConfigError.of(str(path), "a write error", "a writable folder", "Check disk space and rights.")
+        roll, pitch, yaw = frame.angles_deg
+        angles.append(f"{number}\t{roll:.4f}\t{pitch:.4f}\t{yaw:.4f}\n")
+        notes.append(frame.note)
+    (partial / "angles.txt").write_text("".join(angles), encoding="utf-8")
+    (partial / "frames.json").write_text(json.dumps(notes, indent=0), encoding="utf-8")
+    os.replace(partial, folder)
