@@ -20,6 +20,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set, of any layout")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and TensorBoard logs")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with its weights; a network that is"
+                        " a whole number of times wider computes the same at first")  # fmt: skip
     parser.add_argument("--max-minutes", type=float, help="wall-clock budget; the schedule ends cleanly with it")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="override a setting, e.g. --set loop.batch_size=32")  # fmt: skip
@@ -44,11 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), command, 2)
     from train.data.packed import open_packed_set  # after the config: a wrong one fails at once
     from train.loop import fit
+    from train.start import read_start
 
     try:
         d = config.data
         data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
-        result = fit(config, data, args.out, args.resume)
+        start = None if args.start is None else read_start(args.start)
+        result = fit(config, data, args.out, args.resume, start=start)
     except (FaceDepthError, OSError) as error:
         return _fail(str(error), command, 1)
     except KeyboardInterrupt:

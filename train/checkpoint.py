@@ -26,7 +26,7 @@ KEYS = (
     *("format", "step", "samples", "elapsed_s", "config", "spec", "commit"),
     *("task", "ema", "optimizers", "rng", "best", "data"),
 )
-
+OPTIONAL = ("start",)  # newer than the format; None where it is missing
 
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, EOFError, KeyError),
@@ -44,7 +44,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
     Args:
         path: Where; an existing one is replaced.
-        state: Tensors and plain values under KEYS, `format` excepted.
+        state: Tensors and plain values under KEYS and OPTIONAL, `format` excepted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -80,10 +80,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     except _UNREADABLE as error:
         fix = "The file is damaged: take another checkpoint or train again."
         raise ArtifactError.of(str(path), f"{type(error).__name__} on reading it", "a checkpoint", fix) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or sorted(state) != sorted(KEYS):
+    known = isinstance(state, dict) and set(KEYS) <= set(state) <= {*KEYS, *OPTIONAL}
+    if not known or state["format"] != FORMAT:
         keys = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         rule = f"format {FORMAT} with the keys {', '.join(KEYS)}"
         raise ArtifactError.of(str(path), f"the keys {keys}", rule, "Train again with this version.")
+    state = {**dict.fromkeys(OPTIONAL), **state}
     for key, kind in KINDS.items():
         if not isinstance(state[key], kind):
             rule = f"a {kind.__name__}"

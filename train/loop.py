@@ -25,15 +25,16 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from facedepth_edge.spec import DepthScale, Preprocessing
+from train.build import build_task
 from train.checkpoint import current_commit, load_checkpoint, save_checkpoint
 from train.config import RESUMABLE, OptimizerConfig, TrainConfig
 from train.config_reader import dataclass_from_mapping, plain_from_dataclass
 from train.data.batches import make_batch, step_generator
 from train.data.packed import PackedSet
 from train.engine import open_fabric
-from train.networks import NETWORKS
 from train.optimizers import build_optimizer
-from train.tasks import TASKS, Task
+from train.start import Start, begin_with
+from train.tasks import TASKS
 from train.validation import spread_indices
 
 LAST = "last.pt"
@@ -57,12 +58,6 @@ class FitResult:
     last: Path
     best: Path
     scores: dict[str, float]
-
-
-def build_task(config: TrainConfig) -> Task:
-    """Build the network and the task that a config names."""
-    network = NETWORKS[config.network.name](config.network.options)
-    return TASKS[config.task.name](network, config.task.options)
 
 
 def learning_rate(settings: OptimizerConfig, step: int, progress: float) -> float:
@@ -99,7 +94,14 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
             old.copy_(new)
 
 
-def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, progress: bool = True) -> FitResult:
+def fit(
+    config: TrainConfig,
+    data: PackedSet,
+    out: Path,
+    resume: bool = False,
+    progress: bool = True,
+    start: Start | None = None,
+) -> FitResult:
     """Train.
 
     Args:
@@ -108,12 +110,14 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
         out: Folder for checkpoints and logs.
         resume: Go on from `out`'s last checkpoint; starts anew where there is none yet.
         progress: Show a progress bar on stderr.
+        start: The training whose weights this one begins with; a resumed run must be given the same again, or none.
 
     Returns:
         What the run came to.
 
     Raises:
-        ConfigError: `out` holds another run, the config or the data of a resumed run differ, or the loss is not finite.
+        ConfigError: `out` holds another run, the config, the data or the start of a resumed run differ, the start does
+            not fit, or the loss is not finite.
     """
     s = config.loop
     if s.threads:
@@ -122,6 +126,11 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)
     torch.manual_seed(s.seed)
     task = build_task(config)
+    began_with = None
+    if start is not None:
+        began_with = start.about
+        factor = begin_with(start, task, config)
+        log.info("%s: begins with step %d of it, %d times as wide", start.path, start.about["step"], factor)
     if s.channels_last:
         task = task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(task.network).eval().requires_grad_(False).to(fabric.device)
@@ -151,6 +160,9 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
     if last_path.exists():
         state = load_checkpoint(last_path)
         _require_same_run(state, config, about_data, last_path)
+        if start is not None:
+            _require_same_start(state["start"], start, last_path)
+        began_with = state["start"]
         raw_task.load_state_dict(state["task"])
         average.load_state_dict(state["ema"])
         for name, optimizer in optimizers.items():
@@ -178,6 +190,7 @@ def fit(config: TrainConfig, data: PackedSet, out: Path, resume: bool = False, p
             "rng": torch.get_rng_state(),
             "best": best,
             "data": about_data,
+            "start": began_with,
         }
 
     commit = current_commit()
@@ -274,6 +287,13 @@ def _require_same_run(state: dict[str, Any], config: TrainConfig, about_data: di
     if state["data"] != about_data:
         fix = "Restore the data or use a new --out."
         raise ConfigError.of(str(path), f"other data ({about_data})", f"the run's data {state['data']}", fix)
+
+
+def _require_same_start(old: dict[str, Any] | None, start: Start, path: Path) -> None:
+    if old is None or old["sha256"] != start.about["sha256"]:
+        got = f"a run that began with {'nothing' if old is None else old['sha256'][:12] + '...'}"
+        rule = f"{start.about['sha256'][:12]}..., the start that was given"
+        raise ConfigError.of(str(path), got, rule, "Leave --start out, or use a new --out.")
 
 
 def _differences(old: Any, new: Any, where: str) -> list[str]:

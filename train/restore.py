@@ -29,6 +29,7 @@ class TrainedNetwork:
         commit: The checkout's commit when it was trained.
         data: The training data: name, key, numbers of frames and subjects.
         input_px: Side of the faces it was trained on.
+        start: The training that this one began with: sha256, step, samples, config, data and its own start; or None.
     """
 
     network: nn.Module
@@ -39,6 +40,7 @@ class TrainedNetwork:
     commit: str
     data: dict[str, Any]
     input_px: int
+    start: dict[str, Any] | None = None
 
 
 def network_from_checkpoint(path: str | Path, architecture: str | None = None) -> TrainedNetwork:
@@ -58,7 +60,7 @@ def network_from_checkpoint(path: str | Path, architecture: str | None = None) -
     return network_from_state(
         path, state["config"], state["ema"], architecture,
         step=int(state["step"]), samples=int(state["samples"]), commit=str(state["commit"]), data=dict(state["data"]),
-        input_px=int(state["spec"]["input_px"]),
+        input_px=int(state["spec"]["input_px"]), start=state["start"],
     )  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def network_from_state(
         config: The run's settings as plain values.
         state: The weights by name, float32.
         architecture: The network that the caller needs; None takes any.
-        about: `step`, `samples`, `commit`, `data` and `input_px` of TrainedNetwork.
+        about: `step`, `samples`, `commit`, `data`, `input_px` and `start` of TrainedNetwork.
 
     Raises:
         ArtifactError: The settings are of another version or architecture, or the weights do not fit.

@@ -46,6 +46,7 @@ def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
         "commit": trained.commit,
         "data": trained.data,
         "input_px": trained.input_px,
+        "start": trained.start,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -93,7 +94,7 @@ def network_from_weights(path: str | Path, architecture: str | None = None) -> T
     return network_from_state(
         path, about["config"], state, architecture,
         step=int(about["step"]), samples=int(about["samples"]), commit=str(about["commit"]), data=dict(about["data"]),
-        input_px=int(about["input_px"]),
+        input_px=int(about["input_px"]), start=about.get("start"),
     )  # fmt: skip
 
 

@@ -54,7 +54,9 @@ class PaperDiscriminator(nn.Module):
         self.config = config or PaperDiscriminatorConfig()
         widths = self.config.widths
         self.encoder = nn.Sequential(*encoder_layers(1, widths))
-        self.fc = nn.Linear(widths[-1] * (self.config.size_px // 2 ** len(widths)) ** 2, 1)
+        pixels = (self.config.size_px // 2 ** len(widths)) ** 2
+        self.fc = nn.Linear(widths[-1] * pixels, 1)
+        self.fc.pixels_per_map = pixels  # what train.widen must know of a layer that takes flattened maps
         self.apply(init_as_paper)
 
     def forward(self, depth: Tensor) -> Tensor:
