@@ -130,3 +130,30 @@ def test_measuring_repeats_and_keeps_the_mode(data: PackedSet) -> None:
     assert set(first) == {"accuracy", "bce"}
     assert 0 <= first["accuracy"] <= 1
     assert task.network.training
+
+
+def test_naming_adds_its_cross_entropy_and_its_layer_learns(data: PackedSet) -> None:
+    alone = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2))
+    naming = VerificationTask(
+        small_siamese().eval(), VerificationTaskConfig(frames_per_person=2, identity=0.5, people=7)
+    )
+    indices = data.indices("train", faces_only=True)
+    batch = make_batch(data, naming.draw(data, indices, 1, 0, 6, 0, 1))
+    result = naming("network", batch)
+    vectors = naming.network.embed(verification_input(batch.depth, batch.valid))  # type: ignore[operator]
+    logits = vectors @ naming.names.weight.T + naming.names.bias  # (6, 7)
+    chance = torch.softmax(logits, dim=1)[torch.arange(6), batch.subject - 1]
+    expected = float((alone("network", batch)["loss"] - 0.5 * chance.log().mean()).detach())
+    assert float(result["loss"].detach()) == pytest.approx(expected, rel=1e-5)
+    result["loss"].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in naming.names.parameters())
+    assert {id(p) for p in naming.phase_parameters("network")} == {id(p) for p in naming.parameters()}
+    assert len(naming.phase_parameters("network")) == len(alone.phase_parameters("network")) + 2
+
+
+def test_a_person_without_a_name_is_told(data: PackedSet) -> None:
+    task = VerificationTask(small_siamese(), VerificationTaskConfig(frames_per_person=2, identity=1.0, people=2))
+    indices = data.indices("train", faces_only=True)
+    batch = make_batch(data, indices[-4:])
+    with pytest.raises(ConfigError, match=r"task\.people: got 2, expected at least \d, the highest number of a person"):
+        task("network", batch)

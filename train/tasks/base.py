@@ -29,6 +29,22 @@ def require_weights(where: str, config: object) -> None:
             raise ConfigError.of(f"{where}.{entry.name}", value, "a finite weight >= 0", "Give 0 to leave it out.")
 
 
+def require_names(where: str, subjects: Tensor, people: int) -> None:
+    """Refuse people that a classifier has no name for.
+
+    Args:
+        where: The setting with the number of names.
+        subjects: (B,) int64, numbers of people, 1 and up.
+        people: How many names there are.
+
+    Raises:
+        ConfigError: A number is above `people`.
+    """
+    highest = int(subjects.max())
+    if highest > people:
+        raise ConfigError.of(where, people, f"at least {highest}, the highest number of a person", "Raise it.")
+
+
 class Task(nn.Module):
     """What every task has, and the loop uses.
 

@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
-from facedepth_edge.errors import ConfigError
 from train import losses
 from train.data.batches import Batch
 from train.networks import IdentityConfig, IdentityNetwork
-from train.tasks.base import Task, require_weights
+from train.tasks.base import Task, require_names, require_weights
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,7 @@ class CuiTask(Task):
         Raises:
             ConfigError: A person's number is above the number of classes.
         """
-        people = self.config.classifier.people
-        if int(batch.subject.max()) > people:
-            rule = f"at least {int(batch.subject.max())}, the highest number of a person"
-            raise ConfigError.of("task.classifier.people", people, rule, "Raise it.")
+        require_names("task.classifier.people", batch.subject, self.config.classifier.people)
         depth = self.network(batch.face)["depth"]
         mse = losses.mean_squared(depth, batch.depth, batch.valid)
         identity = F.cross_entropy(self.classifier(depth), batch.subject - 1)

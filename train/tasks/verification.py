@@ -3,7 +3,8 @@
 
 Ours: a step draws a few frames of each of a few people and compares every frame with every other, same and different
 people weighing half each: the expectation is that of random pairs, half of the same person, at a fraction of the cost,
-because the convolutions see every frame once and not once a pair.
+because the convolutions see every frame once and not once a pair. Beside that, ours too, the vectors can be made to
+name the training person; the layer that names is not used afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from facedepth_edge.errors import ConfigError
 from train.data.batches import Batch
 from train.data.packed import PackedSet
-from train.tasks.base import Task
+from train.tasks.base import Task, require_names, require_weights
 from train.validation import batches_of
 from train.verification import random_pairs, verification_input
 
@@ -33,16 +34,23 @@ class VerificationTaskConfig:
     Args:
         frames_per_person: How many frames of each person a step compares; divides loop.batch_size.
         validation_pairs: Random pairs of validation frames that are measured, half of them of the same person.
+        identity: Weight of naming the training person by the vector; 0: pairs alone, as in the paper.
+        people: How many names; person n is name n - 1.
     """
 
     frames_per_person: int = 4
     validation_pairs: int = 4000
+    identity: float = 0.0
+    people: int = 256
 
     def __post_init__(self) -> None:
+        require_weights("task", self)
         if self.frames_per_person < 2:
             raise ConfigError.of("task.frames_per_person", self.frames_per_person, ">= 2", "Correct it.")
         if self.validation_pairs < 1:
             raise ConfigError.of("task.validation_pairs", self.validation_pairs, ">= 1", "Correct it.")
+        if self.people < 2:
+            raise ConfigError.of("task.people", self.people, ">= 2", "Correct it.")
 
 
 def embeddings_of(network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str) -> Tensor:
@@ -75,6 +83,12 @@ class VerificationTask(Task):
     def __init__(self, network: nn.Module, config: VerificationTaskConfig) -> None:
         super().__init__(network)
         self.config = config
+        if config.identity:
+            self.names = nn.Linear(network.config.widths[-1], config.people)  # type: ignore[union-attr,index]
+
+    def phase_parameters(self, phase: str) -> list[nn.Parameter]:
+        """Return the network's parameters, and those of the layer that names."""
+        return list(self.parameters())
 
     def draw(
         self, data: PackedSet, indices: np.ndarray, seed: int, step: int, batch_size: int, rank: int, world: int
@@ -102,7 +116,11 @@ class VerificationTask(Task):
         return np.concatenate(chosen)
 
     def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
-        """Compute the binary cross entropy of every ordered pair of the batch, and its accuracy for the log."""
+        """Compute the binary cross entropy of every ordered pair of the batch, and its accuracy for the log.
+
+        Raises:
+            ConfigError: A person's number is above the number of names.
+        """
         network: Any = self.network
         vectors = network.embed(verification_input(batch.depth, batch.valid))  # (B, 256)
         count = len(vectors)
@@ -114,7 +132,12 @@ class VerificationTask(Task):
         costs = F.binary_cross_entropy_with_logits(logits, same.float(), reduction="none")
         right = ((logits.detach() > 0) == same).float()
         loss = (costs[same].mean() + costs[~same].mean()) / 2
-        return {"loss": loss, "parts": {"accuracy": (right[same].mean() + right[~same].mean()) / 2}}
+        parts = {"accuracy": (right[same].mean() + right[~same].mean()) / 2}
+        if self.config.identity:
+            require_names("task.people", batch.subject, self.config.people)
+            parts["identity"] = F.cross_entropy(self.names(vectors), batch.subject - 1)
+            loss = loss + self.config.identity * parts["identity"]
+        return {"loss": loss, "parts": parts}
 
     @torch.no_grad()
     def measure(
