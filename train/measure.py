@@ -37,6 +37,7 @@ from train.measured import (
 )
 from train.paper_metrics import IMAGE_SUMS, level_from_relative, sums_of_images
 from train.restore import TrainedNetwork
+from train.start import training_stages
 from train.validation import batches_of
 from train.verification import verification_input
 from train.weights import network_from_weights
@@ -244,8 +245,7 @@ def _describe_model(models: Path, name: str, trained: TrainedNetwork) -> dict[st
         "file": f"{name}.safetensors",
         "sha256": file_sha256(models / f"{name}.safetensors"),
         "architecture": trained.architecture,
-        "step": trained.step,
-        "samples": trained.samples,
+        "stages": training_stages(trained),
         "trained_on": trained.data,
         "commit": trained.commit,
     }

@@ -14,7 +14,9 @@ from facedepth_edge.errors import ArtifactError, ConfigError
 from train.build import build_task
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig
-from train.config_reader import dataclass_from_mapping
+from train.config_reader import dataclass_from_mapping, plain_from_dataclass
+from train.networks import NETWORKS
+from train.restore import TrainedNetwork
 from train.tasks import Task
 from train.widen import widen
 
@@ -87,3 +89,38 @@ def begin_with(start: Start, task: Task, config: TrainConfig) -> int:
             if name != "network":
                 widen(companions[name], module, generator)
     return factor
+
+
+def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:
+    """Say how a network was trained, from the training that all began with to its own.
+
+    Args:
+        trained: The network.
+
+    Returns:
+        For each training `parameters` (of its network), `samples`, `step`, `optimizer` and `lr`.
+
+    Raises:
+        ConfigError: A training's settings are of another version.
+    """
+    stages = []
+    stage: dict[str, Any] | None = {
+        "config": plain_from_dataclass(trained.config),
+        "samples": trained.samples,
+        "step": trained.step,
+        "start": trained.start,
+    }
+    while stage is not None:
+        config = dataclass_from_mapping(TrainConfig, stage["config"], "config")
+        network = NETWORKS[config.network.name](config.network.options)
+        stages.append(
+            {
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "samples": int(stage["samples"]),
+                "step": int(stage["step"]),
+                "optimizer": config.optimizer.name,
+                "lr": config.optimizer.lr,
+            }
+        )
+        stage = stage["start"]
+    return stages[::-1]

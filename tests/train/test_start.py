@@ -17,7 +17,7 @@ from train.config_reader import dataclass_from_mapping
 from train.data.packed import PackedSet, open_packed_set
 from train.loop import fit
 from train.restore import network_from_checkpoint
-from train.start import begin_with, read_start
+from train.start import begin_with, read_start, training_stages
 from train.weights import network_from_weights, save_weights
 
 FACE = torch.linspace(-1, 1, 2 * 96 * 96).reshape(2, 1, 96, 96)
@@ -80,6 +80,13 @@ def test_the_run_keeps_what_it_began_with(narrow: Path, data: PackedSet, tmp_pat
     trained = network_from_checkpoint(run.last)
     save_weights(tmp_path / "paper.safetensors", trained)
     assert network_from_weights(tmp_path / "paper.safetensors").start == kept
+    stages = training_stages(trained)
+    assert [(stage["samples"], stage["step"], stage["optimizer"]) for stage in stages] == [
+        (12, 3, "adam"),
+        (4, 1, "adam"),
+    ]
+    assert stages[1]["parameters"] == sum(parameter.numel() for parameter in trained.network.parameters())
+    assert stages[0]["parameters"] < stages[1]["parameters"] / 3
     again = fit(settings(factor=4, steps=1), data, tmp_path / "next", progress=False, start=read_start(run.last))
     assert load_checkpoint(again.last)["start"]["start"] == kept
 

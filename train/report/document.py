@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from train.measured import SYSTEMS, VERIFIER
 from train.metrics import MIN_HEAD_PIXELS
@@ -121,10 +122,24 @@ def _models(summary: Summary) -> str:
         model = summary.about["models"][name]
         label = SYSTEM_LABELS.get(name, "verifier (Siamese)")
         trained_on = model["trained_on"].get("name", "unknown")
-        rows.append([label, f"`{model['file']}`", f"{model['samples']:,}", f"{model['step']:,}", str(trained_on),
+        rows.append([label, f"`{model['file']}`", _stages(model["stages"]), str(trained_on),
                      f"`{model['sha256'][:12]}`", f"`{_short_commit(model['commit'])}`"])  # fmt: skip
-    header = ["system", "file", "training samples", "steps", "trained on", "sha256", "commit"]
-    return markdown_table(header, rows)
+    header = ["system", "file", "training", "trained on", "sha256", "commit"]
+    table = markdown_table(header, rows)
+    if all(len(summary.about["models"][name]["stages"]) == 1 for name in (*SYSTEMS, VERIFIER)):
+        return table
+    return (
+        f"{table}\n\nWhere a training began with another one's weights, that one stands first; a wider network then "
+        "computed at first what the narrower one did (`train/widen.py`)."
+    )
+
+
+def _stages(stages: list[dict[str, Any]]) -> str:
+    return "; then ".join(
+        f"{stage['samples']:,} samples in {stage['step']:,} steps, {stage['parameters'] / 1e6:.2f} M parameters, "
+        f"{stage['optimizer']} {stage['lr']:g}"
+        for stage in stages
+    )
 
 
 def _short_commit(commit: str) -> str:

@@ -173,3 +173,17 @@ def test_few_subjects_are_said_to_be_few(measured: Measured, inputs: tuple[Path,
 
 def test_the_default_folder_is_in_the_documentation() -> None:
     assert COMMITTED_MEASURED.parts[-3:] == ("docs", "reproduction", "synthetic")
+
+
+def test_how_each_was_trained_is_told(measured: Measured) -> None:
+    text = report_markdown(summarise(measured, 10), None, {})
+    assert "| 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002 |" in text
+    assert "began with another one's weights" not in text
+    narrow = {"parameters": 2_170_000, "samples": 48_000, "step": 3000, "optimizer": "muon", "lr": 1e-3}
+    model = measured.about["models"]["paper"]
+    models = {**measured.about["models"], "paper": {**model, "stages": [narrow, *model["stages"]]}}
+    text = report_markdown(summarise(replace(measured, about={**measured.about, "models": models}), 10), None, {})
+    first = "48,000 samples in 3,000 steps, 2.17 M parameters, muon 0.001"
+    assert f"| {first}; then 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002 |" in text
+    assert text.count(first) == 1
+    assert "began with another one's weights, that one stands first" in text

@@ -101,7 +101,7 @@ def test_the_networks_in_the_files_are_measured(data: PackedSet, inputs: tuple[P
     assert np.array_equal(measured.pairs.cell, listed.cell)
     assert hashes_of_about(measured.about) == hashes_of_files(models, pairs)
     assert measured.about["data"]["origin"] == "unknown"
-    assert measured.about["models"]["cui"]["samples"] == 24
+    assert [stage["samples"] for stage in measured.about["models"]["cui"]["stages"]] == [24]
     assert len({row["sha256"] for row in measured.about["models"].values()}) == 5
 
 
