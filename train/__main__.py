@@ -8,7 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
-from facedepth_edge.errors import ConfigError, FaceDepthError
+from facedepth_edge.errors import FaceDepthError
+from train.command import Outcome, reading_settings, run_command
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping, mapping_from_yaml
 
@@ -36,38 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    command = "python -m train " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    settings = list(args.settings)
-    if args.max_minutes is not None:
-        settings.append(f"loop.max_minutes={args.max_minutes}")
-    try:
-        config = dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, settings))
-    except ConfigError as error:
-        return _fail(str(error), command, 2)
-    from train.data.packed import open_packed_set  # after the config: a wrong one fails at once
-    from train.loop import fit
-    from train.start import read_start
 
-    try:
+    def work() -> Outcome:
+        settings = list(args.settings)
+        if args.max_minutes is not None:
+            settings.append(f"loop.max_minutes={args.max_minutes}")
+        with reading_settings():
+            config = dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, settings))
+        from train.data.packed import open_packed_set  # after the config: a wrong one fails at once
+        from train.loop import fit
+        from train.start import read_start
+
         d = config.data
-        data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
-        start = None if args.start is None else read_start(args.start)
-        result = fit(config, data, args.out, args.resume, start=start)
-    except (FaceDepthError, OSError) as error:
-        return _fail(str(error), command, 1)
-    except KeyboardInterrupt:
-        return _fail(f"Stopped. What {args.out} holds is whole; add --resume to go on.", command, 1)
-    for name, value in result.scores.items():
-        print(f"{name}\t{value:.4f}")
-    print(f"checkpoint\t{result.best}")
-    logging.info("PASS %s", command)
-    return 0
+        try:
+            data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
+            start = None if args.start is None else read_start(args.start)
+            result = fit(config, data, args.out, args.resume, start=start)
+        except KeyboardInterrupt as error:
+            raise FaceDepthError(f"Stopped. What {args.out} holds is whole; add --resume to go on.") from error
+        scores = [f"{name}\t{value:.4f}" for name, value in result.scores.items()]
+        return Outcome("\n".join([*scores, f"checkpoint\t{result.best}"]))
 
-
-def _fail(message: str, command: str, status: int) -> int:
-    logging.error("%s", message)
-    logging.error("FAIL %s", command)
-    return status
+    return run_command("python -m train", arguments, work)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the measuring commands have in common: the end of a run, counts on the command line, figures as JSON.
+"""What all commands have in common: the end of a run, wrong settings, counts on the command line, figures as JSON.
 
 Results go to stdout; the last line on stderr is PASS or FAIL with the command, so that a log says what was run.
 """
@@ -9,18 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
+
+
+class WrongSettings(ConfigError):
+    """Settings that cannot be used: the command ends with status 2, before any work."""
 
 
 class Outcome(NamedTuple):
     """What a command found.
 
     Attributes:
-        text: For stdout.
+        text: For stdout; empty prints nothing.
         passed: False where the command itself worked and what it measured is not good enough.
     """
 
@@ -37,18 +42,32 @@ def run_command(program: str, arguments: list[str] | None, work: Callable[[], Ou
         work: The work.
 
     Returns:
-        Exit status: 0 done and passed, 1 failed.
+        Exit status: 0 done and passed, 1 failed, 2 wrong settings.
     """
     command = " ".join([program, *(sys.argv[1:] if arguments is None else arguments)])
     try:
         outcome = work()
-    except FaceDepthError as error:
+    except (FaceDepthError, OSError) as error:
         print(error, file=sys.stderr)
         print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(outcome.text)
+        return 2 if isinstance(error, WrongSettings) else 1
+    if outcome.text:
+        print(outcome.text)
     print(f"{'PASS' if outcome.passed else 'FAIL'} {command}", file=sys.stderr)
     return 0 if outcome.passed else 1
+
+
+@contextmanager
+def reading_settings() -> Iterator[None]:
+    """Turn a setting's error into one that ends the command with status 2.
+
+    Raises:
+        WrongSettings: In place of a ConfigError.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise WrongSettings(str(error)) from error
 
 
 def require_counts(args: argparse.Namespace, *names: str) -> None:

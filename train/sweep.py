@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
+from facedepth_edge.errors import ConfigError, InputError
+from train.command import Outcome, reading_settings, run_command
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping, mapping_from_yaml
 
@@ -89,45 +90,45 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    command = "python -m train.sweep " + " ".join(sys.argv[1:] if arguments is None else arguments)
+
+    def work() -> Outcome:
+        with reading_settings():
+            values = _values(args.values)
+            settings = [[*args.settings, f"{args.key}={value!r}"] for value in values]
+            configs = [dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, each)) for each in settings]
+        rows = _train_all(args, values, configs)
+        with (args.out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: f"{number:.6g}" for name, number in row.items()} for row in rows)
+        scores = [row[args.score] for row in rows]
+        cv2.imwrite(str(args.out / "curve.png"), curve_picture(values, scores, args.key, args.score))
+        return Outcome("\n".join("\t".join(f"{name} {number:.4g}" for name, number in row.items()) for row in rows))
+
+    return run_command("python -m train.sweep", arguments, work)
+
+
+def _values(texts: list[str]) -> list[float]:
     try:
-        values = sorted({float(value) for value in args.values})
-        configs = []
-        for value in values:
-            plain = mapping_from_yaml(args.config, [*args.settings, f"{args.key}={value!r}"])
-            configs.append(dataclass_from_mapping(TrainConfig, plain))
+        return sorted({float(text) for text in texts})
     except ValueError as error:
-        logging.error("--values: got %s, expected numbers. Correct them.\nFAIL %s", error, command)
-        return 2
-    except ConfigError as error:
-        logging.error("%s\nFAIL %s", error, command)
-        return 2
+        raise ConfigError.of("--values", " ".join(texts), "numbers", "Correct them.") from error
+
+
+def _train_all(args: argparse.Namespace, values: list[float], configs: list[TrainConfig]) -> list[dict[str, float]]:
     from train.data.packed import open_packed_set  # after the config: a wrong one fails at once
     from train.loop import fit
 
-    rows: list[dict[str, float]] = []
-    try:
-        for value, config in zip(values, configs, strict=True):
-            d = config.data
-            data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
-            result = fit(config, data, args.out / f"{args.key}={value:g}", resume=True)
-            if args.score not in result.scores:
-                rule = f"one of {', '.join(sorted(result.scores))}"
-                raise InputError.of("--score", args.score, rule, "Choose one of these.")
-            rows.append({args.key: value, **result.scores})
-    except FaceDepthError as error:
-        logging.error("%s\nFAIL %s", error, command)
-        return 1
-    with (args.out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{number:.6g}" for name, number in row.items()} for row in rows)
-    scores = [row[args.score] for row in rows]
-    cv2.imwrite(str(args.out / "curve.png"), curve_picture(values, scores, args.key, args.score))
-    for row in rows:
-        print("\t".join(f"{name} {number:.4g}" for name, number in row.items()))
-    logging.info("PASS %s", command)
-    return 0
+    rows = []
+    for value, config in zip(values, configs, strict=True):
+        d = config.data
+        data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
+        result = fit(config, data, args.out / f"{args.key}={value:g}", resume=True)
+        if args.score not in result.scores:
+            rule = f"one of {', '.join(sorted(result.scores))}"
+            raise InputError.of("--score", args.score, rule, "Choose one of these.")
+        rows.append({args.key: value, **result.scores})
+    return rows
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.errors import ArtifactError
+from train.command import Outcome, run_command
 from train.config_reader import plain_from_dataclass
 from train.restore import TrainedNetwork, network_from_checkpoint, network_from_state
 
@@ -108,18 +109,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="a last.pt or best.pt")
     parser.add_argument("out", type=Path, help="the .safetensors file")
     args = parser.parse_args(arguments)
-    command = f"python -m train.weights {args.checkpoint} {args.out}"
-    try:
+
+    def work() -> Outcome:
         trained = network_from_checkpoint(args.checkpoint)
         save_weights(args.out, trained)
-    except (FaceDepthError, OSError) as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    size = args.out.stat().st_size / 1e6
-    print(f"{args.out}: {trained.architecture}, {trained.samples} samples, {size:.1f} MB")
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        size = args.out.stat().st_size / 1e6
+        return Outcome(f"{args.out}: {trained.architecture}, {trained.samples} samples, {size:.1f} MB")
+
+    return run_command("python -m train.weights", arguments, work)
 
 
 if __name__ == "__main__":

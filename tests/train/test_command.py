@@ -41,11 +41,12 @@ def test_a_run(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_wrong_settings_end_with_status_2(
-    extra: list[str], message: str, arguments: list[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    extra: list[str], message: str, arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main([*arguments, *extra]) == 2
-    assert message in caplog.text
-    assert caplog.messages[-1].startswith("FAIL python -m train")
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.splitlines()[-1].startswith("FAIL python -m train --config ")
     assert not (tmp_path / "run").exists()
 
 
@@ -54,26 +55,27 @@ def test_what_fails_later_ends_with_status_1(
     extra: list[str],
     arguments: list[str],
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "last.pt").write_text("another run")
     assert main([*arguments, *extra]) == 1
     expected = "none: got no such folder" if "--data" in extra else "which holds a run"
-    assert expected in caplog.text
-    assert caplog.messages[-1].startswith("FAIL python -m train")
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.splitlines()[-1].startswith("FAIL python -m train --config ")
 
 
 def test_an_interrupted_run_says_how_to_go_on(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("train.loop.make_batch", interrupt)
     assert main(arguments) == 1
-    assert "add --resume to go on" in caplog.text
+    assert "add --resume to go on" in capsys.readouterr().err
 
 
 def test_arguments() -> None:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from facedepth_edge.errors import FaceDepthError
+from train.command import Outcome, run_command
 from train.crosscheck.dataset import CrossConfig, render_set
 
 
@@ -28,14 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
     render.add_argument("--variant", default="scalar_rgb", help="Mitsuba's variant")
     render.add_argument("--threads", type=int, default=1, help="threads of the path tracer")
     chosen = parser.parse_args(arguments)
-    try:
+
+    def work() -> Outcome:
         names = ("subjects", "mean_subjects", "frames", "seed", "samples")
         config = CrossConfig(**{name: getattr(chosen, name) for name in names})
         render_set(config, chosen.out, chosen.hair, chosen.variant, chosen.threads)
-    except FaceDepthError as error:
-        print(f"FAIL {error}", file=sys.stderr)
-        return 1
-    return 0
+        return Outcome("")
+
+    return run_command("python -m train.crosscheck", arguments, work)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
-from facedepth_edge.errors import ConfigError, FaceDepthError
 from facedepth_edge.image_files import write_picture
+from train.command import Outcome, reading_settings, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_set, reader_from_settings
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
@@ -43,44 +43,31 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    command = "python -m train.data " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
-        reader_from_settings(args.settings)
-    except ConfigError as error:
-        return _fail(str(error), command, 2)
-    try:
-        _run(args, open_set(args.data, args, args.processes))
-    except FaceDepthError as error:
-        return _fail(str(error), command, 1)
-    logging.info("PASS %s", command)
-    return 0
+
+    def work() -> Outcome:
+        with reading_settings():
+            reader_from_settings(args.settings)
+        return Outcome(_run(args, open_set(args.data, args, args.processes)))
+
+    return run_command("python -m train.data", arguments, work)
 
 
-def _run(args: argparse.Namespace, data: PackedSet) -> None:
+def _run(args: argparse.Namespace, data: PackedSet) -> str:
     if args.command == "list":
         from train.data.summary import summarise
 
-        print(summarise(data))
-    elif args.command == "sheet":
+        return summarise(data)
+    if args.command == "sheet":
         from train.data.contact_sheet import draw_sheet
 
-        if args.frames < 1:
-            raise ConfigError.of("--frames", args.frames, "1 or more", "Give a positive number.")
-        print(write_picture(draw_sheet(data, args.frames), args.out))
-    else:
-        from train.data.pairs import draw_pairs, write_pairs
+        require_counts(args, "frames")
+        return str(write_picture(draw_sheet(data, args.frames), args.out))
+    from train.data.pairs import draw_pairs, write_pairs
 
-        drawn = draw_pairs(data, args.split, args.count, args.seed)
-        write_pairs(args.out, drawn, data, args.split, args.count, args.seed)
-        for line in args.out.read_text(encoding="utf-8").splitlines():
-            if line.startswith("#"):
-                print(line.removeprefix("# "))
-
-
-def _fail(message: str, command: str, status: int) -> int:
-    logging.error("%s", message)
-    logging.error("FAIL %s", command)
-    return status
+    drawn = draw_pairs(data, args.split, args.count, args.seed)
+    write_pairs(args.out, drawn, data, args.split, args.count, args.seed)
+    lines = args.out.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
 
 
 if __name__ == "__main__":

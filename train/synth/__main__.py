@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from facedepth_edge.errors import FaceDepthError
+from train.command import Outcome, run_command
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.synth.biwi_frames import write_biwi_sequence
 from train.synth.dataset import SetConfig, Studio, render_set
@@ -18,7 +18,22 @@ from train.synth.shot import FrameSize
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    chosen = parse_arguments(arguments)
+
+    def work() -> Outcome:
+        _run(chosen)
+        return Outcome("")
+
+    return run_command("python -m train.synth", arguments, work)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m train.synth", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser("render", help="render a set of heads in the layout of Pandora's crops")
@@ -57,34 +72,32 @@ def main(arguments: list[str] | None = None) -> int:
     pack = commands.add_parser("pack-head", help="pack a checkout of the public repository ICT-VGL/ICT-FaceKit")
     pack.add_argument("--checkout", type=Path, required=True, help="folder that holds FaceXModel/")
     pack.add_argument("--out", type=Path, required=True)
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.command == "pack-head":
-            pack_head(chosen.checkout, chosen.out)
-        elif chosen.command == "render-raw":
-            studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
-            for index in chosen.sequences:
-                number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
-                write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
-        elif chosen.command == "render-biwi":
-            studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
-            for index in chosen.sequences:
-                write_biwi_sequence(studio, chosen.out, index, chosen.frames)
-        elif chosen.command == "render-frame":
-            studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
-            width, height = chosen.size
-            size = FrameSize(chosen.focal_px or 0.87 * width, (height, width))
-            angles = tuple(chosen.angles_deg)
-            shot = shoot_frame(studio, chosen.subject, chosen.outfit, size, chosen.shot, chosen.position_mm, angles)
-            write_frame(shot, chosen.out)
-        else:
-            names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
-            config = SetConfig(**{name: getattr(chosen, name) for name in names})
-            render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
-    except FaceDepthError as error:
-        print(f"FAIL {error}", file=sys.stderr)
-        return 1
-    return 0
+    return parser.parse_args(arguments)
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    if chosen.command == "pack-head":
+        pack_head(chosen.checkout, chosen.out)
+    elif chosen.command == "render-raw":
+        studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+        for index in chosen.sequences:
+            number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
+            write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
+    elif chosen.command == "render-biwi":
+        studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+        for index in chosen.sequences:
+            write_biwi_sequence(studio, chosen.out, index, chosen.frames)
+    elif chosen.command == "render-frame":
+        studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+        width, height = chosen.size
+        size = FrameSize(chosen.focal_px or 0.87 * width, (height, width))
+        angles = tuple(chosen.angles_deg)
+        shot = shoot_frame(studio, chosen.subject, chosen.outfit, size, chosen.shot, chosen.position_mm, angles)
+        write_frame(shot, chosen.out)
+    else:
+        names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
+        config = SetConfig(**{name: getattr(chosen, name) for name in names})
+        render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 
 
 if __name__ == "__main__":

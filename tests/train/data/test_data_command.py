@@ -91,12 +91,13 @@ def test_pairs_are_written_for_the_set(crops_root: Path, tmp_path: Path, capsys:
     assert main([*arguments, "--split", "train", "--count", "3", "--out", str(out)]) == 1
 
 
-def test_failures_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--data", str(tmp_path)]) == 1
-    assert "got an empty folder, expected pandora-crops: dataset.json in the folder; or biwi" in caplog.text
-    assert caplog.messages[-1].startswith("FAIL python -m train.data list")
+    error = capsys.readouterr().err
+    assert "got an empty folder, expected pandora-crops: dataset.json in the folder; or biwi" in error
+    assert error.splitlines()[-1].startswith("FAIL python -m train.data list")
     assert main(["list", "--data", str(tmp_path), "--set", "distanz=median"]) == 2
-    assert "Did you mean distance?" in caplog.text
+    assert "Did you mean distance?" in capsys.readouterr().err
     assert main(["list", "--data", str(tmp_path), "--set", "distance"]) == 2
     assert main(["list", "--data", str(tmp_path), "--set", "margin=[1"]) == 2
 
