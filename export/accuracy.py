@@ -17,8 +17,8 @@ from train.command import Outcome, require_counts, run_command, write_text
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.packed import PackedSet
 from train.evaluate import evaluate, table_from_rows
-from train.groups import WORSE, markdown, rows_by_group, score_frames, validity_rows
-from train.predictors import Predictor, predictors_from_model, trivial_answers, validity_threshold
+from train.groups import ENOUGH_SEEN, WORSE, markdown, rows_by_group, score_frames, validity_rows
+from train.predictors import Predictor, predictors_from_model, thresholds_of_model, trivial_answers
 
 SPLIT = "test"
 MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the file says
@@ -61,10 +61,10 @@ def accuracy_report(
         rows = evaluate(data, SPLIT, {**shown, **predictors})
         parts.append(f"## On `{name}`: {rows[0]['frames']} frames of people that training never saw")
         parts.append(table_from_rows(rows))
-        scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"], validity_threshold(folder))
+        scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"], thresholds_of_model(folder))
         parts.append(
             f"INT8 by group; a ratio above {WORSE:g} is bold; groups of few frames are left out; *called valid* is of "
-            "the frames in which half of the head or more is seen:"
+            f"the frames that show {ENOUGH_SEEN:.0%} or more of the face's place:"
         )
         parts.append(markdown(rows_by_group(scores), validity_rows(scores)))
     if steady:

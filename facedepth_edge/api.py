@@ -17,6 +17,7 @@ from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, op
 from facedepth_edge.camera import Camera
 from facedepth_edge.depth_maps import write_depth_maps
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
+from facedepth_edge.face_region import LEAST_SEEN, share_seen
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
@@ -284,7 +285,8 @@ class EdgeDepth:
         finite, has_head = write_depth_maps(
             depth_mm, relative, mask, output.depth, output.mask, face.distance_mm, half_range_mm, threshold
         )
-        reason = _why_not_valid(spec, finite, has_head, output)
+        face_seen = share_seen(mask, spec.preprocessing) if mask_source == "model" else None
+        reason = _why_not_valid(spec, finite, has_head, face_seen, output)
         size_hw = (located.frame.shape[0], located.frame.shape[1])
         fields = {
             "depth_mm": depth_mm,
@@ -298,6 +300,7 @@ class EdgeDepth:
             "validity": output.validity,
             "valid": not reason,
             "reason": reason,
+            "face_seen": face_seen,
             "camera": self._complete(located.camera, size_hw),
             "frame_hw": size_hw,
         }
@@ -328,7 +331,9 @@ def _test_itself(artifact: Artifact, backend: Backend) -> None:
         raise
 
 
-def _why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, output: NetworkOutput) -> str:
+def _why_not_valid(
+    spec: ModelSpec, finite: bool, has_head: bool, face_seen: float | None, output: NetworkOutput
+) -> str:
     """Return why the depth should not be used, or an empty text."""
     validity = output.validity
     if not finite:
@@ -344,6 +349,11 @@ def _why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, output: Networ
             return f"no usable face in the box: validity {validity:.2f} is below {threshold:.2f}"
     if not has_head:
         return "no head in the box: the mask is empty"
+    if face_seen is not None and not face_seen >= LEAST_SEEN:
+        return (
+            f"the face is covered or not in the box's middle: {100 * face_seen:.0f} % of its place is head, "
+            f"below {100 * LEAST_SEEN:.0f} %"
+        )
     return ""
 
 

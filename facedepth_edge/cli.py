@@ -214,6 +214,7 @@ def _measured(result: DepthResult) -> dict[str, Any]:
         "valid": result.valid,
         "validity": None if result.validity is None or math.isnan(result.validity) else result.validity,
         "reason": result.reason,
+        "face_seen": result.face_seen,
         "mask_source": result.mask_source,
         "head_pixels": int(head_mm.size),
         "head_mm": span,

@@ -233,6 +233,8 @@ def _title(result: DepthResult) -> str:
     text = f"distance {result.distance_mm:.0f} mm ({said})"
     if result.validity is not None:
         text += f"   validity {result.validity:.2f}"
+    if result.face_seen is not None:
+        text += f"   seen {100 * result.face_seen:.0f} %"
     return text if result.valid else f"{text}   NOT VALID: {result.reason}"
 
 

@@ -58,6 +58,9 @@ class DepthResult:
     """The camera, with cx and cy as numbers."""
     frame_hw: tuple[int, int]
     """Height and width of the frame in pixels."""
+    face_seen: float | None = None
+    """Share of the face's place, an ellipse of 120 x 160 mm about the head centre, that the model's mask calls head;
+    None where the model has no mask of its own."""
     timings_ms: dict[str, float] = field(default_factory=dict)
     """Wall-clock milliseconds: "check", "crop", "network", "result" and "total"; crop and network are of the batch."""
 

@@ -12,20 +12,22 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facedepth_edge.errors import InputError
+from facedepth_edge.face_region import LEAST_SEEN, share_seen
+from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, require_counts, run_command, write_json
-from train.data.batches import VISIBLE_ENOUGH, VISIBLE_NONE
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
 from train.face_region import face_ellipse
 from train.metrics import score_depth
-from train.predictors import Predictor, predictors_from_model, validity_threshold
+from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
 from train.validation import batches_of, spread_indices
 
 WORSE = 1.25
@@ -33,6 +35,7 @@ WORSE = 1.25
 FEWEST_FRAMES = 20
 """A group of fewer measured frames is left out: its mean says little."""
 DARK_LEVEL, BRIGHT_LEVEL = 50.0, 190.0  # mean gray level of the face
+ENOUGH_SEEN = 0.8  # of the face's place: such a face should be called valid
 ONE_SIDED = 1.6  # brightness of one half of the face over that of the other
 
 
@@ -44,8 +47,8 @@ class FrameScore:
         head_mm: mean error over the head after removing the mean offset; NaN where no head is measured.
         face_mm: the same over the face, the ellipse of face_region.py.
         correlation: Pearson's, over the face.
-        accepted: whether the model calls the face valid, 1 or 0; NaN where it does not say.
-        usable: the truth: 0 without a face or hidden, 1 enough visible, between: partly hidden.
+        accepted: whether the face is valid by the model's validity and mask, 1 or 0; NaN where it gives neither.
+        seen: the truth: share of the face's place, as facedepth_edge.face_region has it, that shows the head.
         groups: (property, value) of every group that the frame is in.
     """
 
@@ -53,13 +56,13 @@ class FrameScore:
     face_mm: float
     correlation: float
     accepted: float
-    usable: float
+    seen: float
     groups: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class GroupRow:
-    """The means of one group; ratios are to all frames, `accepted` is the share of usable ones called valid."""
+    """The means of one group; ratios are to all frames, `accepted` is of those with ENOUGH_SEEN."""
 
     trait: str
     value: str
@@ -120,7 +123,7 @@ def _light(face: np.ndarray) -> str:
 
 
 def score_frames(
-    data: PackedSet, split: str, predict: Predictor, threshold: float, count: int | None = None
+    data: PackedSet, split: str, predict: Predictor, thresholds: Thresholds, count: int | None = None
 ) -> list[FrameScore]:
     """Measure a model frame by frame.
 
@@ -128,7 +131,7 @@ def score_frames(
         data: The packed set.
         split: train, val or test.
         predict: The model.
-        threshold: Of its validity.
+        thresholds: Its own.
         count: Most frames, spread over the split; all when None.
 
     Returns:
@@ -144,15 +147,22 @@ def score_frames(
             where = valid[i] & head[i]
             head_mm, _, _ = score_depth(outputs["depth"][i, 0], depth[i], where)
             face_mm, _, correlation = score_depth(outputs["depth"][i, 0], depth[i], where & ellipse)
-            accepted = float(outputs["validity"][i, 0] >= threshold) if "validity" in outputs else math.nan
             meta, entry = data.meta[position], data.crops.frames[position]
             groups: tuple[tuple[str, str], ...] = ()
             if meta["face"]:
                 angles, visible = meta["roll_pitch_yaw_deg"], float(meta["visible"])
                 groups = tuple(groups_of(entry.attributes, angles, faces[i], visible))
-            usable = float(batch.validity[i, 0])
-            scores.append(FrameScore(head_mm, face_mm, correlation, accepted, usable, groups))
+            accepted = _accepted({name: values[i] for name, values in outputs.items()}, thresholds)
+            seen = share_seen(head[i], Preprocessing())
+            scores.append(FrameScore(head_mm, face_mm, correlation, accepted, seen, groups))
     return scores
+
+
+def _accepted(outputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> float:
+    says = [bool(outputs["validity"][0] >= thresholds.validity)] if "validity" in outputs else []
+    if "mask" in outputs:
+        says.append(share_seen(outputs["mask"][0] > thresholds.mask, Preprocessing()) >= LEAST_SEEN)
+    return float(all(says)) if says else math.nan
 
 
 def rows_by_group(scores: list[FrameScore]) -> list[GroupRow]:
@@ -180,7 +190,7 @@ def rows_by_group(scores: list[FrameScore]) -> list[GroupRow]:
             GroupRow(
                 trait, value, len(inside), head_mm, _ratio(head_mm, all_head), face_mm, _ratio(face_mm, all_face),
                 correlation=_mean(score.correlation for score in inside),
-                accepted=_mean(score.accepted for score in inside if score.usable >= 1.0),
+                accepted=_mean(score.accepted for score in inside if score.seen >= ENOUGH_SEEN),
             )
         )  # fmt: skip
     return rows
@@ -192,9 +202,12 @@ def validity_rows(scores: list[FrameScore]) -> list[tuple[str, int, float]]:
         return []
     kinds = {
         "no face": [score for score in scores if not score.groups],
-        f"a face, less than {VISIBLE_NONE:.0%} seen": [s for s in scores if s.groups and s.usable == 0],
-        f"a face, {VISIBLE_NONE:.0%} to {VISIBLE_ENOUGH:.0%} seen": [s for s in scores if 0 < s.usable < 1],
-        f"a face, over {VISIBLE_ENOUGH:.0%} seen": [s for s in scores if s.usable >= 1],
+        **{
+            f"a face, {low:.0%} to {high:.0%} of its place is head": [
+                score for score in scores if score.groups and low <= score.seen < high + (high == 1.0)
+            ]
+            for low, high in pairwise((0.0, 0.4, LEAST_SEEN, ENOUGH_SEEN, 1.0))
+        },
     }
     return [(name, len(inside), _mean(score.accepted for score in inside)) for name, inside in kinds.items()]
 
@@ -256,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = [name for name in predictors if name.endswith(f" {args.file}")] or list(predictors)
         if len(chosen) > 1:
             raise InputError.of("--file", args.file, f"one of {', '.join(predictors)}", "Give the last word of one.")
-        scores = score_frames(data, args.split, predictors[chosen[0]], validity_threshold(args.model), args.count)
+        scores = score_frames(data, args.split, predictors[chosen[0]], thresholds_of_model(args.model), args.count)
         rows, validity = rows_by_group(scores), validity_rows(scores)
         about = {"model": chosen[0], "data": args.data.resolve().name, "split": args.split, "key": data.key}
         write_json(args.json, {**about, **_plain(rows, validity)})

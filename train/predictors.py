@@ -17,7 +17,7 @@ import torch
 
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
-from facedepth_edge.spec import ValidityOutput
+from facedepth_edge.spec import MaskOutput, ValidityOutput
 from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.networks import probabilities
@@ -105,14 +105,29 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
     return {f"{path.parent.name}/{path.name}": predict}
 
 
-def validity_threshold(path: Path) -> float:
-    """Return the probability from which a model's face counts as usable: an artifact's own, 0.5 of a checkpoint.
+@dataclass(frozen=True)
+class Thresholds:
+    """From which probabilities on an answer counts.
+
+    Args:
+        validity: A face is usable.
+        mask: A pixel is head.
+    """
+
+    validity: float = ValidityOutput().threshold
+    mask: float = MaskOutput().threshold
+
+
+def thresholds_of_model(path: Path) -> Thresholds:
+    """Return a model's thresholds: an artifact's own, the defaults of a checkpoint.
 
     Args:
         path: As for predictors_from_model.
     """
-    output = open_artifact(path).spec.outputs.validity if path.is_dir() else None
-    return ValidityOutput().threshold if output is None else output.threshold
+    if not path.is_dir():
+        return Thresholds()
+    outputs = open_artifact(path).spec.outputs
+    return Thresholds((outputs.validity or ValidityOutput()).threshold, (outputs.mask or MaskOutput()).threshold)
 
 
 def _artifact_predictors(folder: Path) -> dict[str, Predictor]:

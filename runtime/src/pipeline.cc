@@ -22,6 +22,12 @@ constexpr double kLeastContrastLevels = 2.5;
 // A crop brighter than white by more than rounding.
 constexpr double kMostLevels = 1.001 * 255.0;
 
+// The ellipse about the head centre in which a face is looked for, and the share of it that must be head. As in
+// face_region.py.
+constexpr double kSeenHalfWidthMm = 60.0;
+constexpr double kSeenHalfHeightMm = 80.0;
+constexpr double kLeastSeen = 0.6;
+
 [[noreturn]] void refuse(const char* where, double got, const std::string& expected, const char* fix) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.9g", got);
@@ -70,6 +76,15 @@ FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> eng
   found_.depth_mm.resize(count);
   found_.relative.resize(count);
   found_.mask.resize(count);
+  place_.reserve(count);
+  for (std::int32_t row = 0; row < found_.height; ++row) {
+    const double down = ((row + 0.5) / found_.height - 0.5) * spec_.reach_y_mm / kSeenHalfHeightMm;
+    for (std::int32_t column = 0; column < found_.width; ++column) {
+      const double across = ((column + 0.5) / found_.width - 0.5) * spec_.reach_x_mm / kSeenHalfWidthMm;
+      place_.push_back(down * down + across * across <= 1.0 ? 1 : 0);
+      place_pixels_ += place_.back();
+    }
+  }
 }
 
 const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPosition& head) {
@@ -86,6 +101,13 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
   found_.contrast_levels = output.crop.deviation / spec_.scale;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
+  found_.face_seen = -1.0;
+  if (output.mask_probability != nullptr) {
+    std::int64_t seen = 0;
+    for (std::size_t i = 0; i < place_.size(); ++i) seen += place_[i] & found_.mask[i];
+    found_.face_seen =
+        place_pixels_ == 0 ? 1.0 : static_cast<double>(seen) / static_cast<double>(place_pixels_);
+  }
   if (!summary.finite) {
     found_.reason = "the network's depth is not finite";
   } else if (!(found_.contrast_levels >= kLeastContrastLevels)) {
@@ -94,6 +116,8 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
     found_.reason = "no usable face in the box: its validity is too small";
   } else if (!summary.has_head) {
     found_.reason = "no head in the box: the mask is empty";
+  } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
+    found_.reason = "the face is covered or not in the box's middle: too little of its place is head";
   } else {
     found_.reason = "";
   }

@@ -79,6 +79,7 @@ TEST_CASE("a frame becomes depth in millimetres") {
   CHECK(found.contrast_levels == doctest::Approx(std::sqrt(variance)).epsilon(1e-3));
   CHECK(found.box.x0 == box.x0);
   CHECK(found.valid);
+  CHECK(found.face_seen == 1.0);
   CHECK(std::string(found.reason).empty());
 }
 
@@ -96,6 +97,17 @@ TEST_CASE("what cannot be used is not valid, and says why") {
   scene.engine->validity_ = 0.9F;
   scene.engine->mask_.assign(kSide * kSide, 0.1F);
   CHECK(reason().rfind("no head", 0) == 0);
+  scene.engine->mask_.assign(kSide * kSide, 0.1F);
+  for (int row = 0; row < kSide / 2; ++row) {
+    for (int column = 0; column < kSide; ++column) scene.engine->mask_[row * kSide + column] = 0.9F;
+  }
+  CHECK(reason().rfind("the face is covered", 0) == 0);
+  CHECK(scene.pipeline.predict(scene.frame, scene.head).face_seen == doctest::Approx(0.5));
+  scene.engine->mask_[(kSide / 2) * kSide + kSide / 2] = 0.9F;
+  CHECK(scene.pipeline.predict(scene.frame, scene.head).face_seen > 0.5);
+  for (int column = 0; column < kSide; ++column) scene.engine->mask_[kSide / 2 * kSide + column] = 0.9F;
+  CHECK(reason().empty());  // 14 of the ellipse's 20 pixels
+  scene.engine->mask_.assign(kSide * kSide, 0.1F);
   scene.pixels.assign(scene.pixels.size(), 7);
   CHECK(reason().rfind("nothing to see", 0) == 0);
 }

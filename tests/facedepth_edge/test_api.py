@@ -280,6 +280,25 @@ def test_empty_mask_is_not_valid(tiny_edge: EdgeDepth) -> None:
     assert bright.reason == "no head in the box: the mask is empty"
 
 
+def test_a_covered_face_is_not_valid(tiny_edge: EdgeDepth) -> None:
+    clear = tiny_edge.predict(stripes(105, 115), (100, 100))
+    assert clear.valid
+    assert clear.face_seen == pytest.approx(clear.mask[_place()].mean())
+    covered = stripes(105, 115)
+    covered[90:] = stripes(215, 225)[90:]  # the tiny model sees no head where it is bright
+    result = tiny_edge.predict(covered, (100, 100))
+    assert 0 < result.face_seen < 0.6
+    assert result.face_seen == pytest.approx(result.mask[_place()].mean())
+    assert not result.valid
+    assert result.reason.startswith("the face is covered or not in the box's middle: ")
+    assert result.reason.endswith("% of its place is head, below 60 %")
+
+
+def _place() -> np.ndarray:
+    down, across = (np.mgrid[0:96, 0:96] + 0.5 - 48) * (320 / 96)
+    return (across / 60) ** 2 + (down / 80) ** 2 <= 1
+
+
 def test_model_without_mask_and_validity(tmp_path: Path, frame: np.ndarray) -> None:
     folder = write_tiny_artifact(tmp_path / "plain", precisions=("fp32",), mask=False, validity=False)
     with EdgeDepth(folder) as edge:
@@ -287,7 +306,7 @@ def test_model_without_mask_and_validity(tmp_path: Path, frame: np.ndarray) -> N
     assert result.mask_source == "relative depth below 0.25"
     np.testing.assert_array_equal(result.mask, result.relative < 0.25)
     assert 0.05 < result.mask.mean() < 0.95
-    assert (result.validity, result.valid) == (None, True)
+    assert (result.validity, result.face_seen, result.valid) == (None, None, True)
 
 
 def test_timings(tiny_edge: EdgeDepth, frame: np.ndarray) -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from facedepth_edge.errors import InputError
 from train import groups
+from train.data.batches import Batch
 from train.data.packed import PackedSet, open_packed_set
 from train.face_region import HALF_AXES_MM, face_ellipse
 from train.groups import FrameScore, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
+from train.predictors import Thresholds
 
 GRAY = np.full((96, 96), 120.0)
 
@@ -62,8 +64,8 @@ def test_light_and_pose_become_groups() -> None:
     assert dict(groups_of({}, np.zeros(3), GRAY, 0.3))["of the head is seen"] == "less"
 
 
-def score(head_mm: float, hair: str, accepted: float = 1.0, usable: float = 1.0) -> FrameScore:
-    return FrameScore(head_mm, head_mm / 2, 0.9, accepted, usable, (("hair", hair),))
+def score(head_mm: float, hair: str, accepted: float = 1.0, seen: float = 1.0) -> FrameScore:
+    return FrameScore(head_mm, head_mm / 2, 0.9, accepted, seen, (("hair", hair),))
 
 
 def test_means_and_ratios_and_what_stands_out() -> None:
@@ -85,9 +87,15 @@ def test_means_and_ratios_and_what_stands_out() -> None:
 
 def test_validity_by_what_is_in_the_box() -> None:
     scores = [FrameScore(math.nan, math.nan, math.nan, value, 0.0, ()) for value in (0.0, 0.0, 1.0, 0.0)]
-    scores += [score(5.0, "short", 1.0, 1.0), score(5.0, "short", 0.0, 1.0), score(5.0, "short", 1.0, 0.5)]
+    scores += [score(5.0, "short", accepted, seen) for accepted, seen in ((1, 1), (0, 1), (0, 0.8), (1, 0.7), (0, 0.3))]
     rows = validity_rows(scores)
-    assert [(frames, share) for _, frames, share in rows if frames] == [(4, 0.25), (1, 1.0), (2, 0.5)]
+    assert [(name, frames, share) for name, frames, share in rows if frames] == [
+        ("no face", 4, 0.25),
+        ("a face, 0% to 40% of its place is head", 1, 0.0),
+        ("a face, 60% to 80% of its place is head", 1, 1.0),
+        ("a face, 80% to 100% of its place is head", 3, pytest.approx(1 / 3)),
+    ]
+    assert rows_by_group(scores)[0].accepted == pytest.approx(1 / 3)
     without = [FrameScore(5.0, 5.0, 0.9, math.nan, 1.0, (("hair", "short"),))]
     assert validity_rows(without) == []
     assert math.isnan(rows_by_group(without)[0].accepted)
@@ -106,17 +114,35 @@ def test_no_head_at_all_is_told() -> None:
 
 def test_a_perfect_answer_has_no_error(data: PackedSet) -> None:
     scores = score_frames(
-        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy()}, 0.5
+        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy()}, Thresholds()
     )
     assert len(scores) == len(data.indices("test"))
     heads = [each.head_mm for each in scores if math.isfinite(each.head_mm)]
     assert heads
     assert max(heads) < 1e-6
-    assert all(each.accepted == each.usable for each in scores)  # whole faces and none: 1 and 0
+    assert {(each.accepted, each.seen > 0.8) for each in scores} == {(1.0, True), (0.0, False)}  # whole faces and none
     strict = score_frames(
-        data, "test", lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy() * 0.8}, 0.9
+        data,
+        "test",
+        lambda _, batch: {"depth": batch.depth.numpy(), "validity": batch.validity.numpy() * 0.8},
+        Thresholds(validity=0.9),
     )
     assert not any(each.accepted for each in strict)
+
+
+def test_a_covered_face_is_not_accepted(data: PackedSet) -> None:
+    def predict(_: np.ndarray, batch: Batch) -> dict[str, np.ndarray]:
+        mask = 0.8 * batch.head.numpy().astype(np.float32)
+        mask[:, :, 48:] *= 0.7  # under the threshold of 0.6 below, above it of 0.5
+        return {"depth": batch.depth.numpy(), "validity": np.ones((len(mask), 1), np.float32), "mask": mask}
+
+    whole, half = (score_frames(data, "test", predict, Thresholds(mask=threshold)) for threshold in (0.5, 0.6))
+    faces = [index for index, each in enumerate(whole) if each.groups]
+    assert faces
+    assert all(whole[index].accepted == 1.0 for index in faces)
+    assert all(half[index].accepted == 0.0 for index in faces)
+    assert [each.seen for each in whole] == [each.seen for each in half]
+    assert all(each.accepted == 0.0 for each in whole if not each.groups)
 
 
 def test_command(

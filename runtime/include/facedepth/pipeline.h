@@ -41,6 +41,7 @@ struct FaceDepth {
   std::vector<std::uint8_t> mask;  // 1 on the head
   Box box;
   float validity = -1.0F;        // the network's probability of a usable face; -1 where the model has none
+  double face_seen = -1.0;       // share of the face's place that the mask calls head; -1 without a mask output
   double contrast_levels = 0.0;  // standard deviation of the crop in gray levels, 0 .. 127.5
   bool valid = false;
   const char* reason = "";  // why not valid, in one sentence; empty where it is
@@ -61,6 +62,8 @@ class [[gnu::visibility("default")]] FaceDepthPipeline {
  private:
   ModelSpec spec_;
   std::unique_ptr<Engine> engine_;
+  std::vector<std::uint8_t> place_;  // 1 where a face is looked for
+  std::int64_t place_pixels_ = 0;
   FaceDepth found_;
 };
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a face lies in its box, and how much of that place the mask calls head: a hand or a phone before it shows.
+
+The head centre lies between the ears, so at the head's distance a face fills an ellipse about it, whatever the pose.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facedepth_edge.spec import Preprocessing
+
+SEEN_HALF_AXES_MM = (60.0, 80.0)
+"""Across and down: the ellipse in which a face is looked for."""
+LEAST_SEEN = 0.6
+"""Below this share of the ellipse a face is not valid; docs/accuracy.md has what that finds and what it costs."""
+
+
+@functools.cache
+def ellipse_in_box(
+    size_hw: tuple[int, int], reach_xy_mm: tuple[float, float], half_axes_mm: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Return the pixels of a box whose centres lie in an ellipse about the box's centre.
+
+    Args:
+        size_hw: Of the map over the box.
+        reach_xy_mm: What the box covers at the head's distance.
+        half_axes_mm: Of the ellipse, across and down, at the head's distance.
+
+    Returns:
+        (height, width) bool, read-only.
+    """
+    (height, width), (reach_x, reach_y), (across_mm, down_mm) = size_hw, reach_xy_mm, half_axes_mm
+    down = ((np.arange(height) + 0.5) / height - 0.5) * reach_y / down_mm
+    across = ((np.arange(width) + 0.5) / width - 0.5) * reach_x / across_mm
+    inside: NDArray[np.bool_] = down[:, None] ** 2 + across[None, :] ** 2 <= 1.0
+    inside.flags.writeable = False
+    return inside
+
+
+def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
+    """Return how much of the face's place is head.
+
+    Args:
+        mask: (h, w) bool, the model's mask over the box.
+        preprocessing: The model's; says what the box covers.
+
+    Returns:
+        0..1; 1 where the map is too small for a pixel of the ellipse.
+    """
+    reach = (preprocessing.reach_x_mm, preprocessing.reach_y_mm)
+    place = ellipse_in_box((mask.shape[0], mask.shape[1]), reach, SEEN_HALF_AXES_MM)
+    pixels = int(np.count_nonzero(place))
+    return int(np.count_nonzero(mask & place)) / pixels if pixels else 1.0
