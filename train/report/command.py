@@ -41,7 +41,7 @@ class Outputs:
     Args:
         json: File of all figures, or None.
         csv_dir: Folder for table1.csv and table2.csv, or None.
-        out: Folder for report.md and the pictures, or None.
+        out: Folder for report.md and the pictures, or the report's own path, NAME.md, or None.
     """
 
     json: Path | None
@@ -64,7 +64,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=Path, help="pair list of the data set (default: the committed synthetic one)")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--csv-dir", type=Path, help="write table1.csv and table2.csv into this folder")
-    parser.add_argument("--out", type=Path, help="write report.md and the pictures into this folder")
+    parser.add_argument("--out", type=Path, help="write report.md and the pictures into this folder; or, NAME.md, the "
+                        "report there and the pictures into the folder NAME beside it")  # fmt: skip
     parser.add_argument("--why", type=Path, help="Markdown with the reasons why the order differs from the paper's"
                         " (default with 'synthetic': why.md beside the measurement's folder, where it is)")  # fmt: skip
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="resamples of the bootstrap")
@@ -190,9 +191,12 @@ def write_report(measured: Measured, summary: Summary, why: str | None, outputs:
         _write_text(outputs.csv_dir / "table1.csv", table_1_csv(summary))
         _write_text(outputs.csv_dir / "table2.csv", table_2_csv(summary))
     if outputs.out is not None:
-        _make_folder(outputs.out)
-        pictures = draw_figures(measured, outputs.out, describe_origin(summary).split(".")[0].replace("`", ""))
-        _write_text(outputs.out / "report.md", report_markdown(summary, why, pictures))
+        named = outputs.out.suffix == ".md"
+        folder, file = (outputs.out.with_suffix(""), outputs.out) if named else (outputs.out, outputs.out / "report.md")
+        _make_folder(folder)
+        pictures = draw_figures(measured, folder, describe_origin(summary).split(".")[0].replace("`", ""))
+        linked = {(folder / name).relative_to(file.parent).as_posix(): caption for name, caption in pictures.items()}
+        _write_text(file, report_markdown(summary, why, linked))
     return report_markdown(summary, why, {})
 
 

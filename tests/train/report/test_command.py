@@ -187,3 +187,13 @@ def test_how_each_was_trained_is_told(measured: Measured) -> None:
     assert f"| {first}; then 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002 |" in text
     assert text.count(first) == 1
     assert "began with another one's weights, that one stands first" in text
+
+
+def test_the_report_can_have_its_own_name(arguments: list[str], tmp_path: Path) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "docs" / "paper.md")]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "folder")]) == 0
+    text = (tmp_path / "docs" / "paper.md").read_text()
+    assert text.replace("](paper/", "](") == (tmp_path / "folder" / "report.md").read_text()
+    assert "](paper/figure1.png)" in text
+    assert {path.name for path in (tmp_path / "docs" / "paper").iterdir()} == ALL_FILES - {"report.md"}
+    assert {path.name for path in (tmp_path / "docs").iterdir()} == {"paper.md", "paper"}
