@@ -90,6 +90,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         if not isinstance(state[key], kind):
             rule = f"a {kind.__name__}"
             raise ArtifactError.of(f"{path}: {key}", f"a {type(state[key]).__name__}", rule, "Train again.")
+    if not isinstance(state["start"], (Mapping, type(None))):
+        raise ArtifactError.of(f"{path}: start", f"a {type(state['start']).__name__}", "a Mapping", "Train again.")
     return state
 
 

@@ -129,8 +129,9 @@ def fit(
     began_with = None
     if start is not None:
         began_with = start.about
-        factor = begin_with(start, task, config)
-        log.info("%s: begins with step %d of it, %d times as wide", start.path, start.about["step"], factor)
+        factor = begin_with(start, task, config, data.key)
+        if not (resume and (out / LAST).exists()):
+            log.info("%s: begins with step %d of it, %d times as wide", start.path, start.about["step"], factor)
     if s.channels_last:
         task = task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(task.network).eval().requires_grad_(False).to(fabric.device)

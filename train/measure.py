@@ -246,7 +246,6 @@ def _describe_model(models: Path, name: str, trained: TrainedNetwork) -> dict[st
         "sha256": file_sha256(models / f"{name}.safetensors"),
         "architecture": trained.architecture,
         "stages": training_stages(trained),
-        "trained_on": trained.data,
         "commit": trained.commit,
     }
 

@@ -209,6 +209,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         complete = all(key in about for key in ("data", "commit", "torch", "machine")) and set(about["files"]) == set(
             ARRAY_FILES
         )
+        complete = complete and all(about["models"][name]["stages"] for name in (*SYSTEMS, VERIFIER))
     except (OSError, ValueError, KeyError, TypeError) as error:
         got = f"{type(error).__name__}: {error}"
         raise InputError.of(str(path), got, "the description of a measurement", fix) from error

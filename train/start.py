@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from facedepth_edge.errors import ArtifactError, ConfigError
 from train.build import build_task
@@ -19,6 +21,8 @@ from train.networks import NETWORKS
 from train.restore import TrainedNetwork
 from train.tasks import Task
 from train.widen import widen
+
+FACE_PX = 96
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,20 @@ def read_start(path: Path) -> Start:
     return Start(path, config, task, about)
 
 
-def begin_with(start: Start, task: Task, config: TrainConfig) -> int:
+def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> int:
     """Give a task's networks the starting training's weights, widened where they are wider.
 
-    The network gets the averaged weights; a discriminator or classifier comes along where the task is the same.
+    The network gets the averaged weights. A discriminator comes along where the task is the same; a layer that names
+    people only where the people are the same, those of the same data.
 
     Args:
         start: The training to begin with.
         task: The new training's task; changed in place.
         config: The new training's settings.
+        data_key: The new training's data.
 
     Returns:
-        How many times wider the new networks are.
+        How many times wider the new network is.
 
     Raises:
         ConfigError: The network is another one, or its widths do not fit.
@@ -83,12 +89,33 @@ def begin_with(start: Start, task: Task, config: TrainConfig) -> int:
         raise ConfigError.of(f"--start {start.path}", got, rule, "Give a checkpoint of the same network.")
     generator = torch.Generator().manual_seed(config.loop.seed)
     factor = widen(start.task.network, task.network, generator)
-    if start.config.task.name == config.task.name:
-        companions = dict(start.task.named_children())
-        for name, module in task.named_children():
-            if name != "network":
-                widen(companions[name], module, generator)
+    _require_same_function(start, task.network)
+    companions = dict(start.task.named_children()) if start.config.task.name == config.task.name else {}
+    for name, module in task.named_children():
+        if name == "network" or name not in companions:
+            continue
+        names_people = name in task.names_people
+        if names_people and (start.about["data"]["key"] != data_key or start.task.people != task.people):
+            continue
+        widen(companions[name], module, generator)
     return factor
+
+
+@torch.no_grad()
+def _require_same_function(start: Start, network: nn.Module) -> None:
+    """Look whether the network computes what the starting one does: options that are no widths may differ."""
+    faces = torch.linspace(-1, 1, 2 * FACE_PX * FACE_PX).sin().reshape(2, 1, FACE_PX, FACE_PX)
+    inputs = [faces] * len(inspect.signature(network.forward).parameters)
+    answers = []
+    for each in (start.task.network, network):
+        was_training = each.training
+        answers.append(each.eval()(*inputs))
+        each.train(was_training)
+    for name, before in answers[0].items():
+        difference = float((answers[1][name] - before).abs().max())
+        if not difference <= 1e-3 * max(1.0, float(before.abs().max())):
+            got = f"{name} that differs by {difference:.3g}"
+            raise ConfigError.of(f"--start {start.path}", got, "the same answers at first", "Keep the other options.")
 
 
 def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:
@@ -98,7 +125,8 @@ def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:
         trained: The network.
 
     Returns:
-        For each training `parameters` (of its network), `samples`, `step`, `optimizer` and `lr`.
+        For each training `parameters` (of its network), `samples`, `step`, `optimizer`, `lr` and `trained_on`, the data
+        set's name.
 
     Raises:
         ConfigError: A training's settings are of another version.
@@ -109,6 +137,7 @@ def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:
         "samples": trained.samples,
         "step": trained.step,
         "start": trained.start,
+        "data": trained.data,
     }
     while stage is not None:
         config = dataclass_from_mapping(TrainConfig, stage["config"], "config")
@@ -120,6 +149,7 @@ def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:
                 "step": int(stage["step"]),
                 "optimizer": config.optimizer.name,
                 "lr": config.optimizer.lr,
+                "trained_on": str(stage["data"].get("name", "unknown")),
             }
         )
         stage = stage["start"]

@@ -25,11 +25,11 @@ def widen(small: nn.Module, large: nn.Module, generator: torch.Generator) -> int
 
     Args:
         small: The trained network.
-        large: A network of the same layers, all widths `factor` times larger; changed in place.
+        large: A network of the same layers, widths `factor` times larger; changed in place, not at all on an error.
         generator: Draws the copies' shares.
 
     Returns:
-        The factor; 1 where the widths are the same, and then the weights are too.
+        The factor; 1 where the widths are the same, and then the weights are too. A stage may keep its width.
 
     Raises:
         ConfigError: The layers differ, or the widths are not all larger by one whole factor.
@@ -38,16 +38,14 @@ def widen(small: nn.Module, large: nn.Module, generator: torch.Generator) -> int
     if {name: type(module) for name, module in twins.items()} != {name: type(module) for name, module in ours.items()}:
         odd = sorted(set(twins) ^ set(ours)) or [n for n in ours if type(ours[n]) is not type(twins[n])]
         raise ConfigError.of(f"layer {odd[0]}", "another layer, or none", "the layers of the starting network", _FIX)
-    factors = {
-        factor: name for name in ours for factor in _factors(name, _shapes(twins[name]), _shapes(ours[name])) - {1}
-    }
+    factors = {factor: name for name in ours for factor in _factors(name, twins[name], ours[name]) - {1}}
     if len(factors) > 1:
         got = " and ".join(f"{factor} times ({name})" for factor, name in sorted(factors.items()))
         raise ConfigError.of("widths", got, "one factor for all layers", _FIX)
     factor = next(iter(factors), 1)
     with torch.no_grad():
         for name, module in ours.items():
-            _copy_layer(name, twins[name], module, generator)
+            _copy_layer(twins[name], module, generator)
     return factor
 
 
@@ -59,23 +57,37 @@ def _own(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
 
 
-def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in _own(module).items()}
-
-
-def _factors(layer: str, small: dict[str, tuple[int, ...]], large: dict[str, tuple[int, ...]]) -> set[int]:
+def _factors(name: str, small: nn.Module, large: nn.Module) -> set[int]:
+    """Return how many times wider each axis of a layer's tensors is; a kernel's sides are no widths."""
+    before, after = _own(small), _own(large)
+    if before.keys() != after.keys():
+        raise ConfigError.of(f"layer {name}", f"the parts {sorted(after)}", f"{sorted(before)}", _FIX)
+    if _fixed(small) != _fixed(large):
+        raise ConfigError.of(f"layer {name}", f"{_fixed(large)}", f"{_fixed(small)}", _FIX)
+    groups = getattr(large, "groups", 1)
+    if groups != getattr(small, "groups", 1) and not _depthwise(small, large):
+        raise ConfigError.of(f"layer {name}", f"{groups} groups", "as many groups as maps, or as before", _FIX)
     found = set()
-    for name, shape in large.items():
-        old = small.get(name, ())
-        if len(old) != len(shape) or any(new % had for new, had in zip(shape, old, strict=True)):
-            raise ConfigError.of(f"{layer}.{name}", f"shape {shape}", f"a whole number of times {old}", _FIX)
-        found |= {new // had for new, had in zip(shape, old, strict=True)}
+    for key, tensor in after.items():
+        new, old = tuple(tensor.shape), tuple(before[key].shape)
+        fits = len(new) == len(old) and new[2:] == old[2:] and not any(n % o for n, o in zip(new, old, strict=True))
+        if not fits:
+            raise ConfigError.of(f"layer {name}, {key}", f"shape {new}", f"a whole number of times {old}", _FIX)
+        found |= {n // o for n, o in zip(new, old, strict=True)}
     return found
 
 
-def _copy_layer(name: str, small: nn.Module, large: nn.Module, generator: torch.Generator) -> None:
-    if getattr(large, "groups", 1) > 1 and large.groups not in (large.in_channels, small.groups):
-        raise ConfigError.of(name, f"{large.groups} groups", "as many groups as maps, or as before", _FIX)
+def _fixed(layer: nn.Module) -> dict[str, object]:
+    names = ("kernel_size", "stride", "padding", "output_padding", "dilation", "pixels_per_map")
+    return {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+
+
+def _depthwise(small: nn.Module, large: nn.Module) -> bool:
+    convolutions = isinstance(small, nn.Conv2d) and isinstance(large, nn.Conv2d)
+    return convolutions and small.groups == small.in_channels and large.groups == large.in_channels
+
+
+def _copy_layer(small: nn.Module, large: nn.Module, generator: torch.Generator) -> None:
     for key, tensor in _own(large).items():
         old = _own(small)[key]
         if tensor.ndim > 1 and isinstance(large, _LINEAR):

@@ -103,13 +103,61 @@ TEST_CASE("what cannot be used is not valid, and says why") {
   }
   CHECK(reason().rfind("the face is covered", 0) == 0);
   CHECK(scene.pipeline.predict(scene.frame, scene.head).face_seen == doctest::Approx(0.5));
-  scene.engine->mask_[(kSide / 2) * kSide + kSide / 2] = 0.9F;
-  CHECK(scene.pipeline.predict(scene.frame, scene.head).face_seen > 0.5);
-  for (int column = 0; column < kSide; ++column) scene.engine->mask_[kSide / 2 * kSide + column] = 0.9F;
-  CHECK(reason().empty());  // 14 of the ellipse's 20 pixels
   scene.engine->mask_.assign(kSide * kSide, 0.1F);
   scene.pixels.assign(scene.pixels.size(), 7);
   CHECK(reason().rfind("nothing to see", 0) == 0);
+}
+
+// Answers with a mask of its own over a box that is not square, or with none.
+class Masked : public Engine {
+ public:
+  static constexpr int kWidth = 64;
+  static constexpr int kHeight = 96;
+
+  NetworkOutput run(const FrameView&, const Box&) override {
+    return {depth_.data(), has_mask_ ? mask_.data() : nullptr, &validity_, {0.0, 0.5, -1.0, 1.0}};
+  }
+
+  bool has_mask_ = true;
+  std::vector<float> depth_ = std::vector<float>(kWidth * kHeight);
+  std::vector<float> mask_ = std::vector<float>(kWidth * kHeight);
+  float validity_ = 0.9F;
+};
+
+TEST_CASE("a face is looked for in an ellipse of 120 by 160 mm, and 60 % of it must be head") {
+  ModelSpec spec = small_spec();
+  spec.output_width = Masked::kWidth;
+  spec.output_height = Masked::kHeight;
+  spec.reach_x_mm = 320.0;
+  spec.reach_y_mm = 400.0;
+  auto* engine = new Masked;
+  FaceDepthPipeline pipeline(spec, std::unique_ptr<Engine>(engine));
+  std::vector<std::size_t> place;
+  for (int row = 0; row < Masked::kHeight; ++row) {
+    for (int column = 0; column < Masked::kWidth; ++column) {
+      const double across_mm = (column + 0.5) * 5.0 - 160.0;
+      const double down_mm = (row + 0.5) * (400.0 / 96.0) - 200.0;
+      if (std::hypot(across_mm / 60.0, down_mm / 80.0) <= 1.0) {
+        place.push_back(static_cast<std::size_t>(row * Masked::kWidth + column));
+      }
+    }
+  }
+  REQUIRE(place.size() > 500);
+  const Scene scene;
+  const auto predict = [&]() -> const FaceDepth& { return pipeline.predict(scene.frame, scene.head); };
+  const std::size_t enough = (place.size() * 6 + 9) / 10;
+  for (std::size_t i = 0; i < enough - 1; ++i) engine->mask_[place[i]] = 1.0F;
+  CHECK_FALSE(predict().valid);
+  CHECK(std::string(predict().reason).rfind("the face is covered", 0) == 0);
+  engine->mask_[place[enough - 1]] = 1.0F;
+  CHECK(predict().valid);
+  for (const std::size_t pixel : place) engine->mask_[pixel] = 1.0F;
+  CHECK(predict().face_seen == 1.0);
+  for (float& value : engine->mask_) value = 1.0F - value;
+  CHECK(predict().face_seen == 0.0);
+  engine->has_mask_ = false;
+  CHECK(predict().face_seen == -1.0);
+  CHECK(std::string(predict().reason).empty());
 }
 
 TEST_CASE("a position that breaks a rule is refused") {

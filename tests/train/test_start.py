@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from facedepth_edge.errors import ArtifactError, ConfigError
+from train.__main__ import main
 from train.build import build_task
-from train.checkpoint import load_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import TrainConfig
-from train.config_reader import dataclass_from_mapping
+from train.config_reader import dataclass_from_mapping, plain_from_dataclass
 from train.data.packed import PackedSet, open_packed_set
 from train.loop import fit
 from train.restore import network_from_checkpoint
 from train.start import begin_with, read_start, training_stages
+from train.tasks import Task
 from train.weights import network_from_weights, save_weights
 
 FACE = torch.linspace(-1, 1, 2 * 96 * 96).reshape(2, 1, 96, 96)
@@ -28,7 +30,7 @@ def data(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedSe
     return open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
 
 
-def settings(factor: int = 1, task: str = "cgan", **loop: Any) -> TrainConfig:
+def settings(factor: int = 1, task: str = "cgan", optimizer: dict[str, Any] | None = None, **loop: Any) -> TrainConfig:
     widths = [4 * factor, 6 * factor]
     about: dict[str, Any] = {"name": task}
     if task == "cgan":
@@ -38,7 +40,7 @@ def settings(factor: int = 1, task: str = "cgan", **loop: Any) -> TrainConfig:
         {
             "network": {"name": "paper", "encoder_widths": widths, "decoder_widths": widths[::-1]},
             "task": about,
-            "optimizer": {"name": "adam", "weight_decay": 0.0, "lr": 1e-3},
+            "optimizer": optimizer or {"name": "adam", "weight_decay": 0.0, "lr": 1e-3},
             "loop": {"steps": 3, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "threads": 1, **loop},
             "data": {"validation_frames": 4},
         },
@@ -54,7 +56,7 @@ def test_a_wider_training_begins_with_the_average(narrow: Path) -> None:
     config = settings(factor=2)
     task = build_task(config)
     start = read_start(narrow)
-    assert begin_with(start, task, config) == 2
+    assert begin_with(start, task, config, "k") == 2
     expected = network_from_checkpoint(narrow).network(FACE)["depth"]
     torch.testing.assert_close(task.network.eval()(FACE)["depth"], expected, rtol=0, atol=1e-5)
     judged = start.task.discriminator.eval()(FACE)  # type: ignore[operator]
@@ -64,7 +66,7 @@ def test_a_wider_training_begins_with_the_average(narrow: Path) -> None:
 def test_another_task_takes_the_network_alone(narrow: Path) -> None:
     config = settings(task="autoencoder")
     task = build_task(config)
-    assert begin_with(read_start(narrow), task, config) == 1
+    assert begin_with(read_start(narrow), task, config, "k") == 1
     weights = load_checkpoint(narrow)["ema"]
     assert all(torch.equal(value, weights[name]) for name, value in task.network.state_dict().items())
 
@@ -77,6 +79,11 @@ def test_the_run_keeps_what_it_began_with(narrow: Path, data: PackedSet, tmp_pat
     assert list(kept["config"]["network"]["encoder_widths"]) == [4, 6]
     resumed = fit(settings(factor=2, steps=1), data, tmp_path / "run", resume=True, progress=False)
     assert load_checkpoint(resumed.last)["start"] == kept
+    constant = {"name": "adam", "weight_decay": 0.0, "lr": 1e-3, "schedule": "constant"}
+    longer = fit(settings(factor=2, steps=1, optimizer=constant), data, tmp_path / "long", progress=False, start=start)
+    assert load_checkpoint(longer.last)["start"] == kept
+    longer = fit(settings(factor=2, steps=2, optimizer=constant), data, tmp_path / "long", resume=True, progress=False)
+    assert (longer.step, load_checkpoint(longer.last)["start"]) == (2, kept)
     trained = network_from_checkpoint(run.last)
     save_weights(tmp_path / "paper.safetensors", trained)
     assert network_from_weights(tmp_path / "paper.safetensors").start == kept
@@ -106,11 +113,86 @@ def test_a_resumed_run_refuses_another_start(narrow: Path, data: PackedSet, tmp_
 def test_what_cannot_begin_is_told(narrow: Path, tmp_path: Path) -> None:
     config = dataclass_from_mapping(TrainConfig, {"network": {"name": "edge"}, "task": {"name": "depth"}})
     with pytest.raises(ConfigError, match=r"--start .*: got a checkpoint of paper, expected one of edge"):
-        begin_with(read_start(narrow), build_task(config), config)
+        begin_with(read_start(narrow), build_task(config), config, "k")
     with pytest.raises(ArtifactError, match="no such file"):
         read_start(tmp_path / "none.pt")
     state = load_checkpoint(narrow)
+    torch.save({**state, "start": "text"}, tmp_path / "odd.pt")
+    with pytest.raises(ArtifactError, match=r"odd\.pt: start: got a str, expected a Mapping"):
+        read_start(tmp_path / "odd.pt")
     state["ema"].pop("head.bias")
     torch.save(state, tmp_path / "bad.pt")
     with pytest.raises(ArtifactError, match=r"head\.bias"):
         read_start(tmp_path / "bad.pt")
+
+
+def named_people(task: str, factor: int = 1, people: int = 8, **options: Any) -> TrainConfig:
+    network: dict[str, Any] = {"name": "cui", "widths": [2 * factor, 4 * factor, 4 * factor]}
+    about: dict[str, Any] = {"name": "cui", "classifier": {"widths": [2 * factor, 4 * factor], "people": people}}
+    if task == "verification":
+        network = {"name": "siamese", "widths": [2 * factor, 4 * factor, 4 * factor], "hidden": [4 * factor]}
+        about = {"name": "verification", "frames_per_person": 2, "people": people, "validation_pairs": 8, **options}
+    loop = {"steps": 1, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "threads": 1}
+    plain = {"network": network, "task": about, "loop": loop, "data": {"validation_frames": 4}}
+    return dataclass_from_mapping(TrainConfig, plain)
+
+
+@pytest.mark.parametrize("task", ["cui", "verification"])
+def test_names_come_along_with_the_same_people_only(task: str, tmp_path: Path) -> None:
+    options = {"identity": 0.5} if task == "verification" else {}
+    config = named_people(task, **options)
+    torch.manual_seed(0)
+    first = build_task(config)
+    save_plain_start(first, config, tmp_path / "first.pt")
+    start, part = read_start(tmp_path / "first.pt"), first.names_people[0]
+    for people, key, taken in ((8, "k", True), (8, "another set", False), (16, "k", False)):
+        wide = named_people(task, 2, people, **options)
+        torch.manual_seed(1)
+        new = build_task(wide)
+        before = {name: value.clone() for name, value in new.state_dict().items()}
+        assert begin_with(start, new, wide, key) == 2
+        changed = {
+            name.split(".")[0] for name, value in new.state_dict().items() if not torch.equal(value, before[name])
+        }
+        assert changed == ({"network", part} if taken else {"network"})
+
+
+def test_naming_can_begin_after_pairs_alone(tmp_path: Path) -> None:
+    pairs = named_people("verification", identity=0.0)
+    save_plain_start(build_task(pairs), pairs, tmp_path / "pairs.pt")
+    named = named_people("verification", identity=0.5)
+    assert begin_with(read_start(tmp_path / "pairs.pt"), build_task(named), named, "k") == 1
+
+
+def save_plain_start(task: Task, config: TrainConfig, path: Path) -> None:
+    about = {"step": 1, "samples": 4, "elapsed_s": 0.0, "config": plain_from_dataclass(config), "spec": {},
+             "commit": "c", "task": task.state_dict(), "ema": task.network.state_dict(), "optimizers": {}, "rng": None,
+             "best": 0.0, "data": {"key": "k"}}  # fmt: skip
+    save_checkpoint(path, about)
+
+
+def test_other_options_than_widths_are_told(tmp_path: Path) -> None:
+    plain = {"network": {"name": "edge", "widths": [4, 6, 8, 8], "head_width": 4}, "task": {"name": "depth"}}
+    config = dataclass_from_mapping(TrainConfig, plain)
+    save_plain_start(build_task(config), config, tmp_path / "edge.pt")
+    other = dataclass_from_mapping(TrainConfig, {**plain, "network": {**plain["network"], "stem_kernel": 9}})
+    with pytest.raises(ConfigError, match=r"layer stem.*: got .*9, 9.*, expected .*3, 3"):
+        begin_with(read_start(tmp_path / "edge.pt"), build_task(other), other, "k")
+
+
+def test_the_command_line_starts_and_says_with_what(
+    narrow: Path, crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "wide.yaml"
+    config.write_text(
+        "network: {name: paper, encoder_widths: [8, 12], decoder_widths: [12, 8]}\n"
+        "task: {name: autoencoder}\n"
+        "optimizer: {name: adam, weight_decay: 0.0}\n"
+        "loop: {steps: 1, batch_size: 2, accelerator: cpu, threads: 1}\n"
+        f"data: {{cache_dir: {tmp_path / 'cache'}, processes: 1, validation_frames: 2}}\n"
+    )
+    arguments = ["--config", str(config), "--data", str(crops_root), "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--start", str(narrow)]) == 0
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["start"]["step"] == 3
+    assert main([*arguments, "--out", str(tmp_path / "other"), "--start", str(tmp_path / "none.pt")]) == 1
+    assert "none.pt: got no such file" in capsys.readouterr().err

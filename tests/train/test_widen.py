@@ -125,7 +125,11 @@ def test_a_seed_gives_the_same_weights() -> None:
 @pytest.mark.parametrize(
     ("small", "large", "message"),
     [
-        (generator(2), generator(3), r"encoder\.0\.weight: got shape \(6, 1, 5, 5\), expected a whole number of times"),
+        (
+            generator(2),
+            generator(3),
+            r"layer encoder\.0, weight: got shape \(6, 1, 5, 5\), expected a whole number of times",
+        ),
         (
             PaperGenerator(PaperGeneratorConfig((2, 2), (2, 2))),
             PaperGenerator(PaperGeneratorConfig((4, 4), (4, 6))),
@@ -133,6 +137,15 @@ def test_a_seed_gives_the_same_weights() -> None:
         ),
         (generator(1), PaperGenerator(PaperGeneratorConfig((2, 4, 4), (4, 4, 3))), "expected the layers of the start"),
         (generator(1), edge(1), "expected the layers of the starting network"),
+        (nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 3), r"layer : got .*'kernel_size': \(3, 3\)"),
+        (nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, bias=False), r"the parts \['weight'\], expected \['bias', 'weight'\]"),
+        (nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(8, 8, 1, groups=4), "got 4 groups, expected as many groups as maps"),
+        (nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1), "got 1 groups"),
+        (
+            PaperDiscriminator(PaperDiscriminatorConfig((2,), 16)),
+            PaperDiscriminator(PaperDiscriminatorConfig((2,), 32)),
+            "layer fc: got .*256.*expected .*64",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(small: nn.Module, large: nn.Module, message: str) -> None:

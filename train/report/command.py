@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from facedepth_edge.errors import BackendUnavailable, InputError
 from train.command import Outcome, run_command
@@ -199,7 +200,9 @@ def write_report(measured: Measured, summary: Summary, why: str | None, outputs:
         folder, file = (outputs.out.with_suffix(""), outputs.out) if named else (outputs.out, outputs.out / "report.md")
         _make_folder(folder)
         pictures = draw_figures(measured, folder, describe_origin(summary).split(".")[0].replace("`", ""))
-        linked = {(folder / name).relative_to(file.parent).as_posix(): caption for name, caption in pictures.items()}
+        linked = {
+            quote((folder / name).relative_to(file.parent).as_posix()): caption for name, caption in pictures.items()
+        }
         _write_text(file, report_markdown(summary, why, linked))
     return report_markdown(summary, why, {})
 

@@ -121,10 +121,9 @@ def _models(summary: Summary) -> str:
     for name in (*SYSTEMS, VERIFIER):
         model = summary.about["models"][name]
         label = SYSTEM_LABELS.get(name, "verifier (Siamese)")
-        trained_on = model["trained_on"].get("name", "unknown")
-        rows.append([label, f"`{model['file']}`", _stages(model["stages"]), str(trained_on),
+        rows.append([label, f"`{model['file']}`", _stages(model["stages"]),
                      f"`{model['sha256'][:12]}`", f"`{_short_commit(model['commit'])}`"])  # fmt: skip
-    header = ["system", "file", "training", "trained on", "sha256", "commit"]
+    header = ["system", "file", "training", "sha256", "commit"]
     table = markdown_table(header, rows)
     if all(len(summary.about["models"][name]["stages"]) == 1 for name in (*SYSTEMS, VERIFIER)):
         return table
@@ -137,7 +136,7 @@ def _models(summary: Summary) -> str:
 def _stages(stages: list[dict[str, Any]]) -> str:
     return "; then ".join(
         f"{stage['samples']:,} samples in {stage['step']:,} steps, {stage['parameters'] / 1e6:.2f} M parameters, "
-        f"{stage['optimizer']} {stage['lr']:g}"
+        f"{stage['optimizer']} {stage['lr']:g}, on `{stage['trained_on']}`"
         for stage in stages
     )
 

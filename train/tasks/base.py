@@ -49,16 +49,22 @@ class Task(nn.Module):
     """What every task has, and the loop uses.
 
     `network` is what is averaged, measured and exported. `phases` are names, in the order in which a step runs them;
-    each has an optimizer of its own. `selects` is the score of `measure` by which the best checkpoint is chosen, the
-    smallest.
+    each has an optimizer of its own. `names_people` are the parts that know the training people. `selects` is the score
+    of `measure` by which the best checkpoint is chosen, the smallest.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("network",)
+    names_people: ClassVar[tuple[str, ...]] = ()
     selects: ClassVar[str] = "offset_free_mm"
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+
+    @property
+    def people(self) -> int:
+        """How many people the parts of `names_people` have names for."""
+        return 0
 
     def phase_parameters(self, phase: str) -> list[nn.Parameter]:
         """Return the parameters that a phase's optimizer steps."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torch.nn import functional as F
@@ -38,11 +38,17 @@ class CuiTask(Task):
     """
 
     Config = CuiTaskConfig
+    names_people: ClassVar[tuple[str, ...]] = ("classifier",)
 
     def __init__(self, network: nn.Module, config: CuiTaskConfig) -> None:
         super().__init__(network)
         self.classifier = IdentityNetwork(config.classifier)
         self.config = config
+
+    @property
+    def people(self) -> int:
+        """How many names the classifier has."""
+        return self.config.classifier.people
 
     def phase_parameters(self, phase: str) -> list[nn.Parameter]:
         """Return the parameters of both networks."""

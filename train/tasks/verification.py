@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from facedepth_edge.errors import ConfigError
 from train.data.batches import Batch
 from train.data.packed import PackedSet
+from train.networks import Siamese
 from train.tasks.base import Task, require_names, require_weights
 from train.validation import batches_of
 from train.verification import random_pairs, verification_input
@@ -79,12 +80,21 @@ class VerificationTask(Task):
 
     Config = VerificationTaskConfig
     selects: ClassVar[str] = "bce"
+    names_people: ClassVar[tuple[str, ...]] = ("names",)
 
     def __init__(self, network: nn.Module, config: VerificationTaskConfig) -> None:
         super().__init__(network)
+        if not isinstance(network, Siamese):
+            rule = "the network siamese"
+            raise ConfigError.of("task.name verification", type(network).__name__, rule, "Correct network.name.")
         self.config = config
         if config.identity:
-            self.names = nn.Linear(network.config.widths[-1], config.people)  # type: ignore[union-attr,index]
+            self.names = nn.Linear(network.config.widths[-1], config.people)
+
+    @property
+    def people(self) -> int:
+        """How many names the layer that names has."""
+        return self.config.people
 
     def phase_parameters(self, phase: str) -> list[nn.Parameter]:
         """Return the network's parameters, and those of the layer that names."""

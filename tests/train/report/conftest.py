@@ -65,8 +65,9 @@ def make_measured(models: Path, pairs: Path, origin: str = "synthetic", subjects
     samples = Samples(chosen, np.array([True, False, True]), rng.integers(0, 255, (3, SIDE, SIDE)).astype(np.uint8),
                       np.where(valid[chosen], np.rint((truth[chosen] + 1) * 127.5), 0).astype(np.uint8),
                       valid[chosen], head[chosen], levels)  # fmt: skip
-    stage = {"parameters": 34_620_225, "samples": 4000, "step": 2, "optimizer": "adam", "lr": 2e-4}
-    model = {"architecture": "x", "stages": [stage], "trained_on": {"name": "heads"}, "commit": "c" * 40}
+    stage = {"parameters": 34_620_225, "samples": 4000, "step": 2, "optimizer": "adam", "lr": 2e-4,
+             "trained_on": "heads"}  # fmt: skip
+    model = {"architecture": "x", "stages": [stage], "commit": "c" * 40}
     files = {name: models / f"{name}.safetensors" for name in (*SYSTEMS, VERIFIER)}
     about = {
         "data": {"name": "pandora", "origin": origin, "key": "k1", "split": "test", "frames": len(subject),

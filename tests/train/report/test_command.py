@@ -180,14 +180,15 @@ def test_the_default_folder_is_in_the_documentation() -> None:
 
 def test_how_each_was_trained_is_told(measured: Measured) -> None:
     text = report_markdown(summarise(measured, 10), None, {})
-    assert "| 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002 |" in text
+    assert "| 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002, on `heads` |" in text
     assert "began with another one's weights" not in text
     narrow = {"parameters": 2_170_000, "samples": 48_000, "step": 3000, "optimizer": "muon", "lr": 1e-3}
+    narrow["trained_on"] = "other"
     model = measured.about["models"]["paper"]
     models = {**measured.about["models"], "paper": {**model, "stages": [narrow, *model["stages"]]}}
     text = report_markdown(summarise(replace(measured, about={**measured.about, "models": models}), 10), None, {})
-    first = "48,000 samples in 3,000 steps, 2.17 M parameters, muon 0.001"
-    assert f"| {first}; then 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002 |" in text
+    first = "48,000 samples in 3,000 steps, 2.17 M parameters, muon 0.001, on `other`"
+    assert f"| {first}; then 4,000 samples in 2 steps, 34.62 M parameters, adam 0.0002, on `heads` |" in text
     assert text.count(first) == 1
     assert "began with another one's weights, that one stands first" in text
 

@@ -113,7 +113,7 @@ def test_a_set_is_measured_once_and_again_when_something_changed(
     assert main([*arguments, "--json", str(out), "--out", str(tmp_path / "report")]) == 0
     first = capsys.readouterr().out
     assert "**Data: The set `crops`, of unknown origin." in first
-    assert "| cGAN | `paper.safetensors` | 24 samples in 3 steps, 0.00 M parameters, adamw 0.002 | crops |" in first
+    assert "| cGAN | `paper.safetensors` | 24 samples in 3 steps, 0.00 M parameters, adamw 0.002, on `crops` |" in first
     assert "`abc+changes`" in first
     plain = json.loads(out.read_text())
     assert plain["table_2"]["all|all"]["pairs"] == 8
