@@ -60,11 +60,13 @@ def network_of(args: argparse.Namespace, data: PackedSet) -> TrainedNetwork:
     """
     from export.pipeline import DEPTH_NETWORKS, faces_of, load_trained
     from export.random_network import MEASURED_FACES, random_network
+    from train.start import at_full_width
     from train.validation import spread_indices
 
     if not args.random_weights:
-        path = args.checkpoint or MODELS / "weights" / f"{args.model}.safetensors"
-        return load_trained(path, args.model)
+        if args.checkpoint is not None:
+            return load_trained(args.checkpoint, args.model)
+        return at_full_width(load_trained(MODELS / "weights" / f"{args.model}.safetensors", args.model))
     if args.model not in DEPTH_NETWORKS:
         rule = f"one of {', '.join(DEPTH_NETWORKS)}"
         raise ArtifactError.of("--model", args.model, rule, "Only these have random weights.")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,18 +122,17 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hashes_of_files(models: Path, pairs: Path, without: Collection[str] = ()) -> dict[str, str]:
+def hashes_of_files(models: Path, pairs: Path) -> dict[str, str]:
     """Return the hashes of what a measurement depends on: each system, the verifier, the pair list.
 
     Args:
         models: Folder with NAME.safetensors for each name of SYSTEMS and for VERIFIER.
         pairs: The pair list.
-        without: Names that are left out.
 
     Raises:
-        InputError: One of the others is missing.
+        InputError: One of them is missing.
     """
-    paths = {name: models / f"{name}.safetensors" for name in (*SYSTEMS, VERIFIER) if name not in without}
+    paths = {name: models / f"{name}.safetensors" for name in (*SYSTEMS, VERIFIER)}
     return {name: file_sha256(path) for name, path in {**paths, "pairs": pairs}.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,26 @@ def _require_same_function(start: Start, network: nn.Module) -> None:
         if not difference <= 1e-3 * max(1.0, float(before.abs().max())):
             got = f"{name} that differs by {difference:.3g}"
             raise ConfigError.of(f"--start {start.path}", got, "the same answers at first", "Keep the other options.")
+
+
+def at_full_width(trained: TrainedNetwork) -> TrainedNetwork:
+    """Return a network with its architecture's own widths that computes what a narrower trained one does.
+
+    Args:
+        trained: The network, of the architecture's default widths or all a whole number of times narrower.
+
+    Returns:
+        The network itself where it has those widths; else a wide one, always the same.
+
+    Raises:
+        ConfigError: Its widths or other options do not fit the defaults.
+    """
+    settings = {**plain_from_dataclass(trained.config), "network": {"name": trained.architecture}}
+    config = dataclass_from_mapping(TrainConfig, settings, "config")
+    network = NETWORKS[trained.architecture](config.network.options)
+    if widen(trained.network, network, torch.Generator().manual_seed(0)) == 1:
+        return trained
+    return replace(trained, network=network.eval().requires_grad_(False), config=config)
 
 
 def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from train.config_reader import dataclass_from_mapping, plain_from_dataclass
 from train.data.packed import PackedSet, open_packed_set
 from train.loop import fit
 from train.restore import network_from_checkpoint
-from train.start import begin_with, read_start, training_stages
+from train.start import at_full_width, begin_with, read_start, training_stages
 from train.tasks import Task
 from train.weights import network_from_weights, save_weights
 
@@ -196,3 +196,25 @@ def test_the_command_line_starts_and_says_with_what(
     assert load_checkpoint(tmp_path / "run" / "last.pt")["start"]["step"] == 3
     assert main([*arguments, "--out", str(tmp_path / "other"), "--start", str(tmp_path / "none.pt")]) == 1
     assert "none.pt: got no such file" in capsys.readouterr().err
+
+
+def test_a_narrow_network_at_full_width(tmp_path: Path) -> None:
+    plain = {
+        "network": {"name": "siamese", "widths": [16, 32, 64, 64, 64], "hidden": [32, 8]},
+        "task": {"name": "verification"},
+    }
+    config = dataclass_from_mapping(TrainConfig, plain)
+    save_plain_start(build_task(config), config, tmp_path / "narrow.pt")
+    state = load_checkpoint(tmp_path / "narrow.pt")
+    torch.save({**state, "spec": {"input_px": 96}}, tmp_path / "narrow.pt")
+    narrow = network_from_checkpoint(tmp_path / "narrow.pt")
+    wide, again = at_full_width(narrow), at_full_width(narrow)
+    assert wide.network.config.widths == (64, 128, 256, 256, 256)
+    assert wide.config.network.options == wide.network.config
+    torch.testing.assert_close(
+        wide.network(FACE, -FACE)["same"], narrow.network(FACE, -FACE)["same"], rtol=0, atol=1e-5
+    )
+    assert all(
+        torch.equal(value, again.network.state_dict()[name]) for name, value in wide.network.state_dict().items()
+    )
+    assert at_full_width(wide) is wide

@@ -2,8 +2,7 @@
 """The report's command: measures where it must, then prints tables 1 and 2 and writes JSON, CSV and pictures.
 
 `--data synthetic` reports the measurement that is committed beside the models; it measures nothing, but refuses if the
-models or the pair list are not those that were measured. Two competitors' weights are too large to be committed: where
-they are missing they are not compared. `--data DIR` measures a data set first, once.
+models or the pair list are not those that were measured. `--data DIR` measures a data set first, once.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = "synthetic"
 COMMITTED_MEASURED = ROOT / "docs" / "reproduction" / "synthetic"
 COMMITTED_MODELS = ROOT / "models" / "weights"
-NOT_COMMITTED = ("autoencoder", "pix2pix")  # 69 and 33 MB
 COMMITTED_PAIRS = ROOT / "configs" / "pairs" / "synthetic_test.csv"
 
 
@@ -114,13 +112,11 @@ def committed_measurement(folder: Path, models: Path, pairs: Path) -> Measured:
         pairs: The pair list.
 
     Raises:
-        InputError: The measurement is missing or damaged, or a model or the pair list is missing or another than was
-            measured; only the models of NOT_COMMITTED may be missing.
+        InputError: The measurement is missing or damaged, or a model or the pair list is another than was measured.
     """
     about = read_about(folder)
-    absent = {name for name in NOT_COMMITTED if not (models / f"{name}.safetensors").exists()}
-    noted, here = hashes_of_about(about), hashes_of_files(models, pairs, without=absent)
-    changed = [name for name in here if noted[name] != here[name]]
+    noted, here = hashes_of_about(about), hashes_of_files(models, pairs)
+    changed = [name for name in noted if noted[name] != here[name]]
     if changed:
         path = pairs if changed[0] == "pairs" else models / f"{changed[0]}.safetensors"
         name = about["data"]["name"]

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from train.measured import SYSTEMS
 from train.paper_metrics import PIXEL_METRICS
-from train.report.command import COMMITTED_MODELS, NOT_COMMITTED, ROOT, main
+from train.report.command import COMMITTED_MODELS, ROOT, main
+from train.start import at_full_width
 from train.weights import network_from_weights
 
 
@@ -35,13 +37,19 @@ def test_one_command_prints_the_committed_report(tmp_path: Path, capsys: pytest.
     assert plain["order"]["why"]
 
 
-@pytest.mark.parametrize("name", [name for name in (*SYSTEMS, "siamese") if name not in NOT_COMMITTED])
+@pytest.mark.parametrize("name", (*SYSTEMS, "siamese"))
 def test_the_committed_weights_are_what_they_say(name: str) -> None:
     trained = network_from_weights(COMMITTED_MODELS / f"{name}.safetensors")
     assert trained.architecture == {"autoencoder": "paper"}.get(name, name)
     assert trained.data["train_subjects"] >= 100
+    assert trained.samples > 0
     assert "changes" not in trained.commit
+    wide = at_full_width(trained)
     widths = {"paper": ("encoder_widths", (128, 256, 512, 1024)), "siamese": ("widths", (64, 128, 256, 256, 256))}
     if name in widths:
         option, expected = widths[name]
-        assert getattr(trained.network.config, option) == expected
+        assert getattr(wide.network.config, option) == expected
+    faces = torch.linspace(-1, 1, 96 * 96).reshape(1, 1, 96, 96)
+    inputs = (faces, -faces) if name == "siamese" else (faces,)
+    for key, value in trained.network(*inputs).items():
+        torch.testing.assert_close(wide.network(*inputs)[key], value, rtol=0, atol=1e-4)
