@@ -37,7 +37,7 @@ def test_one_command_prints_the_committed_report(tmp_path: Path, capsys: pytest.
     assert plain["order"]["why"]
 
 
-@pytest.mark.parametrize("name", (*SYSTEMS, "siamese"))
+@pytest.mark.parametrize("name", [*SYSTEMS, "siamese"])
 def test_the_committed_weights_are_what_they_say(name: str) -> None:
     trained = network_from_weights(COMMITTED_MODELS / f"{name}.safetensors")
     assert trained.architecture == {"autoencoder": "paper"}.get(name, name)
