@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from train.data.batches import Batch
 from train.data.packed import PackedSet, open_packed_set
 from train.face_region import HALF_AXES_MM, face_ellipse
 from train.groups import FrameScore, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
-from train.predictors import Thresholds
+from train.predictors import Thresholds, thresholds_of_model
 
 GRAY = np.full((96, 96), 120.0)
 
@@ -163,3 +164,13 @@ def test_command(
         [score(1.0, "a")])])  # fmt: skip
     assert main([*arguments, "--file", "fp99"]) == 1
     assert "--file: got fp99" in capsys.readouterr().err
+
+
+def test_an_artifacts_own_thresholds_count(tiny_artifact: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "strict"
+    shutil.copytree(tiny_artifact, folder)
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["outputs"]["validity"]["threshold"], spec["outputs"]["mask"]["threshold"] = 0.7, 0.3
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert thresholds_of_model(folder) == Thresholds(validity=0.7, mask=0.3)
+    assert thresholds_of_model(tmp_path / "best.pt") == Thresholds(validity=0.5, mask=0.5)
