@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODELS = Path("models")
 FACES_FILE = MODELS / "faces.npz"
+OF_THE_PAPER = ("paper", "siamese")  # whose widths the paper gives; narrower weights are widened
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -66,7 +67,8 @@ def network_of(args: argparse.Namespace, data: PackedSet) -> TrainedNetwork:
     if not args.random_weights:
         if args.checkpoint is not None:
             return load_trained(args.checkpoint, args.model)
-        return at_full_width(load_trained(MODELS / "weights" / f"{args.model}.safetensors", args.model))
+        trained = load_trained(MODELS / "weights" / f"{args.model}.safetensors", args.model)
+        return at_full_width(trained) if args.model in OF_THE_PAPER else trained
     if args.model not in DEPTH_NETWORKS:
         rule = f"one of {', '.join(DEPTH_NETWORKS)}"
         raise ArtifactError.of("--model", args.model, rule, "Only these have random weights.")

@@ -97,7 +97,7 @@ def pair_list(data: PackedSet) -> PairList:
 def measured(data: PackedSet) -> Measured:
     judge = Judge()
     systems = {name: Shifted(offset) for name, offset in OFFSETS.items()}
-    model = {"sha256": "x"}
+    model = {"sha256": "x", "stages": [{"samples": 1}]}
     about = {"data": describe_data(data), "models": dict.fromkeys((*SYSTEMS, "siamese"), model), "pairs": model,
              "commit": "c", "torch": "2", "machine": "m"}  # fmt: skip
     result = measure_systems(data, systems, judge, prepare, pair_list(data), about, progress=False)

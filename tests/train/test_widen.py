@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -33,31 +34,31 @@ def generator(factor: int) -> PaperGenerator:
     return PaperGenerator(PaperGeneratorConfig((2 * factor, 4 * factor), (4 * factor, 3 * factor)))
 
 
-PAIRS = {
-    "generator": (generator(1), generator(FACTOR), 1),
-    "discriminator": (
+PAIRS: dict[str, Callable[[], tuple[nn.Module, nn.Module, int]]] = {
+    "generator": lambda: (generator(1), generator(FACTOR), 1),
+    "discriminator": lambda: (
         PaperDiscriminator(PaperDiscriminatorConfig((2, 4), 32)),
         PaperDiscriminator(PaperDiscriminatorConfig(times((2, 4)), 32)),
         1,
     ),
-    "pix2pix": (UNet(UNetConfig((2, 3, 4), 0.0)), UNet(UNetConfig(times((2, 3, 4)), 0.0)), 1),
-    "patches": (
+    "pix2pix": lambda: (UNet(UNetConfig((2, 3, 4), 0.0)), UNet(UNetConfig(times((2, 3, 4)), 0.0)), 1),
+    "patches": lambda: (
         PatchDiscriminator(PatchDiscriminatorConfig((2, 3))),
         PatchDiscriminator(PatchDiscriminatorConfig(times((2, 3)))),
         2,
     ),
-    "cui": (Fcn(FcnConfig((2, 4, 4))), Fcn(FcnConfig(times((2, 4, 4)))), 1),
-    "identity": (
+    "cui": lambda: (Fcn(FcnConfig((2, 4, 4))), Fcn(FcnConfig(times((2, 4, 4)))), 1),
+    "identity": lambda: (
         IdentityNetwork(IdentityConfig((2, 4), 5)),
         IdentityNetwork(IdentityConfig(times((2, 4)), 5)),
         1,
     ),
-    "siamese": (
+    "siamese": lambda: (
         Siamese(SiameseConfig((2, 3), (4, 2))),
         Siamese(SiameseConfig(times((2, 3)), times((4, 2)))),
         2,
     ),
-    "edge": (edge(1), edge(FACTOR), 1),
+    "edge": lambda: (edge(1), edge(FACTOR), 1),
 }
 
 
@@ -69,7 +70,7 @@ def outputs(network: nn.Module, training: bool, *inputs: Tensor) -> dict[str, Te
 def prepared(name: str) -> tuple[nn.Module, nn.Module, list[Tensor]]:
     """Two networks in float64, the small one with batch norms that are not those of a fresh network."""
     torch.manual_seed(0)
-    small, large, count = (copy.deepcopy(part) if isinstance(part, nn.Module) else part for part in PAIRS[name])
+    small, large, count = PAIRS[name]()
     for module in small.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.running_mean, module.bias.data):
