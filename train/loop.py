@@ -126,12 +126,12 @@ def fit(
     fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)
     torch.manual_seed(s.seed)
     task = build_task(config)
+    last_path, best_path = out / LAST, out / BEST
     began_with = None
-    if start is not None:
+    if start is not None and not last_path.exists():  # a resumed run has its own weights
         began_with = start.about
         factor = begin_with(start, task, config, data.key)
-        if not (resume and (out / LAST).exists()):
-            log.info("%s: begins with step %d of it, %d times as wide", start.path, start.about["step"], factor)
+        log.info("%s: begins with step %d of it, %d times as wide", start.path, start.about["step"], factor)
     if s.channels_last:
         task = task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(task.network).eval().requires_grad_(False).to(fabric.device)
@@ -154,7 +154,6 @@ def fit(
         "train_subjects": len(np.unique(data.meta["subject"][train_indices])),
     }
     step, samples, elapsed_s, best = 0, 0, 0.0, math.inf
-    last_path, best_path = out / LAST, out / BEST
     if last_path.exists() and not resume:
         fix = "Add --resume to go on, or give another --out."
         raise ConfigError.of("--out", f"{out}, which holds a run", "a new folder", fix)

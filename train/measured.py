@@ -205,10 +205,11 @@ def read_about(folder: Path) -> dict[str, Any]:
         if about["format"] != FORMAT:
             raise InputError.of(str(path), f"format {about['format']!r}", f"format {FORMAT}", fix)
         hashes_of_about(about)
-        complete = all(key in about for key in ("data", "commit", "torch", "machine")) and set(about["files"]) == set(
-            ARRAY_FILES
+        complete = (
+            all(key in about for key in ("data", "commit", "torch", "machine"))
+            and set(about["files"]) == set(ARRAY_FILES)
+            and all(about["models"][name]["stages"] for name in (*SYSTEMS, VERIFIER))
         )
-        complete = complete and all(about["models"][name]["stages"] for name in (*SYSTEMS, VERIFIER))
     except (OSError, ValueError, KeyError, TypeError) as error:
         got = f"{type(error).__name__}: {error}"
         raise InputError.of(str(path), got, "the description of a measurement", fix) from error

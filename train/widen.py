@@ -88,8 +88,9 @@ def _depthwise(small: nn.Module, large: nn.Module) -> bool:
 
 
 def _copy_layer(small: nn.Module, large: nn.Module, generator: torch.Generator) -> None:
+    before = _own(small)
     for key, tensor in _own(large).items():
-        old = _own(small)[key]
+        old = before[key]
         if tensor.ndim > 1 and isinstance(large, _LINEAR):
             outputs, inputs = (1, 0) if isinstance(large, nn.ConvTranspose2d) else (0, 1)
             old = old.repeat_interleave(tensor.shape[outputs] // old.shape[outputs], dim=outputs)
