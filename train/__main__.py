@@ -18,7 +18,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m train", description="Train a network on a set of face crops.")
     parser.add_argument("--config", type=Path, required=True, help="YAML file of settings, e.g. configs/edge.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data set, of any layout")
+    parser.add_argument("--data", type=Path, required=True, nargs="+", help="folder of the data set, of any layout; of"
+                        " further ones the training people are added")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and TensorBoard logs")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with its weights; a network that is"
@@ -44,13 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
             settings.append(f"loop.max_minutes={args.max_minutes}")
         with reading_settings():
             config = dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, settings))
-        from train.data.packed import open_packed_set  # after the config: a wrong one fails at once
+        from train.data.joined import join_sets  # after the config: a wrong one fails at once
+        from train.data.packed import open_packed_set
         from train.loop import fit
         from train.start import read_start
 
         d = config.data
         try:
-            data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
+            data = join_sets(*(open_packed_set(each, d.cache_dir, d.processes, reader=d.reader) for each in args.data))
             start = None if args.start is None else read_start(args.start)
             result = fit(config, data, args.out, args.resume, start=start)
         except KeyboardInterrupt as error:

@@ -35,9 +35,15 @@ def spread_indices(data: PackedSet, split: str, count: int | None = None, faces_
 
 
 def batches_of(
-    data: PackedSet, indices: np.ndarray, device: torch.device | str = "cpu"
+    data: PackedSet, indices: np.ndarray, device: torch.device | str = "cpu", pictures: bool = True
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Yield frames in batches, without augmentation: positions in the set, and the batch."""
+    """Yield frames in batches, without augmentation: positions in the set, and the batch.
+
+    Raises:
+        InputError: `pictures` are needed and the set has none.
+    """
+    if pictures:
+        data.crops.require_pictures()
     for first in range(0, len(indices), MEASURE_BATCH):
         chosen = indices[first : first + MEASURE_BATCH]
         yield chosen, make_batch(data, chosen, device)

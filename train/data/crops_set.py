@@ -55,7 +55,8 @@ class CropsSource:
     def read(self, position: int) -> CropSample:
         """Read the frame at a position; see FrameSource."""
         entry = self.crops.frames[position]
-        return CropSample(*read_frame(self.crops.root, entry, self.crops.crop_px), entry.distance_mm)
+        planes = read_frame(self.crops.root, entry, self.crops.crop_px, self.crops.pictures)
+        return CropSample(*planes, entry.distance_mm)
 
 
 def open_crops_set(root: str | Path) -> CropsSet:
@@ -104,7 +105,14 @@ def open_crops_set(root: str | Path) -> CropsSet:
         rule = f"every subject that has a sequence in one of {', '.join(SPLITS)}"
         fix = "Add the subject to `subjects`, or remove its sequences."
         raise InputError.of(str(where), f"no split for subject {min(unknown)}", rule, fix)
-    return CropsSet(root, LAYOUT, int(crop_px), margin, reach_mm, subjects, tuple(frames), SEQUENCES_PER_SUBJECT)
+    pictures, generator = info.get("pictures", True), info.get("generator")
+    if not isinstance(pictures, bool):
+        raise InputError.of(f"{where}: pictures", pictures, "true or false", _RENDER_AGAIN)
+    rendered = isinstance(generator, dict)
+    seeds = (f"{info.get('seed')} of {generator.get('name', 'train.synth')}",) if rendered else ()
+    return CropsSet(
+        root, LAYOUT, int(crop_px), margin, reach_mm, subjects, tuple(frames), SEQUENCES_PER_SUBJECT, pictures, seeds
+    )
 
 
 def frame_paths(root: Path, entry: FrameEntry) -> tuple[Path, Path, Path]:
@@ -114,23 +122,26 @@ def frame_paths(root: Path, entry: FrameEntry) -> tuple[Path, Path, Path]:
     return folder / f"{stem}_rgb.png", folder / f"{stem}_depth.png", folder / f"{stem}_label.png"
 
 
-def read_frame(root: Path, entry: FrameEntry, crop_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_frame(
+    root: Path, entry: FrameEntry, crop_px: int, pictures: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read one frame.
 
     Args:
         root: The set's folder.
         entry: Which frame.
         crop_px: Side that every image must have.
+        pictures: Whether the set has any.
 
     Returns:
-        gray (P, P) uint8; depth (P, P) uint16 mm, 0 = no measurement; label (P, P) uint8, 0..5.
+        gray (P, P) uint8, 0 without pictures; depth (P, P) uint16 mm, 0 = no measurement; label (P, P) uint8, 0..5.
 
     Raises:
         InputError: An image is missing, unreadable, or of another size or type; the text names the file.
     """
     rgb_path, depth_path, label_path = frame_paths(root, entry)
     size_hw = (crop_px, crop_px)
-    image = read_colour(rgb_path, size_hw, _RENDER_AGAIN)
+    image = read_colour(rgb_path, size_hw, _RENDER_AGAIN) if pictures else np.zeros(size_hw, np.uint8)
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     depth = read_plane(depth_path, np.uint16, size_hw, _RENDER_AGAIN)
@@ -138,6 +149,18 @@ def read_frame(root: Path, entry: FrameEntry, crop_px: int) -> tuple[np.ndarray,
     if label.max() > MAX_LABEL:
         raise InputError.of(str(label_path), f"label {label.max()}", f"labels 0 to {MAX_LABEL}", _RENDER_AGAIN)
     return image, depth, label
+
+
+def _ray_of(item: Mapping[str, Any], where: Path, label: str) -> tuple[float, float]:
+    """Return where the head centre lies from the optical axis; (0, 0) where the set does not say."""
+    if "head_center_mm" not in item:
+        return 0.0, 0.0
+    point = item["head_center_mm"]
+    ok = isinstance(point, list) and len(point) == 3 and all(isinstance(c, (int, float)) for c in point)
+    if not ok or not 0 < point[2] < float("inf") or not all(abs(c) < 10 * point[2] for c in point[:2]):
+        rule = "three numbers, x, y and z in mm, z above 0"
+        raise InputError.of(f"{where}: {label}head_center_mm", point, rule, _RENDER_AGAIN)
+    return point[0] / point[2], point[1] / point[2]
 
 
 def _subjects_from(info: Mapping[str, Any], where: Path) -> dict[str, tuple[int, ...]]:
@@ -179,8 +202,10 @@ def _read_sequence(folder: Path) -> list[FrameEntry]:
         distance_mm = number_in(item, "distance_mm", where, 1.0, 65_535.0, _RENDER_AGAIN, label)
         visible = number_in(item, "visible", where, 0.0, 1.0, _RENDER_AGAIN, label)
         sequence = int(folder.name)
+        ray_xy = _ray_of(item, where, label)
+        turned = angles.pop(frame)
         entries.append(
-            FrameEntry(sequence, frame, subject_of(sequence), distance_mm, visible, face, angles.pop(frame), attributes)
+            FrameEntry(sequence, frame, subject_of(sequence), distance_mm, visible, face, turned, attributes, ray_xy)
         )
     if angles:
         got = f"angles of frame {min(angles)}, which is not in frames.json"

@@ -25,14 +25,14 @@ class CropFrame:
     """A frame and what is noted of it.
 
     Attributes:
-        picture: (P, P, 3) uint8 BGR; written with one channel where all three are equal.
+        picture: (P, P, 3) uint8 BGR, written with one channel where all three are equal; None: a set without pictures.
         depth_mm: (P, P) uint16, 0 = no measurement.
         label: (P, P) uint8.
         angles_deg: (roll, pitch, yaw).
         note: its entry of frames.json; `frame` is its number.
     """
 
-    picture: np.ndarray
+    picture: np.ndarray | None
     depth_mm: np.ndarray
     label: np.ndarray
     angles_deg: tuple[float, float, float]
@@ -74,9 +74,10 @@ def write_frames(folder: Path, frames: Iterable[CropFrame]) -> None:
     angles, notes = [], []
     for frame in frames:
         number = frame.note["frame"]
-        gray = bool((frame.picture == frame.picture[..., :1]).all())
-        planes = {"rgb": frame.picture[..., 0] if gray else frame.picture}
-        planes |= {"depth": frame.depth_mm, "label": frame.label}
+        planes = {"depth": frame.depth_mm, "label": frame.label}
+        if frame.picture is not None:
+            gray = bool((frame.picture == frame.picture[..., :1]).all())
+            planes["rgb"] = frame.picture[..., 0] if gray else frame.picture
         for name, image in planes.items():
             path = partial / f"frame_{number:06d}_face_{name}.png"
             if not cv2.imwrite(str(path), image, _PNG):

@@ -31,6 +31,8 @@ class FrameEntry:
         face: Whether a head is in the box at all.
         roll_pitch_yaw_deg: The head's angles.
         attributes: Free notes of whoever wrote the set, for reports by group.
+        ray_xy: x / z and y / z of the head centre in the camera's frame; (0, 0) where it is not known, or read with the
+            image when the set is packed (`PackedSet.ray_xy` then has it).
     """
 
     sequence: int
@@ -41,6 +43,7 @@ class FrameEntry:
     face: bool
     roll_pitch_yaw_deg: tuple[float, float, float]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    ray_xy: tuple[float, float] = (0.0, 0.0)
 
     @property
     def frame_id(self) -> str:
@@ -61,6 +64,8 @@ class CropsSet:
         subjects: Split name to the numbers of its people.
         frames: All frames that are there.
         sequences_per_subject: 5 where sequence n is the subject's S1..S5 as in Pandora; 0 where there is no such rule.
+        pictures: False where the set has depth and labels alone; its gray images are all 0.
+        seeds: Of a rendered set, what its people follow from: two sets that share one may show the same person.
     """
 
     root: Path
@@ -71,11 +76,23 @@ class CropsSet:
     subjects: Mapping[str, tuple[int, ...]]
     frames: tuple[FrameEntry, ...]
     sequences_per_subject: int
+    pictures: bool = True
+    seeds: tuple[str, ...] = ()
 
     @property
     def box_px(self) -> int:
         """Side of eq. 6's box in the crop, in pixels."""
         return round(self.crop_px / self.margin)
+
+    def require_pictures(self) -> None:
+        """Refuse a set of depth alone.
+
+        Raises:
+            InputError: It has no pictures.
+        """
+        if not self.pictures:
+            fix = "Render it without --depth-only; depth alone serves face verification."
+            raise InputError.of(str(self.root), "a set of depth alone", "one with pictures", fix)
 
     def split_of(self, subject: int) -> str:
         """Return the split that a subject belongs to.
@@ -100,12 +117,14 @@ class CropSample(NamedTuple):
         label: (P, P) uint8, as train.data.crops_set numbers them.
         distance_mm: D; UNMEASURED_MM where the depth image has no measurement at the head centre: the frame cannot be
             cropped, its planes are all 0.
+        ray_xy: x / z and y / z of the head centre in the camera's frame; (0, 0) where it is not known.
     """
 
     gray: np.ndarray
     depth_mm: np.ndarray
     label: np.ndarray
     distance_mm: float
+    ray_xy: tuple[float, float] = (0.0, 0.0)
 
 
 class FrameSource(Protocol):
@@ -117,7 +136,7 @@ class FrameSource(Protocol):
 
     @property
     def measures_distance(self) -> bool:
-        """Whether D comes with the samples, not with the frames."""
+        """Whether D and the ray come with the samples, not with the frames."""
 
     def key_parts(self) -> Iterator[bytes]:
         """Yield all that the crops follow from, but for the images' own bytes: settings, annotations, calibrations."""

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,10 @@ from train.data.reader_config import ReaderConfig
 PACK_FORMAT = 1
 CHUNK_FRAMES = 256
 PLANES = ("gray", "depth_mm", "label")
-DISTANCE = "distance_mm"
-ARRAYS: dict[str, type] = {"gray": np.uint8, "depth_mm": np.uint16, "label": np.uint8, DISTANCE: np.float32}
+MEASURED = {"distance_mm": (), "ray_xy": (2,)}  # what sources that measure the distance give with the planes: shapes
+ARRAYS: dict[str, type] = {
+    "gray": np.uint8, "depth_mm": np.uint16, "label": np.uint8, "distance_mm": np.float32, "ray_xy": np.float32
+}  # fmt: skip
 META_DTYPE = np.dtype(
     [
         ("sequence", np.int32),
@@ -53,12 +55,17 @@ class PackedSet:
 
     Args:
         crops: The set's description.
-        gray: (N, P, P) uint8, memory-mapped, read-only.
+        gray: (N, P, P) uint8, memory-mapped, read-only; 0 in a set of depth alone.
         depth_mm: (N, P, P) uint16, memory-mapped, read-only; 0 = no measurement.
         label: (N, P, P) uint8, memory-mapped, read-only.
         meta: (N,) of META_DTYPE, in memory. A frame without any measurement at the head centre has distance_mm
             UNMEASURED_MM, face False and empty planes; `indices` leaves it out.
         key: Hash of what the packed form was made from.
+        ray_xy: (N, 2) float32, x / z and y / z of the head centre in the camera's frame; (0, 0) where it is not known,
+            and for all where it is not given.
+        along: What depth the batches have: along the optical "axis" as it was measured, or along the "ray" to the head,
+            see train/data/ray_depth.py.
+        name: What the data is called in checkpoints and reports; the folder's name where it is empty.
     """
 
     crops: CropsSet
@@ -67,6 +74,19 @@ class PackedSet:
     label: np.ndarray
     meta: np.ndarray
     key: str
+    name: str = ""
+    ray_xy: np.ndarray = None  # type: ignore[assignment]
+    along: str = "axis"
+
+    def __post_init__(self) -> None:
+        if self.ray_xy is None:
+            object.__setattr__(self, "ray_xy", np.zeros((len(self.meta), 2), np.float32))
+        if not self.name:
+            object.__setattr__(self, "name", self.crops.root.resolve().name)
+
+    def with_depth_along(self, along: str) -> PackedSet:
+        """Return the same set whose batches have depth along the "axis" or the "ray"."""
+        return replace(self, along=along)
 
     def indices(self, split: str, faces_only: bool = False) -> np.ndarray:
         """Return the positions of a split's frames; frames that could not be cropped are left out.
@@ -121,14 +141,22 @@ def open_packed_set(
     if not folder.is_dir():
         _pack(source, folder, processes, progress)
     count, side = len(crops.frames), crops.crop_px
-    gray, depth_mm, label = (_open_array(folder, name, (count, side, side)) for name in PLANES)
+    planes = {name: _open_array(folder, name, (count, side, side)) for name in _planes(crops)}
+    no_picture = np.broadcast_to(np.uint8(0), (count, side, side))
+    gray, depth_mm, label = (planes.get(name, no_picture) for name in PLANES)
     meta = _meta_from(crops.frames)
+    ray_xy = np.array([entry.ray_xy for entry in crops.frames], np.float32)
     if source.measures_distance:
-        meta["distance_mm"] = _open_array(folder, DISTANCE, (count,))
+        meta["distance_mm"] = _open_array(folder, "distance_mm", (count,))
+        ray_xy = _open_array(folder, "ray_xy", (count, 2))
         unmeasured = meta["distance_mm"] == UNMEASURED_MM
         meta["face"][unmeasured] = False
         meta["visible"][unmeasured] = 0.0
-    return PackedSet(crops, gray, depth_mm, label, meta, key)
+    return PackedSet(crops, gray, depth_mm, label, meta, key, ray_xy=ray_xy)
+
+
+def _planes(crops: CropsSet) -> list[str]:
+    return [name for name in PLANES if crops.pictures or name != "gray"]
 
 
 def _open_array(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -169,15 +197,14 @@ def _pack_worker_chunk(folder: Path, first: int, end: int) -> int:
 
 
 def _pack_chunk(source: FrameSource, folder: Path, first: int, end: int) -> int:
-    planes = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in PLANES]
-    if source.measures_distance:
-        planes.append(np.load(folder / f"{DISTANCE}.npy", mmap_mode="r+"))
+    names = [*_planes(source.crops), *(MEASURED if source.measures_distance else [])]
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in names}
     for position in range(first, end):
         sample = source.read(position)
-        for plane, values in zip(planes, sample, strict=False):  # the distance comes last
-            plane[position] = values
-    for plane in planes:
-        plane.flush()
+        for name, array in arrays.items():
+            array[position] = getattr(sample, name)
+    for array in arrays.values():
+        array.flush()
     return end - first
 
 
@@ -187,9 +214,9 @@ def _pack(source: FrameSource, folder: Path, processes: int, progress: bool) -> 
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         temporary.chmod(0o755)
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PLANES, (count, side, side))
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_planes(source.crops), (count, side, side))
         if source.measures_distance:
-            shapes[DISTANCE] = (count,)
+            shapes |= {name: (count, *shape) for name, shape in MEASURED.items()}
         for name, shape in shapes.items():
             np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=ARRAYS[name], shape=shape).flush()
         chunks = [(first, min(first + CHUNK_FRAMES, count)) for first in range(0, count, CHUNK_FRAMES)]

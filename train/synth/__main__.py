@@ -46,6 +46,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     defaults = SetConfig()
     for name in ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression"):
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
+    render.add_argument(
+        "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
+    )
     raw = commands.add_parser(
         "render-raw", help="render full frames of a few sequences in the layout of Pandora's raw frames"
     )
@@ -96,7 +99,7 @@ def _run(chosen: argparse.Namespace) -> None:
         write_frame(shot, chosen.out)
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
-        config = SetConfig(**{name: getattr(chosen, name) for name in names})
+        config = SetConfig(**{name: getattr(chosen, name) for name in names}, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 
 

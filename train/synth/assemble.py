@@ -43,7 +43,7 @@ class PosedHead:
     """One expression of a subject in an outfit: the head's scene and the neck that bends with the pose.
 
     Attributes:
-        scene: everything rigid with the head, ambient baked.
+        scene: everything rigid with the head.
         vertices: (V, 3) mm, all of the head model.
         neck: triangles (T, 3) of the neck and shoulders' skin.
         centre_mm: (3,) the head centre in the head's frame.
@@ -55,8 +55,10 @@ class PosedHead:
     centre_mm: np.ndarray
 
 
-def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str, CardHair]) -> Wardrobe:
-    """Paint the textures and sew the clothes of one sequence."""
+def dress(
+    canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str, CardHair], painted: bool = True
+) -> Wardrobe:
+    """Paint the textures and sew the clothes of one sequence; unpainted, the skin is plain."""
     rng = np.random.default_rng(outfit.seed)
     infrared = outfit.infrared
     colour = hair_albedo(outfit.hair_colour, infrared)
@@ -71,8 +73,10 @@ def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str,
     if outfit.hat != "none":
         hair_mm = np.minimum(hair_mm, 6.0)
     scalp = hair.scalp_cover(canvas, outfit.style, rng)
-    textures = {
-        "skin": paint_skin(
+    base = np.full(3, 0.5) if infrared else skin_tone_albedo(subject.traits.tone)
+    textures = {"skin": flat(base)}
+    if painted:
+        textures["skin"] = paint_skin(
             canvas,
             subject.traits,
             infrared=infrared,
@@ -82,7 +86,6 @@ def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str,
             makeup=outfit.makeup,
             rng=rng,
         )
-    }
     textures["neck"] = textures["skin"]
     alpha: dict[str, np.ndarray] = {}
     for prefix, tint, waves in (("hair", colour, outfit.style.waves), ("beard", colour * rng.uniform(0.7, 1.3), 0.5)):
@@ -98,7 +101,6 @@ def dress(canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str,
         alpha["hair_card"] = card.alpha
     else:
         textures["hair_card"] = flat(colour)
-    base = np.full(3, 0.5) if infrared else skin_tone_albedo(subject.traits.tone)
     inner = np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07])
     textures["eye"] = paint_eye(subject.traits.iris_colour, infrared=infrared, pupil=rng.uniform(0.14, 0.26), rng=rng)
     textures["mouth"], textures["gums"] = flat(inner * 0.8), flat(inner * 1.3)
@@ -127,8 +129,9 @@ def pose_head(
     wardrobe: Wardrobe,
     cards: dict[str, CardHair],
     expression: dict[str, float],
+    lit: bool = True,
 ) -> PosedHead:
-    """Build the scene of everything that moves rigidly with the head."""
+    """Build the scene of everything that moves rigidly with the head; its ambient light is measured where it is lit."""
     vertices = model.shape(subject.identity, expression, subject.scale)
     skin = model.part_triangles("skin")
     rigid = (model.bend[skin] >= 1.0).all(axis=1)
@@ -165,7 +168,8 @@ def pose_head(
     if outfit.face_mask:
         meshes += accessories.face_mask(model, vertices, rng)
     scene = TraceScene(meshes, MATERIAL_NAMES, wardrobe.alpha)
-    scene.bake_ambient(np.random.default_rng([outfit.seed, 8]))
+    if lit:
+        scene.bake_ambient(np.random.default_rng([outfit.seed, 8]))
     return PosedHead(scene, vertices, skin[~rigid], model.head_center(vertices))
 
 

@@ -87,7 +87,7 @@ class Rendering:
     """What the camera sees before its sensor.
 
     Attributes:
-        radiance: (H, W, 3) float32 linear RGB.
+        radiance: (H, W, 3) float32 linear RGB; 0 where no light was given.
         depth_mm: (H, W) float32 z along the optical axis, inf where nothing was hit. The median of the pixel's
             rays: never an average across an edge.
         label: (H, W) uint8, of the same ray as the depth.
@@ -125,8 +125,8 @@ def render(
     textures: dict[str, np.ndarray],
     view: View,
     pose: HeadPose,
-    lighting: Lighting,
-    backdrop: np.ndarray,
+    lighting: Lighting | None,
+    backdrop: np.ndarray | None,
     rng: np.random.Generator,
 ) -> Rendering:
     """Render one frame.
@@ -136,8 +136,8 @@ def render(
         textures: material name -> (H, W, 3) float32 albedo.
         view: the camera.
         pose: the head's.
-        lighting: the lights, in the camera's frame.
-        backdrop: (H, W, 3) float32 radiance behind everything.
+        lighting: the lights, in the camera's frame; None: depth and labels alone.
+        backdrop: (H, W, 3) float32 radiance behind everything; given with `lighting`.
         rng: jitters the shadow rays.
 
     Returns:
@@ -145,7 +145,7 @@ def render(
     """
     height, width = view.size_hw
     out = Rendering(
-        np.empty((height, width, 3), np.float32),
+        np.zeros((height, width, 3), np.float32),
         np.empty((height, width), np.float32),
         np.empty((height, width), np.uint8),
     )
@@ -155,15 +155,16 @@ def render(
         directions = view.directions(rows, _PATTERN)
         origins, turned = pose.rays(directions)
         hits = trace(scenes, origins, turned)
-        hit = np.flatnonzero(hits.material >= 0)
-        radiance = np.repeat(backdrop[rows].reshape(-1, 3), len(_PATTERN), axis=0)
-        if len(hit):
-            radiance[hit] = _shade(scenes, textures, hits, hit, origins, turned, pose, lighting, rng)
         per_pixel = (rows.stop - top, width, len(_PATTERN))
+        if lighting is not None and backdrop is not None:
+            hit = np.flatnonzero(hits.material >= 0)
+            radiance = np.repeat(backdrop[rows].reshape(-1, 3), len(_PATTERN), axis=0)
+            if len(hit):
+                radiance[hit] = _shade(scenes, textures, hits, hit, origins, turned, pose, lighting, rng)
+            out.radiance[rows] = radiance.reshape(*per_pixel, 3).mean(axis=2)
         depth = hits.distance.reshape(per_pixel)
         label = _LABELS[hits.material].reshape(per_pixel)
         middle = np.argsort(depth, axis=2)[:, :, _MIDDLE, None]
-        out.radiance[rows] = radiance.reshape(*per_pixel, 3).mean(axis=2)
         out.depth_mm[rows] = np.take_along_axis(depth, middle, 2)[..., 0]
         out.label[rows] = np.take_along_axis(label, middle, 2)[..., 0]
     return out

@@ -28,7 +28,7 @@ class Shot:
     """A rendered frame and what is known about it.
 
     Attributes:
-        picture: (H, W, 3) uint8 BGR.
+        picture: (H, W, 3) uint8 BGR; black in a shot of depth alone.
         depth_mm: (H, W) uint16.
         label: (H, W) uint8, constants of train.synth.materials.
         distance_mm: D, the median z in a 40 mm window around the head centre.
@@ -73,6 +73,7 @@ def shoot(
     position_mm: np.ndarray | None = None,
     angles_deg: tuple[float, float, float] | None = None,
     away_mm: np.ndarray | None = None,
+    lit: bool = True,
 ) -> Shot:
     """Draw a pose, light and background, and render.
 
@@ -86,6 +87,7 @@ def shoot(
         position_mm: head centre in the camera frame; drawn when None.
         angles_deg: (roll, pitch, yaw); drawn when None.
         away_mm: (2,) look this far beside the head (right, down): a crop with no face in its middle.
+        lit: False for depth and labels alone, at about half the cost.
 
     Returns:
         The shot.
@@ -110,10 +112,12 @@ def shoot(
     else:
         view = View(frame.focal_px, (frame.size_hw[1] / 2, frame.size_hw[0] / 2), frame.size_hw)
     height, width = view.size_hw
-    backdrop = background(rng, (height, width), infrared=outfit.infrared)
-    lighting = sample_lighting(rng, infrared=outfit.infrared)
+    backdrop = background(rng, (height, width), infrared=outfit.infrared) if lit else None
+    lighting = sample_lighting(rng, infrared=outfit.infrared) if lit else None
     image = render(scenes, wardrobe.textures, view, pose, lighting, backdrop, rng)
-    picture = expose(image.radiance, image.label, rng, infrared=outfit.infrared)
+    picture = np.zeros((height, width, 3), np.uint8)
+    if lit:
+        picture = expose(image.radiance, image.label, rng, infrared=outfit.infrared)
     centre_px = (view.principal_xy[0] + view.focal_px * x / z, view.principal_xy[1] + view.focal_px * y / z)
     return Shot(
         picture=picture,

@@ -67,7 +67,7 @@ def embeddings_of(network: nn.Module, data: PackedSet, indices: np.ndarray, devi
         (n, 256) float32, in the order of `indices`.
     """
     parts = []
-    for _, batch in batches_of(data, indices, device):
+    for _, batch in batches_of(data, indices, device, pictures=False):
         parts.append(network.embed(verification_input(batch.depth, batch.valid)))  # type: ignore[operator]
     return torch.cat(parts)
 
@@ -80,6 +80,7 @@ class VerificationTask(Task):
 
     Config = VerificationTaskConfig
     selects: ClassVar[str] = "bce"
+    reads_pictures: ClassVar[bool] = False
     names_people: ClassVar[tuple[str, ...]] = ("names",)
 
     def __init__(self, network: nn.Module, config: VerificationTaskConfig) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from facedepth_edge.errors import ConfigError
+from facedepth_edge.errors import ConfigError, InputError
 from train.data.crops_set import open_crops_set, read_frame
+from train.data.packed import open_packed_set
 from train.synth import full_frame
 from train.synth.dataset import SetConfig, Studio, render_set, write_sequence
 from train.synth.full_frame import FrameSize, shoot_frame, write_frame, write_raw_sequence
@@ -84,6 +86,26 @@ def test_the_loader_reads_what_was_written(rendered: Path, studio: Studio) -> No
         assert entry.face == face
         assert entry.distance_mm == pytest.approx(shot.distance_mm, abs=0.01)
         assert entry.roll_pitch_yaw_deg == pytest.approx(shot.angles_deg, abs=1e-3)
+
+
+def test_depth_alone(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
+    root = tmp_path / "people"
+    render_set(dataclasses.replace(small_set, pictures=False), head_file, None, root, processes=1)
+    assert not list(root.rglob("*_rgb.png"))
+    data = open_packed_set(root, processes=1, progress=False)
+    assert not data.crops.pictures
+    assert not data.gray.any()
+    assert not list((root / "packed").rglob("gray.npy"))
+    lit = open_packed_set(rendered, tmp_path / "cache", processes=1, progress=False)
+    np.testing.assert_array_equal(data.meta["roll_pitch_yaw_deg"], lit.meta["roll_pitch_yaw_deg"])
+    # What is painted draws from the sequence's chance before hair and clothes do: people and poses are the same.
+    np.testing.assert_allclose(data.meta["distance_mm"], lit.meta["distance_mm"], atol=25)
+    assert data.depth_mm.any()
+    assert set(np.unique(data.label)) >= {0, 1, 2, 4}
+    with pytest.raises(InputError, match="a set of depth alone, expected one with pictures"):
+        data.crops.require_pictures()
+    with pytest.raises(ConfigError, match="other settings"):
+        render_set(small_set, head_file, None, root, processes=1)
 
 
 def test_annotations_agree_with_the_pictures(rendered: Path) -> None:
