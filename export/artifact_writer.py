@@ -24,6 +24,7 @@ from facedepth_edge.errors import ArtifactError
 from facedepth_edge.spec import (
     SPEC_FILE,
     DepthOutput,
+    DepthScale,
     FileEntry,
     InputSpec,
     MaskOutput,
@@ -118,6 +119,7 @@ def make_spec(
     accuracy: Mapping[str, Any],
     training: Mapping[str, Any],
     depth_mask_threshold: float | None,
+    depth_along: str = "axis",
 ) -> ModelSpec:
     """Describe the files of an artifact.
 
@@ -131,6 +133,7 @@ def make_spec(
         accuracy: For people and reports.
         training: For people and reports.
         depth_mask_threshold: For a network without a mask: head is where z is below it.
+        depth_along: Along what the network's depth is, one of DEPTH_ALONG.
     """
     return ModelSpec(
         name=name,
@@ -142,6 +145,7 @@ def make_spec(
         input=InputSpec(name=INPUT, height=input_hw[0], width=input_hw[1]),
         outputs=outputs_from_names(output_names, input_hw),
         depth_mask_threshold=None if "mask" in output_names else depth_mask_threshold,
+        depth_scale=DepthScale(along=depth_along),
         optional_files=(REFERENCE_FILE,) if REFERENCE_FILE in files else (),
         accuracy=accuracy,
         training=training,

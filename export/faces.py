@@ -67,6 +67,7 @@ def faces_bytes(data: PackedSet, calibration: int = CALIBRATION_FACES, held_out:
         calibration: Faces of the training split.
         held_out: Faces of the test split.
     """
+    data.crops.require_pictures()
     train, test = spread_indices(data, "train", calibration, faces_only=True), choose_held_out(data, held_out)
     edge, side = (data.crops.crop_px - data.crops.box_px) // 2, data.crops.box_px
     inside = (slice(None), slice(edge, edge + side), slice(edge, edge + side))
@@ -90,6 +91,7 @@ def faces_bytes(data: PackedSet, calibration: int = CALIBRATION_FACES, held_out:
             "test_gray": data.gray[test][inside],
             "test_offset_mm": offset,
             "test_label": data.label[test][inside],
+            "ray_xy": data.ray_xy[np.concatenate([train, test])],
         }
     )
 
@@ -108,6 +110,7 @@ def open_faces(path: Path) -> PackedSet:
         content = path.read_bytes()
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in KEYS}
+            ray_xy = archive.get("ray_xy")  # files that are older have none
         about = json.loads(arrays["about"].tobytes())
         count = int(about["train"])
         name, reach_mm, sequences = str(about["data"]), float(about["reach_mm"]), int(about["sequences_per_subject"])
@@ -115,7 +118,10 @@ def open_faces(path: Path) -> PackedSet:
         rule = f"an .npz with {', '.join(KEYS)}"
         raise InputError.of(str(path), f"{type(error).__name__}: {error}", rule, fix) from error
     meta, gray = arrays["meta"], np.concatenate([arrays["train_gray"], arrays["test_gray"]])
-    if about.get("format") != FORMAT or meta.dtype != META_DTYPE or len(meta) != len(gray) or count > len(gray):
+    if ray_xy is None:
+        ray_xy = np.zeros((len(meta), 2), np.float32)
+    sizes = len(meta) == len(gray) >= count and ray_xy.shape == (len(meta), 2)
+    if about.get("format") != FORMAT or meta.dtype != META_DTYPE or not sizes:
         got = f"format {about.get('format')}, {len(meta)} notes, {len(gray)} faces"
         raise InputError.of(str(path), got, f"format {FORMAT}, one note a face", fix)
     offset, side = arrays["test_offset_mm"].astype(np.float64), gray.shape[1]
@@ -134,7 +140,7 @@ def open_faces(path: Path) -> PackedSet:
         for row in meta
     )  # fmt: skip
     crops = CropsSet(Path(name), LAYOUT, side, 1.0, reach_mm, splits, frames, sequences)
-    return PackedSet(crops, gray, depth, label, meta, hashlib.sha256(content).hexdigest()[:16])
+    return PackedSet(crops, gray, depth, label, meta, hashlib.sha256(content).hexdigest()[:16], ray_xy=ray_xy)
 
 
 def _angles(row: np.void) -> tuple[float, float, float]:

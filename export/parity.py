@@ -286,6 +286,7 @@ def gate_of_artifact(folder: Path, data: PackedSet, count: int | None = None) ->
         rule = f"{artifact.spec.input_hw[1]} px, as the model takes"
         raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
     run = runner_from_program(artifact.read("reference.pt2"), artifact.spec)
+    data = data.with_depth_along(artifact.spec.depth_scale.along)
     return run_gate(files, run, data, spread_indices(data, "test", count))
 
 

@@ -98,7 +98,8 @@ def load_trained(path: Path, architecture: str | None = None) -> TrainedNetwork:
 
 
 def faces_of(data: PackedSet, indices: np.ndarray) -> np.ndarray:
-    """Return frames as (N, 1, H, W) float32 in [-1, 1], without augmentation."""
+    """Return frames as (N, 1, H, W) float32 in [-1, 1], without augmentation; InputError for a set of depth alone."""
+    data.crops.require_pictures()
     return make_batch(data, indices).face.numpy()
 
 
@@ -167,6 +168,8 @@ def export_network(
     if trained.input_px != data.crops.box_px:
         rule = f"{trained.input_px} px, as the checkpoint was trained"
         raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
+    along = trained.config.data.depth_along
+    data = data.with_depth_along(along)
     input_hw = (trained.input_px, trained.input_px)
     held_out = spread_indices(data, "test", options.held_out_faces)
     golden_faces = faces_of(data, golden_indices(data, held_out))
@@ -198,6 +201,7 @@ def export_network(
         accuracy=accuracy_notes(report, len(held_out)),
         training={**training_notes(trained), "export": export_notes(plain, data, len(calibration))},
         depth_mask_threshold=DEPTH_MASK_THRESHOLD,
+        depth_along=along,
     )
     write_artifact(folder, spec, files, replace=options.replace, check=check_artifact)
 

@@ -21,6 +21,7 @@ from facedepth_edge.face_region import LEAST_SEEN, share_seen
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
+from facedepth_edge.ray_depth import along_axis, ray_of
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
 
@@ -281,13 +282,18 @@ class EdgeDepth:
             assert spec.depth_mask_threshold is not None, "ModelSpec wants a threshold where there is no mask output"
             threshold = spec.depth_mask_threshold
             mask_source = f"relative depth below {threshold:g}"
+        size_hw = (located.frame.shape[0], located.frame.shape[1])
         half_range_mm = spec.depth_scale.half_range_mm
+        depth = output.depth
+        if spec.depth_scale.along == "ray":
+            ray_xy = ray_of(face.head_center, located.camera, size_hw)
+            reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
+            depth = along_axis(depth, ray_xy, face.distance_mm, half_range_mm, reach)
         finite, has_head = write_depth_maps(
-            depth_mm, relative, mask, output.depth, output.mask, face.distance_mm, half_range_mm, threshold
+            depth_mm, relative, mask, depth, output.mask, face.distance_mm, half_range_mm, threshold
         )
         face_seen = share_seen(mask, spec.preprocessing) if mask_source == "model" else None
         reason = _why_not_valid(spec, finite, has_head, face_seen, output)
-        size_hw = (located.frame.shape[0], located.frame.shape[1])
         fields = {
             "depth_mm": depth_mm,
             "relative": relative,

@@ -148,15 +148,25 @@ class Preprocessing:
         _require(_is_number(self.offset), "preprocessing.offset", self.offset, "a finite number")
 
 
+DEPTH_ALONG = ("axis", "ray")
+
+
 @dataclass(frozen=True)
 class DepthScale:
-    """depth_mm = distance_mm + z * half_range_mm."""
+    """depth_mm = distance_mm + z * half_range_mm, along the camera's optical axis or along the ray to the head.
+
+    ``along`` says what the network's z is: "axis", or "ray", which facedepth_edge/ray_depth.py turns into "axis". A
+    spec.json without it means "axis".
+    """
 
     half_range_mm: float = 160.0
+    along: str = "axis"
 
     def __post_init__(self) -> None:
         value = self.half_range_mm
         _require(_is_number(value) and value > 0, "depth_scale.half_range_mm", value, "a number above 0")
+        rule = f"one of {', '.join(DEPTH_ALONG)}"
+        _require(self.along in DEPTH_ALONG, "depth_scale.along", self.along, rule)
 
 
 @dataclass(frozen=True)
@@ -337,7 +347,8 @@ def _spec_from_object(data: Any) -> ModelSpec:
     top["outputs"] = Outputs(**parts)
     top["input"] = _part_from_object(InputSpec, top["input"], "input")
     top["preprocessing"] = _part_from_object(Preprocessing, top["preprocessing"], "preprocessing")
-    top["depth_scale"] = _part_from_object(DepthScale, top["depth_scale"], "depth_scale")
+    scale = _checked_object(top["depth_scale"], "depth_scale", ("half_range_mm",), ("along",))
+    top["depth_scale"] = DepthScale(**scale)
     files = top["files"]
     _require(isinstance(files, Mapping), "files", f"a {type(files).__name__}", "an object")
     top["files"] = {name: _part_from_object(FileEntry, entry, f"files.{name}") for name, entry in files.items()}

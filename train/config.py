@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facedepth_edge.errors import ConfigError
+from facedepth_edge.spec import DEPTH_ALONG
 from train.config_reader import dataclass_from_mapping, nearest_names
 from train.data.batches import AugmentConfig
 from train.data.reader_config import ReaderConfig
@@ -56,6 +57,8 @@ class DataConfig:
         processes: Processes that decode images when a set is packed.
         validation_frames: How many frames of the validation split are measured, spread evenly over it.
         reader: How raw Pandora and Biwi are read.
+        depth_along: Along what the network's depth is: the optical "axis", as in the paper, or the "ray" to the head,
+            see train/data/ray_depth.py.
         faces_only: Leave out the frames whose box shows no head, as the paper leaves out badly cropped ones.
     """
 
@@ -64,8 +67,11 @@ class DataConfig:
     validation_frames: int = 512
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     faces_only: bool = False
+    depth_along: str = "axis"
 
     def __post_init__(self) -> None:
+        along = f"one of {', '.join(DEPTH_ALONG)}"
+        _require(self.depth_along in DEPTH_ALONG, "data.depth_along", self.depth_along, along)
         _require(self.processes >= 1, "data.processes", self.processes, ">= 1")
         _require(self.validation_frames >= 1, "data.validation_frames", self.validation_frames, ">= 1")
 

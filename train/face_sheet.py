@@ -110,6 +110,8 @@ def cards_of_set(model: EdgeDepth, data: PackedSet, split: str, count: int, name
         count: How many.
         name: The set's, for the text.
     """
+    # The crop is given as a frame: its middle is on the axis.
+    data = data.with_depth_along(model.spec.depth_scale.along)
     faces = data.indices(split, faces_only=True)
     if not len(faces):
         raise InputError.of(name, f"no face in split {split}", "some", "Give another --split.")

@@ -116,13 +116,17 @@ def fit(
         What the run came to.
 
     Raises:
+        InputError: The task needs pictures and the set has none.
         ConfigError: `out` holds another run, the config, the data or the start of a resumed run differ, the start does
             not fit, or the loss is not finite.
     """
     s = config.loop
+    data = data.with_depth_along(config.data.depth_along)
     if s.threads:
         torch.set_num_threads(s.threads)
     task_class = TASKS[config.task.name]
+    if task_class.reads_pictures:
+        data.crops.require_pictures()
     fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)
     torch.manual_seed(s.seed)
     task = build_task(config)
@@ -148,7 +152,7 @@ def fit(
     val_indices = spread_indices(data, "val", config.data.validation_frames, config.data.faces_only)
     augment = config.augment if config.augment.enabled else None
     about_data = {
-        "name": data.crops.root.resolve().name,
+        "name": data.name,
         "key": data.key,
         "train_frames": len(train_indices),
         "train_subjects": len(np.unique(data.meta["subject"][train_indices])),
@@ -180,7 +184,7 @@ def fit(
             "config": plain_from_dataclass(config),
             "spec": {
                 "preprocessing": plain_from_dataclass(Preprocessing()),
-                "depth_scale": plain_from_dataclass(DepthScale()),
+                "depth_scale": plain_from_dataclass(DepthScale(along=config.data.depth_along)),
                 "input_px": data.crops.box_px,
             },
             "commit": commit,

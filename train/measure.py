@@ -234,6 +234,9 @@ def _open_model(path: Path, task: str, data: PackedSet) -> TrainedNetwork:
     if trained.config.task.name != task:
         got, rule = f"a network of the task {trained.config.task.name}", f"one of the task {task}"
         raise ArtifactError.of(str(path), got, rule, "Put the right file under this name.")
+    if trained.config.data.depth_along != data.along:
+        got, rule = f"depth along the {trained.config.data.depth_along}", f"along the {data.along}, as it was measured"
+        raise ArtifactError.of(str(path), got, rule, "Train it with data.depth_along axis.")
     if trained.input_px != data.crops.box_px:
         got, rule = f"a network for {trained.input_px} px", f"{data.crops.box_px} px, as the data has"
         raise ArtifactError.of(str(path), got, rule, "Train it on this size.")

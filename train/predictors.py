@@ -17,7 +17,8 @@ import torch
 
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
-from facedepth_edge.spec import MaskOutput, ValidityOutput
+from facedepth_edge.ray_depth import along_axis
+from facedepth_edge.spec import DepthScale, MaskOutput, Preprocessing, ValidityOutput
 from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.networks import probabilities
@@ -96,11 +97,13 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
     """
     if path.is_dir():
         return _artifact_predictors(path)
-    network = network_from_checkpoint(path).network
+    trained = network_from_checkpoint(path)
+    network, scale = trained.network, DepthScale(along=trained.config.data.depth_along)
 
     def predict(indices: np.ndarray, batch: Batch) -> dict[str, np.ndarray]:
         with torch.no_grad():
-            return {name: value.numpy() for name, value in probabilities(network(batch.face)).items()}
+            found = {name: value.numpy() for name, value in probabilities(network(batch.face)).items()}
+        return _along_axis(found, batch, scale)
 
     return {f"{path.parent.name}/{path.name}": predict}
 
@@ -147,12 +150,24 @@ def _artifact_predictors(folder: Path) -> dict[str, Predictor]:
         def predict(
             indices: np.ndarray, batch: Batch, session: onnxruntime.InferenceSession = session
         ) -> dict[str, np.ndarray]:
-            return dict(
-                zip(keys, session.run(list(names), {artifact.spec.input.name: batch.face.numpy()}), strict=True)
-            )
+            answers = session.run(list(names), {artifact.spec.input.name: batch.face.numpy()})
+            return _along_axis(dict(zip(keys, answers, strict=True)), batch, artifact.spec.depth_scale)
 
         predictors[f"{artifact.spec.name} {file.removesuffix('.onnx')}"] = predict
     return predictors
+
+
+def _along_axis(outputs: dict[str, np.ndarray], batch: Batch, scale: DepthScale) -> dict[str, np.ndarray]:
+    """Turn depth along the rays into depth along the axis, as the runtime does; the batch's depth must be along it."""
+    if scale.along == "axis":
+        return outputs
+    pre = Preprocessing()
+    rays, distances = batch.ray_xy.tolist(), batch.distance_mm.tolist()
+    depth = [
+        along_axis(one[0], tuple(ray), distance_mm, scale.half_range_mm, (pre.reach_x_mm, pre.reach_y_mm))
+        for one, ray, distance_mm in zip(outputs["depth"], rays, distances, strict=True)
+    ]
+    return {**outputs, "depth": np.clip(np.stack(depth)[:, None], -1.0, 1.0)}
 
 
 def predictor_from_file(path: Path, data: PackedSet) -> Predictor:

@@ -26,26 +26,27 @@ def widen(small: nn.Module, large: nn.Module, generator: torch.Generator) -> int
     Args:
         small: The trained network.
         large: A network of the same layers, widths `factor` times larger; changed in place, not at all on an error.
+            Layers that it alone has stay as they are: the function is kept where they begin as the identity.
         generator: Draws the copies' shares.
 
     Returns:
         The factor; 1 where the widths are the same, and then the weights are too. A stage may keep its width.
 
     Raises:
-        ConfigError: The layers differ, or the widths are not all larger by one whole factor.
+        ConfigError: A layer of `small` is missing or another one, or the widths are not all larger by one whole factor.
     """
     twins, ours = _with_weights(small), _with_weights(large)
-    if {name: type(module) for name, module in twins.items()} != {name: type(module) for name, module in ours.items()}:
-        odd = sorted(set(twins) ^ set(ours)) or [n for n in ours if type(ours[n]) is not type(twins[n])]
+    odd = [name for name, module in twins.items() if type(ours.get(name)) is not type(module)]
+    if odd:
         raise ConfigError.of(f"layer {odd[0]}", "another layer, or none", "the layers of the starting network", _FIX)
-    factors = {factor: name for name in ours for factor in _factors(name, twins[name], ours[name]) - {1}}
+    factors = {factor: name for name in twins for factor in _factors(name, twins[name], ours[name]) - {1}}
     if len(factors) > 1:
         got = " and ".join(f"{factor} times ({name})" for factor, name in sorted(factors.items()))
         raise ConfigError.of("widths", got, "one factor for all layers", _FIX)
     factor = next(iter(factors), 1)
     with torch.no_grad():
-        for name, module in ours.items():
-            _copy_layer(twins[name], module, generator)
+        for name, module in twins.items():
+            _copy_layer(module, ours[name], generator)
     return factor
 
 

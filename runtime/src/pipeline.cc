@@ -11,6 +11,7 @@
 
 #include "facedepth/depth_maps.h"
 #include "facedepth/error.h"
+#include "ray_depth.h"
 
 namespace facedepth {
 namespace {
@@ -52,6 +53,13 @@ void check_position(const HeadPosition& head, const FrameView& frame) {
       refuse(names[i], focals[i], "a finite number above 0", "Give the camera's focal length in pixels.");
     }
   }
+  const double centers[2] = {head.cx, head.cy};
+  const char* const center_names[2] = {"head.cx", "head.cy"};
+  for (int i = 0; i < 2; ++i) {
+    if (std::isinf(centers[i])) {
+      refuse(center_names[i], centers[i], "a finite number, or NaN", "Give the optical axis in pixels, or NaN.");
+    }
+  }
 }
 
 }  // namespace
@@ -76,6 +84,7 @@ FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> eng
   found_.depth_mm.resize(count);
   found_.relative.resize(count);
   found_.mask.resize(count);
+  if (spec_.along_ray) along_axis_.resize(count);
   place_.reserve(count);
   for (std::int32_t row = 0; row < found_.height; ++row) {
     const double down = ((row + 0.5) / found_.height - 0.5) * spec_.reach_y_mm / kSeenHalfHeightMm;
@@ -96,7 +105,17 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
     refuse("frame", brightest_level * frame.max_value / 255.0, "pixels of at most frame.max_value",
            "Set max_value to the largest value that the camera can give.");
   }
-  const DepthSummary summary = write_depth_maps({output.depth, output.mask_probability, found_.depth_mm.size()},
+  const float* depth = output.depth;
+  if (spec_.along_ray) {
+    const double cx = std::isnan(head.cx) ? 0.5 * frame.width : head.cx;
+    const double cy = std::isnan(head.cy) ? 0.5 * frame.height : head.cy;
+    depth_along_axis(depth, found_.width, found_.height,
+                     {(head.x - cx) / head.fx, (head.y - cy) / head.fy, head.distance_mm, spec_.half_range_mm,
+                      spec_.reach_x_mm, spec_.reach_y_mm},
+                     along_axis_.data());
+    depth = along_axis_.data();
+  }
+  const DepthSummary summary = write_depth_maps({depth, output.mask_probability, found_.depth_mm.size()},
                                                 {head.distance_mm, spec_.half_range_mm, spec_.mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
   found_.contrast_levels = output.crop.deviation / spec_.scale;

@@ -214,7 +214,13 @@ ModelSpec spec_from_json(std::string_view text, const std::string& where) {
   read_input(top.at("input"), spec);
   read_outputs(top.at("outputs"), top.at("depth_mask_threshold"), spec);
   read_preprocessing(top.at("preprocessing"), spec);
-  spec.half_range_mm = top.at("depth_scale").check_keys({"half_range_mm"}).at("half_range_mm").number_above(0.0);
+  const Field scale = top.at("depth_scale").check_keys({"half_range_mm"}, {"along"});
+  spec.half_range_mm = scale.at("half_range_mm").number_above(0.0);
+  if (scale.has("along")) {
+    const std::string along = scale.at("along").text();
+    if (along != "axis" && along != "ray") scale.at("along").fail(along, "axis or ray");
+    spec.along_ray = along == "ray";
+  }
   read_files(top.at("files"), top.at("optional_files"), spec);
   return spec;
 }

@@ -22,6 +22,7 @@ constexpr int kSide = 12;
 ModelSpec small_spec() {
   ModelSpec spec = spec_from_json(read_file(FDE_SOURCE_DIR "/facedepth_edge/models/edge/spec.json"), "spec.json");
   spec.input_width = spec.input_height = spec.output_width = spec.output_height = kSide;
+  spec.along_ray = false;
   return spec;
 }
 
@@ -81,6 +82,56 @@ TEST_CASE("a frame becomes depth in millimetres") {
   CHECK(found.valid);
   CHECK(found.face_seen == 1.0);
   CHECK(std::string(found.reason).empty());
+}
+
+// Depth along the ray to the head of a point that a pixel shows at a depth along the optical axis.
+double along_ray(double z_mm, double u, double v, double a, double b) {
+  return z_mm * (u * a + v * b + 1.0) / std::sqrt(a * a + b * b + 1.0);
+}
+
+TEST_CASE("depth along the ray becomes depth along the optical axis") {
+  for (const bool middle : {true, false}) {
+    CAPTURE(middle);
+    Scene scene;
+    ModelSpec spec = small_spec();
+    spec.along_ray = true;
+    spec.half_range_mm = 40.0;  // nothing reaches the ends of the range
+    scene.engine = new Mirror;
+    FaceDepthPipeline pipeline(spec, std::unique_ptr<Engine>(scene.engine));
+    for (unsigned char& pixel : scene.pixels) pixel = static_cast<unsigned char>(100 + pixel / 8);
+    scene.head = {20.5, 70.25, 700.0, 150.0, 160.0};
+    if (!middle) {
+      scene.head.cx = 75.5;
+      scene.head.cy = 10.0;
+    }
+    const FaceDepth& found = pipeline.predict(scene.frame, scene.head);
+    const double cx = middle ? 60.0 : 75.5;
+    const double cy = middle ? 45.0 : 10.0;
+    const double a = (20.5 - cx) / 150.0;
+    const double b = (70.25 - cy) / 160.0;
+    for (int row = 0; row < kSide; ++row) {
+      for (int column = 0; column < kSide; ++column) {
+        const std::size_t i = static_cast<std::size_t>(row * kSide + column);
+        const double u = (found.box.x0 + (column + 0.5) / kSide * (found.box.x1 - found.box.x0) - cx) / 150.0;
+        const double v = (found.box.y0 + (row + 0.5) / kSide * (found.box.y1 - found.box.y0) - cy) / 160.0;
+        const double relative = (found.depth_mm[i] - 700.0) / 40.0;
+        if (std::fabs(relative) > 0.999) continue;  // kept in the range
+        const double expected = along_ray(700.0, a, b, a, b) + 40.0 * scene.engine->face_[i];
+        CHECK(std::fabs(along_ray(found.depth_mm[i], u, v, a, b) - expected) < 0.01);
+      }
+    }
+    CHECK(found.relative[0] != found.relative[kSide * kSide - 1]);
+  }
+}
+
+TEST_CASE("a head that is nearer than its box is wide gives numbers all the same") {
+  ModelSpec spec = small_spec();
+  spec.along_ray = true;
+  Scene scene;
+  FaceDepthPipeline pipeline(spec, std::make_unique<Mirror>());
+  const FaceDepth& found = pipeline.predict(scene.frame, {1.0, 89.0, 40.0, 60.0, 60.0});
+  for (const float depth_mm : found.depth_mm) CHECK(std::isfinite(depth_mm));
+  CHECK(found.valid);
 }
 
 TEST_CASE("what cannot be used is not valid, and says why") {
@@ -176,6 +227,7 @@ TEST_CASE("a position that breaks a rule is refused") {
   refused({60.0, 90.0, 700.0, 150.0, 150.0}, "head.y: got 90, expected");
   refused({60.0, 40.0, 0.7, 150.0, 150.0}, "head.distance_mm: got 0.7, expected 10 to 100000 millimetres.");
   refused({60.0, 40.0, 700.0, std::nan(""), 150.0}, "head.fx: got nan, expected a finite number above 0.");
+  refused({60.0, 40.0, 700.0, 150.0, 150.0, std::numeric_limits<double>::infinity()}, "head.cx: got inf, expected a finite");
   std::vector<std::uint16_t> bright(90 * 120, 4000);
   scene.frame = {bright.data(), 120, 90, 1, PixelType::uint16, 240, 1023.0};
   refused(scene.head, "frame: got 4000");

@@ -61,6 +61,21 @@ TEST_CASE("the bundled model's spec is read") {
   CHECK(spec.files.at("fp32.onnx").bytes > 1000000);
 }
 
+TEST_CASE("depth along the ray is said by the spec, and along the axis where it says nothing") {
+  const auto along = [](const std::string& value) {
+    std::string text = kSpec;
+    const std::size_t at = text.find("\"depth_scale\"");
+    const std::size_t open = text.find('{', at);
+    const std::size_t close = text.find('}', at);
+    text.replace(open, close + 1 - open, "{\"half_range_mm\": 160.0" + value + "}");
+    return spec_from_json(text, "spec.json").along_ray;
+  };
+  CHECK_FALSE(along(""));
+  CHECK_FALSE(along(", \"along\": \"axis\""));
+  CHECK(along(", \"along\": \"ray\""));
+  CHECK_THROWS_AS(along(", \"along\": \"z\""), Error);
+}
+
 TEST_CASE("a spec that breaks a rule is refused, and the place is named") {
   const std::vector<std::pair<std::pair<std::string, std::string>, std::string>> cases = {
       {{"\"format\": 1", "\"format\": 2"}, "spec.json: format: got another number, expected 1."},

@@ -202,7 +202,8 @@ def test_differences_are_over_the_head_in_mm() -> None:
     head[..., :10] = True
     plane = torch.linspace(-0.5, 0.5, 400).reshape(shape)
     yes = torch.ones(shape, dtype=torch.bool)
-    batch = Batch(plane, plane, yes, head, yes, torch.ones(1, 1), torch.full((1,), 700.0), torch.ones(1))
+    one = torch.ones(1)
+    batch = Batch(plane, plane, yes, head, yes, one[:, None], 700 * one, one, torch.zeros(1, 2))
     reference = {"depth": plane.numpy()}
     other = plane.numpy() + np.where(np.arange(20) < 10, 0.01, 0.5).astype(np.float32)
     tally = Tally()

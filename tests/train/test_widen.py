@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from facedepth_edge.errors import ConfigError
+from tests.train.networks.test_paper_networks import randomise_norms
 from train.networks import Edge, EdgeConfig, PaperDiscriminator, PaperDiscriminatorConfig
 from train.networks.cui import Fcn, FcnConfig, IdentityConfig, IdentityNetwork
 from train.networks.paper_generator import PaperGenerator, PaperGeneratorConfig
@@ -123,6 +124,18 @@ def test_a_seed_gives_the_same_weights() -> None:
     assert not torch.equal(results[0], results[2])
 
 
+def test_a_layer_that_is_new_and_starts_as_the_identity_keeps_the_function() -> None:
+    torch.manual_seed(4)
+    widths = ((4, 6, 8, 8), (0, 1, 0, 0), (0, 0, 0), 3, 4)
+    small, large = Edge(EdgeConfig(*widths)).eval(), Edge(EdgeConfig(*widths, context=12)).eval()
+    randomise_norms(small)
+    assert widen(small, large, torch.Generator()) == 1
+    face = torch.rand(2, 1, 96, 96) * 2 - 1
+    with torch.no_grad():
+        for name, value in small(face).items():
+            torch.testing.assert_close(large(face)[name], value)
+
+
 @pytest.mark.parametrize(
     ("small", "large", "message"),
     [
@@ -136,7 +149,7 @@ def test_a_seed_gives_the_same_weights() -> None:
             PaperGenerator(PaperGeneratorConfig((4, 4), (4, 6))),
             r"widths: got 2 times .* and 3 times .*, expected one factor",
         ),
-        (generator(1), PaperGenerator(PaperGeneratorConfig((2, 4, 4), (4, 4, 3))), "expected the layers of the start"),
+        (PaperGenerator(PaperGeneratorConfig((2, 4, 4), (4, 4, 3))), generator(1), "expected the layers of the start"),
         (generator(1), edge(1), "expected the layers of the starting network"),
         (nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 3), r"layer : got .*'kernel_size': \(3, 3\)"),
         (nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, bias=False), r"the parts \['weight'\], expected \['bias', 'weight'\]"),

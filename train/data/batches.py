@@ -15,9 +15,11 @@ from torch import Tensor
 from facedepth_edge.errors import ConfigError
 from facedepth_edge.spec import DepthScale
 from train.data.crops_set import HEAD_LABELS
-from train.data.geometry_augment import GeometryAugment, center_boxes, draw_placement, sample_boxes
+from train.data.frame_source import CropsSet
+from train.data.geometry_augment import GeometryAugment, Placement, center_boxes, draw_placement, sample_boxes
 from train.data.packed import PackedSet
 from train.data.photo_augment import PhotoAugment, change_photo, cut_out
+from train.data.ray_depth import relative_along_ray
 
 HALF_RANGE_MM = DepthScale().half_range_mm
 VISIBLE_NONE = 0.2  # at and below this visible fraction the validity target is 0
@@ -45,13 +47,15 @@ class Batch:
 
     Args:
         face: (B, 1, S, S) float32 gray in [-1, 1].
-        depth: (B, 1, S, S) float32 relative depth z in [-1, 1]; 1 where not `valid`, which nothing may learn from.
+        depth: (B, 1, S, S) float32 relative depth z in [-1, 1], along what the set says; 1 where not `valid`, which
+            nothing may learn from.
         valid: (B, 1, S, S) bool, the depth was measured and the camera saw the pixel.
         head: (B, 1, S, S) bool, the pixel shows the head.
         seen: (B, 1, S, S) bool, the camera saw the pixel, so `head` is known there.
         validity: (B, 1) float32 in [0, 1], whether a usable face is in the box.
         distance_mm: (B,) float32, D.
         subject: (B,) int64, number of the person, 1 and up.
+        ray_xy: (B, 2) float32, x / z and y / z of the box's centre in the camera's frame.
     """
 
     face: Tensor
@@ -62,6 +66,7 @@ class Batch:
     validity: Tensor
     distance_mm: Tensor
     subject: Tensor
+    ray_xy: Tensor
 
 
 def sample_order(count: int, seed: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> np.ndarray:
@@ -150,6 +155,7 @@ def make_batch(
     visible = torch.from_numpy(meta["visible"].copy()).to(device)
     has_face = torch.from_numpy(meta["face"].copy()).to(device)
     box_px, crop_px = data.crops.box_px, data.crops.crop_px
+    placement = None
     if augment is None or generator is None:
         gray = center_boxes(gray, box_px).contiguous()
         depth_mm, label = center_boxes(depth_mm, box_px), center_boxes(label, box_px)
@@ -167,8 +173,33 @@ def make_batch(
     hidden = (head & covered).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
     head = head & ~covered
     valid = (depth_mm > 0) & seen & ~covered
-    depth = ((depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM).clamp(-1, 1)
-    depth = torch.where(valid, depth, torch.ones_like(depth))
+    depth = (depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM
+    ray_xy = _rays(torch.from_numpy(data.ray_xy[indices]).to(device), distance_mm, data.crops, placement)
+    if data.along == "ray":
+        depth = _along_ray(depth, ray_xy, distance_mm, data.crops, placement)
+    depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
     validity = validity_target(has_face, visible * (1 - hidden))
     subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
-    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject)
+    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject, ray_xy)
+
+
+def _rays(ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Placement | None) -> Tensor:
+    """Return the rays to the boxes' centres, (B, 2), of those to the head centres, in the middle of the crops."""
+    if placement is None:
+        return ray_xy
+    center = torch.stack((placement.center_x_px, placement.center_y_px), dim=1)  # (B, 2)
+    mm_per_px = crops.reach_mm / crops.box_px
+    return ray_xy + (center - crops.crop_px / 2) * mm_per_px / distance_mm.clamp(min=1)[:, None]
+
+
+def _along_ray(
+    relative: Tensor, ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Placement | None
+) -> Tensor:
+    mm_per_px = crops.reach_mm / crops.box_px
+    if placement is None:
+        ramp = (torch.arange(crops.box_px, device=relative.device) + 0.5 - crops.box_px / 2) * mm_per_px
+        return relative_along_ray(relative, ramp, ramp[:, None], ray_xy, distance_mm, HALF_RANGE_MM)
+    center = torch.stack((placement.center_x_px, placement.center_y_px), dim=1)  # (B, 2)
+    offset_mm = (placement.pixels(relative.shape[-1]) - center[:, None, None]) * mm_per_px  # (B, S, S, 2)
+    x_mm, y_mm = offset_mm[..., 0][:, None], offset_mm[..., 1][:, None]
+    return relative_along_ray(relative, x_mm, y_mm, ray_xy, distance_mm, HALF_RANGE_MM)

@@ -18,7 +18,7 @@ from train.data.frame_source import UNMEASURED_MM, CropSample
 from train.data.reader_config import ReaderConfig
 from train.data.registration import Intrinsics
 
-CROP_FORMAT = 1
+CROP_FORMAT = 2
 """Part of the cache's key: raised whenever the same files and settings give other crops."""
 
 REACH_MM = Preprocessing().reach_x_mm
@@ -68,7 +68,9 @@ def crop_raw_frame(
     box = box_from_head(head_center_xy, distance_mm, focal_xy_px, (reach_mm, reach_mm))
     gray = sample_gray(colour, box_in(colour_camera, view, box), side)
     depth = sample_depth(depth_mm, box, (side, side))
-    return CropSample(gray, depth, label_from_depth(depth, distance_mm, config.head_range_mm), distance_mm)
+    label = label_from_depth(depth, distance_mm, config.head_range_mm)
+    ray = view.lift(head_center_xy, 1.0)
+    return CropSample(gray, depth, label, distance_mm, (float(ray[0]), float(ray[1])))
 
 
 def box_in(target: Intrinsics, source: Intrinsics, box: Box) -> Box:

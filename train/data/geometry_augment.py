@@ -85,6 +85,18 @@ class Placement:
     low_xy_px: Tensor
     high_xy_px: Tensor
 
+    def pixels(self, size_px: int) -> Tensor:
+        """Return where the pixels of a result of size_px x size_px lie in the crop, (B, S, S, 2) float32: x, y."""
+        device = self.center_x_px.device
+        ramp = (torch.arange(size_px, device=device, dtype=torch.float32) + 0.5) / size_px - 0.5
+        u = ramp[None, None, :] * (1 - 2 * self.flip)[:, None, None]  # (B, 1, S)
+        v = ramp[None, :, None]  # (1, S, 1)
+        cos = (self.side_px * torch.cos(self.angle_rad))[:, None, None]
+        sin = (self.side_px * torch.sin(self.angle_rad))[:, None, None]
+        x = self.center_x_px[:, None, None] + cos * u - sin * v
+        y = self.center_y_px[:, None, None] + sin * u + cos * v
+        return torch.stack((x, y), dim=-1)
+
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low
@@ -157,14 +169,7 @@ def sample_boxes(
     """
     count, crop_px, _ = gray.shape
     p = placement
-    ramp = (torch.arange(size_px, device=gray.device, dtype=torch.float32) + 0.5) / size_px - 0.5
-    u = ramp[None, None, :] * (1 - 2 * p.flip)[:, None, None]  # (B, 1, S)
-    v = ramp[None, :, None]  # (1, S, 1)
-    cos = (p.side_px * torch.cos(p.angle_rad))[:, None, None]
-    sin = (p.side_px * torch.sin(p.angle_rad))[:, None, None]
-    xy = torch.stack(
-        (p.center_x_px[:, None, None] + cos * u - sin * v, p.center_y_px[:, None, None] + sin * u + cos * v), dim=-1
-    )  # (B, S, S, 2)
+    xy = p.pixels(size_px)  # (B, S, S, 2)
     low, high = p.low_xy_px[:, None, None, :], p.high_xy_px[:, None, None, :]
     seen = ((xy >= low) & (xy < high)).all(dim=-1, keepdim=False)[:, None]  # (B, 1, S, S)
     xy = torch.minimum(torch.maximum(xy, low + 0.5), high - 0.5)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from facedepth_edge.errors import ConfigError
 from train.networks.paper_generator import at_least_float32
+from train.networks.pose_context import PoseContext
 
 LEVELS = 4  # the stages run at 1/2, 1/4, 1/8 and 1/16 of the input's size
 OUTPUTS = 2  # depth and mask, both at full size
@@ -35,6 +36,8 @@ class EdgeConfig:
         decoder_blocks: 3x3 convolutions of the decoder after its skip additions, at 1/2, 1/4 and 1/8.
         stem_kernel: Side of the first convolution's kernel in pixels, odd.
         head_width: Channels that enter the last convolution.
+        context: Length of the vector of `PoseContext` at 1/16; 0: without.
+        input_px: Side of the input for which `context` is built.
     """
 
     widths: tuple[int, int, int, int] = (16, 48, 96, 128)
@@ -42,6 +45,8 @@ class EdgeConfig:
     decoder_blocks: tuple[int, int, int] = (0, 1, 1)
     stem_kernel: int = 3
     head_width: int = 16
+    context: int = 0
+    input_px: int = 96
 
     def __post_init__(self) -> None:
         if min(self.widths) < 1 or self.head_width < 1:
@@ -59,6 +64,9 @@ class EdgeConfig:
                 f"EdgeConfig: got head_width {self.head_width} and no decoder block at 1/2, expected head_width "
                 f"{self.widths[0]} then. Give decoder_blocks[0] >= 1 or an equal head_width"
             )
+        if self.context < 0 or self.input_px < 16 or self.input_px % 16:
+            got = f"context {self.context} and input_px {self.input_px}"
+            raise ConfigError(f"EdgeConfig: got {got}, expected context >= 0 and a multiple of 16. Correct them")
         if self.stem_kernel < 3 or self.stem_kernel % 2 == 0:
             raise ConfigError(
                 f"EdgeConfig: got stem_kernel {self.stem_kernel}, expected an odd number >= 3. Use 3, 5 or 7"
@@ -142,6 +150,8 @@ class Edge(nn.Module):
             )
             for level in range(LEVELS)
         )
+        size = self.config.input_px // 2**LEVELS
+        self.context = PoseContext(w[-1], self.config.context, size) if self.config.context else nn.Identity()
         self.merges = nn.ModuleList(UpsampleAdd(w[level + 1], w[level]) for level in range(LEVELS - 1))
         refine: list[nn.Module] = []
         for level in range(LEVELS - 1):
@@ -158,7 +168,7 @@ class Edge(nn.Module):
         """Estimate depth in [-1, 1], and the logits of mask and validity.
 
         Args:
-            face: (B, 1, H, W) float32 gray in [-1, 1]; H and W multiples of 16.
+            face: (B, 1, H, W) float32 gray in [-1, 1]; H and W multiples of 16, with `context` the input_px.
 
         Returns:
             `depth` (B, 1, H, W) relative depth z, farther is larger; `mask` (B, 1, H, W) logit of "head";
@@ -170,6 +180,7 @@ class Edge(nn.Module):
             x = stage(x)  # (B, w_level, H/2/2^level, W/2/2^level)
             skips.append(x)
         validity = self.validity(x.mean(dim=(2, 3), keepdim=True)).flatten(1)  # (B, 1)
+        x = self.context(x)  # (B, w3, H/16, W/16)
         for level in reversed(range(LEVELS - 1)):
             x = self.refines[level](self.merges[level](x, skips[level]))  # (B, w_level, H/2/2^level, W/2/2^level)
         x = F.pixel_shuffle(at_least_float32(self.head(x)), SUBPIXEL)  # (B, OUTPUTS, H, W)

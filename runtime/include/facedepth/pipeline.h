@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,16 +18,19 @@
 
 namespace facedepth {
 
-// Where a head is, and the camera's focal lengths.
+// Where a head is, and the camera's intrinsics.
 //   x, y          head centre in pixels of the frame, inside it
 //   distance_mm   10 .. 100000
 //   fx, fy        focal lengths in pixels, above 0
+//   cx, cy        the optical axis in pixels of the frame; NaN: the middle of the frame
 struct HeadPosition {
   double x = 0.0;
   double y = 0.0;
   double distance_mm = 0.0;
   double fx = 0.0;
   double fy = 0.0;
+  double cx = std::numeric_limits<double>::quiet_NaN();
+  double cy = std::numeric_limits<double>::quiet_NaN();
 };
 
 // The box around a head (equation 6 of the paper): w = fx * reach_x_mm / distance_mm, h alike, centred on the head.
@@ -37,7 +41,7 @@ struct FaceDepth {
   std::int32_t width = 0;
   std::int32_t height = 0;
   std::vector<float> depth_mm;
-  std::vector<float> relative;     // the network's z in -1 .. 1
+  std::vector<float> relative;     // along the optical axis, -1 .. 1: (depth_mm - the head's) / half_range_mm
   std::vector<std::uint8_t> mask;  // 1 on the head
   Box box;
   float validity = -1.0F;        // the network's probability of a usable face; -1 where the model has none
@@ -64,6 +68,7 @@ class [[gnu::visibility("default")]] FaceDepthPipeline {
   std::unique_ptr<Engine> engine_;
   std::vector<std::uint8_t> place_;  // 1 where a face is looked for
   std::int64_t place_pixels_ = 0;
+  std::vector<float> along_axis_;  // empty where the network gives that itself
   FaceDepth found_;
 };
 

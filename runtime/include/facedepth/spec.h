@@ -38,6 +38,7 @@ struct ModelSpec {
   double reach_x_mm = 0;  // the box covers this at the head's distance
   double reach_y_mm = 0;
   double half_range_mm = 0;  // depth_mm = distance_mm + z * half_range_mm
+  bool along_ray = false;    // z is along the ray to the head, not along the optical axis
 
   std::map<std::string, ModelFile> files;
 };

@@ -65,6 +65,8 @@ def test_a_crop_is_eq_6_in_the_rgb_image(biwi_root: Path) -> None:
         # The mean over a 40 mm window on a ball of 90 mm lies a few mm behind its front.
         front = float((BIWI_RGB.rotation @ ball + BIWI_RGB.translation_mm)[2]) - 90
         assert front < sample.distance_mm < front + 8
+        in_rgb = BIWI_RGB.rotation @ ball + BIWI_RGB.translation_mm
+        np.testing.assert_allclose(sample.ray_xy, in_rgb[:2] / in_rgb[2], atol=1e-9)
         box = box_of(entry.sequence, entry.frame, sample.distance_mm)
         np.testing.assert_array_equal(sample.depth_mm, nearest_depth(registered, box, (144, 144)))
         assert np.abs(sample.gray - crop_levels(colour, box, (144, 144))).max() <= 0.5 + 1e-4

@@ -62,6 +62,7 @@ def test_packed_arrays_are_the_samples(layout: str, roots: dict[str, Path], tmp_
         np.testing.assert_array_equal(data.depth_mm[position], sample.depth_mm)
         np.testing.assert_array_equal(data.label[position], sample.label)
         assert data.meta["distance_mm"][position] == np.float32(sample.distance_mm)
+        np.testing.assert_array_equal(data.ray_xy[position], np.float32(sample.ray_xy))
     assert data.meta["face"].all()
     assert data.depth_mm.any(axis=(1, 2)).all()
 

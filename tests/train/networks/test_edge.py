@@ -11,6 +11,7 @@ from facedepth_edge.errors import ConfigError
 from tests.train.networks.test_paper_networks import randomise_norms
 from train.networks import NETWORKS, Edge, EdgeConfig, probabilities
 from train.networks.edge import ConvNorm, ResidualBlock, UpsampleAdd
+from train.networks.pose_context import PoseContext
 
 
 def multiplications(network: nn.Module) -> int:
@@ -48,6 +49,26 @@ def test_outputs(batch: int) -> None:
     assert out["depth"].abs().max() <= 1
 
 
+def test_context_starts_as_the_identity_and_lets_every_pixel_see_all_others() -> None:
+    torch.manual_seed(0)
+    with_it = Edge(EdgeConfig(context=24)).eval()
+    without = Edge().eval()
+    missing = without.load_state_dict(with_it.state_dict(), strict=False)
+    assert not missing.missing_keys
+    face = torch.rand(2, 1, 96, 96) * 2 - 1
+    with torch.no_grad():
+        for name, value in without(face).items():
+            torch.testing.assert_close(with_it(face)[name], value)
+    context = PoseContext(8, 5, 6)
+    nn.init.normal_(context.thicken.weight)
+    coarse = torch.rand(1, 8, 6, 6).requires_grad_()
+    context(coarse)[0, :, 0, 0].sum().backward()
+    assert (coarse.grad[0].abs().sum(dim=0) > 0).all()
+    with torch.no_grad():  # and a bump moves differently at different places: more than one number for all pixels
+        moved = context(coarse + torch.nn.functional.one_hot(torch.tensor(7), 36).reshape(6, 6)) - context(coarse)
+    assert moved.std(dim=(2, 3)).max() > 1e-3
+
+
 def test_predict_gives_probabilities() -> None:
     torch.manual_seed(0)
     network = Edge().eval()
@@ -62,7 +83,12 @@ def test_predict_gives_probabilities() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [EdgeConfig(), EdgeConfig((4, 6, 8, 10), (1, 0, 2, 1), (2, 0, 1), 5, 7), EdgeConfig(decoder_blocks=(1, 1, 1))],
+    [
+        EdgeConfig(),
+        EdgeConfig(context=8),
+        EdgeConfig((4, 6, 8, 10), (1, 0, 2, 1), (2, 0, 1), 5, 7),
+        EdgeConfig(decoder_blocks=(1, 1, 1)),
+    ],
 )
 def test_fused_equals_unfused(config: EdgeConfig) -> None:
     torch.manual_seed(3)
@@ -125,6 +151,8 @@ def test_wrong_settings_are_told() -> None:
         EdgeConfig(stem_kernel=4)
     with pytest.raises(ConfigError, match="head_width 8 and no decoder block"):
         EdgeConfig(head_width=8)
+    with pytest.raises(ConfigError, match="context -1 and input_px 96"):
+        EdgeConfig(context=-1)
     with pytest.raises(ConfigError, match="expected all >= 0"):
         EdgeConfig(blocks=(-1, 0, 0, 0))
 

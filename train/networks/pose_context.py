@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets a convolutional decoder know how the whole head is turned: every pixel of the coarsest map sees all others."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PoseContext(nn.Module):
+    """Add to a coarse map what follows from all of it, pixel by pixel: a fully connected layer made of convolutions.
+
+    Ours. A tilt of the depth map is one decision about the whole face, which stacked 3x3 convolutions make badly. The
+    map is thinned out to `thin` channels, gathered into one vector by a convolution as large as the map, and spread
+    again over all pixels, each with weights of its own. Starts as the identity.
+
+    Args:
+        channels: Of the map.
+        vector: Length of the vector.
+        map_px: Side of the map; no other size can be taken.
+        thin: Channels that enter and leave the vector.
+    """
+
+    def __init__(self, channels: int, vector: int, map_px: int, thin: int = 32) -> None:
+        super().__init__()
+        self.map_px = map_px
+        self.thin_out = nn.Conv2d(channels, thin, kernel_size=1)
+        self.gather = nn.Conv2d(thin, vector, kernel_size=map_px)
+        self.spread = nn.Conv2d(vector, thin * map_px**2, kernel_size=1)
+        self.thicken = nn.Conv2d(thin, channels, kernel_size=1)
+        for layer in (self.thin_out, self.gather, self.spread):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.thicken.weight)
+        nn.init.zeros_(self.thicken.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer: (B, channels, map_px, map_px) to the same shape."""
+        vector = F.relu(self.gather(F.relu(self.thin_out(x))))  # (B, vector, 1, 1)
+        spread = F.pixel_shuffle(F.relu(self.spread(vector)), self.map_px)  # (B, thin, map_px, map_px)
+        return F.relu(x + self.thicken(spread))
