@@ -10,6 +10,7 @@ virtual environment of its own and imports nothing of this project:
 
 FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times. Its z has x's scale, with its own
 origin: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
+It knows nothing of where the crop lay in a frame, so its depth is taken as along the ray to the head.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def main() -> int:
     if not frames:
         print(f"{chosen.data}: got no face in {asked} frames, expected some. Check the set.", file=sys.stderr)
         return 1
-    np.savez_compressed(chosen.out, frame=np.array(frames), depth=np.stack(depths).astype(np.float32))
+    depth = np.stack(depths).astype(np.float32)
+    np.savez_compressed(chosen.out, frame=np.array(frames), depth=depth, along="ray")
     print(f"{len(frames)} of {asked} frames answered, {chosen.out}")
     return 0
 

@@ -18,7 +18,7 @@ import torch
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.ray_depth import along_axis
-from facedepth_edge.spec import DepthScale, MaskOutput, Preprocessing, ValidityOutput
+from facedepth_edge.spec import DEPTH_ALONG, DepthScale, MaskOutput, Preprocessing, ValidityOutput
 from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.networks import probabilities
@@ -175,7 +175,8 @@ def predictor_from_file(path: Path, data: PackedSet) -> Predictor:
 
     Args:
         path: An .npz with `frame` (n,) text, each `<sequence %03d>/<frame %06d>`, and `depth` (n, H, W) float, relative
-            z ((depth in mm - D) / 160; any offset is fine where only shape counts), NaN where there is no answer.
+            z ((depth in mm - D) / 160; any offset is fine where only shape counts), NaN where there is no answer; and, where
+            that is depth along the ray to the head and not along the axis, `along`, the text ray.
         data: The packed set that the frames are of.
 
     Returns:
@@ -188,10 +189,12 @@ def predictor_from_file(path: Path, data: PackedSet) -> Predictor:
     fix = "Write it again."
     try:
         with np.load(path, allow_pickle=False) as archive:
-            frames, depth = archive["frame"], archive["depth"]
+            frames, depth, along = archive["frame"], archive["depth"], str(archive.get("along", "axis"))
     except (OSError, ValueError, KeyError) as error:
         raise InputError.of(str(path), str(error), rule, fix) from error
     size = data.crops.box_px
+    if along not in DEPTH_ALONG:
+        raise InputError.of(f"{path}: along", along, f"one of {', '.join(DEPTH_ALONG)}", fix)
     fits = frames.ndim == 1 and frames.dtype.kind == "U" and depth.dtype.kind == "f"
     if not fits or depth.shape != (len(frames), size, size):
         got = f"frame {frames.shape} {frames.dtype}, depth {depth.shape} {depth.dtype}"
@@ -209,6 +212,6 @@ def predictor_from_file(path: Path, data: PackedSet) -> Predictor:
             row = rows.get(data.crops.frames[index].frame_id)
             if row is not None:
                 result[position, 0] = depth[row]
-        return {"depth": result}
+        return _along_axis({"depth": result}, batch, DepthScale(along=along))
 
     return predict

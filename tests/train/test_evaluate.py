@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,26 @@ def write_predictions(path: Path, data: PackedSet, frames: list[int], offset: fl
     depth = make_batch(data, np.array(frames)).depth[:, 0].numpy() + offset
     depth[:, 48:] = np.nan
     np.savez(path, frame=np.array([data.crops.frames[i].frame_id for i in frames]), depth=depth)
+
+
+def test_predictions_along_the_ray_are_turned(data: PackedSet, tmp_path: Path) -> None:
+    rays = np.full((len(data.meta), 2), (0.2, -0.1), np.float32)
+    away = replace(data, ray_xy=rays)
+    indices = data.indices("test")
+    write_predictions(tmp_path / "axis.npz", away, [int(i) for i in indices])
+    with np.load(tmp_path / "axis.npz") as axis:
+        write = {"frame": axis["frame"], "along": "ray"}
+    batch = make_batch(away.with_depth_along("ray"), indices)
+    np.savez(tmp_path / "ray.npz", depth=batch.depth[:, 0].numpy(), **write)
+    truth = make_batch(away, indices)
+    found = predictor_from_file(tmp_path / "ray.npz", away)(indices, truth)["depth"]
+    sure = (truth.valid & (truth.depth.abs() < 0.9) & (batch.depth.abs() < 0.9)).numpy()
+    assert sure.mean() > 0.1
+    np.testing.assert_allclose(found[sure], truth.depth.numpy()[sure], atol=1e-4)
+    assert np.abs(batch.depth.numpy() - truth.depth.numpy())[sure].max() > 0.05
+    np.savez(tmp_path / "wrong.npz", depth=batch.depth[:, 0].numpy(), frame=write["frame"], along="z")
+    with pytest.raises(InputError, match="along: got z, expected one of axis, ray"):
+        predictor_from_file(tmp_path / "wrong.npz", away)
 
 
 def test_external_predictions_count_where_they_answer(data: PackedSet, tmp_path: Path) -> None:
