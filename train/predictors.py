@@ -175,8 +175,8 @@ def predictor_from_file(path: Path, data: PackedSet) -> Predictor:
 
     Args:
         path: An .npz with `frame` (n,) text, each `<sequence %03d>/<frame %06d>`, and `depth` (n, H, W) float, relative
-            z ((depth in mm - D) / 160; any offset is fine where only shape counts), NaN where there is no answer; and, where
-            that is depth along the ray to the head and not along the axis, `along`, the text ray.
+            z ((depth in mm - D) / 160; any offset is fine where only shape counts), NaN where there is no answer; and,
+            where that is depth along the ray to the head and not along the axis, `along`, the text ray.
         data: The packed set that the frames are of.
 
     Returns:
