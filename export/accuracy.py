@@ -33,6 +33,9 @@ removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *
 with half axes of 68 and 90 mm about the head centre.
 """
 
+ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last table compare. All
+other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and intrinsics."""
+
 
 def accuracy_report(
     folder: Path, sets: dict[str, PackedSet], gate_frames: int | None, steady: list[stability.Stability], picture: str
@@ -53,6 +56,8 @@ def accuracy_report(
     files = {f"{spec.name} {file}" for file in MEASURED_FILES}
     predictors = {name: predict for name, predict in predictors_from_model(folder).items() if name in files}
     parts = [HEADER, f"Model: `{spec.name}` {spec.version}."]
+    if spec.depth_scale.along == "ray":
+        parts.append(ALONG_RAY)
     for name, data in sets.items():
         shown: dict[str, Predictor] = {}
         if len(data.indices("train")):
