@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -120,6 +121,35 @@ def test_the_loss_is_the_mean_over_pairs_written_out(data: PackedSet) -> None:
     assert float(result["loss"].detach()) == pytest.approx((np.mean(costs[True]) + np.mean(costs[False])) / 2, rel=1e-5)
     accuracy = (np.mean(right[True]) + np.mean(right[False])) / 2
     assert float(result["parts"]["accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_frames_of_different_sequences_come_first(data: PackedSet) -> None:
+    meta = data.meta.copy()
+    indices = data.indices("train", faces_only=True)
+    # Two sequences of two frames for the first person: both must be seen before one is seen twice.
+    mine = indices[meta["subject"][indices] == meta["subject"][indices[0]]]
+    meta["sequence"][mine] = np.arange(len(mine)) % 2 + 1
+    split = replace(data, meta=meta)
+    settings = VerificationTaskConfig(frames_per_person=2, across_sequences=True)
+    task = VerificationTask(small_siamese(), settings)
+    picked = set()
+    for step in range(20):
+        chosen = task.draw(split, indices, 1, step, 4, 0, 1)
+        assert len(set(chosen.tolist())) == 4
+        pair = [int(i) for i in chosen if i in mine]
+        assert len(pair) in (0, 2)
+        if pair:
+            assert meta["sequence"][pair[0]] != meta["sequence"][pair[1]]
+            picked.add(tuple(pair))
+    assert len(picked) > 2
+    three = VerificationTask(small_siamese(), VerificationTaskConfig(frames_per_person=3, across_sequences=True))
+    chosen = three.draw(split, mine_and_another(split, indices, mine), 1, 0, 6, 0, 1)
+    assert len(set(chosen.tolist())) == 6
+
+
+def mine_and_another(data: PackedSet, indices: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    other = indices[data.meta["subject"][indices] != data.meta["subject"][mine[0]]]
+    return np.concatenate([mine, other[data.meta["subject"][other] == data.meta["subject"][other[0]]]])
 
 
 def test_measuring_repeats_and_keeps_the_mode(data: PackedSet) -> None:

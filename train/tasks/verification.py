@@ -37,12 +37,15 @@ class VerificationTaskConfig:
         validation_pairs: Random pairs of validation frames that are measured, half of them of the same person.
         identity: Weight of naming the training person by the vector; 0: pairs alone, as in the paper.
         people: How many names; person n is name n - 1.
+        across_sequences: Compare frames of different sequences of a person where there are enough: within one sequence
+            hair and clothes are the same, and a network may learn those.
     """
 
     frames_per_person: int = 4
     validation_pairs: int = 4000
     identity: float = 0.0
     people: int = 256
+    across_sequences: bool = False
 
     def __post_init__(self) -> None:
         require_weights("task", self)
@@ -70,6 +73,13 @@ def embeddings_of(network: nn.Module, data: PackedSet, indices: np.ndarray, devi
     for _, batch in batches_of(data, indices, device, pictures=False):
         parts.append(network.embed(verification_input(batch.depth, batch.valid)))  # type: ignore[operator]
     return torch.cat(parts)
+
+
+def _of_different(frames: np.ndarray, sequence: np.ndarray, count: int) -> np.ndarray:
+    """Return the first `count` frames of the order in which each sequence's first frame comes before all others."""
+    first = np.zeros(len(frames), bool)
+    first[np.unique(sequence[frames], return_index=True)[1]] = True
+    return np.concatenate([frames[first], frames[~first]])[:count]
 
 
 class VerificationTask(Task):
@@ -123,7 +133,10 @@ class VerificationTask(Task):
             if len(frames) < each:
                 rule = f"at least {each} frames a person"
                 raise ConfigError.of(f"subject {person}", f"{len(frames)} frames", rule, "Lower frames_per_person.")
-            chosen.append(rng.choice(frames, each, replace=False))
+            if self.config.across_sequences:
+                chosen.append(_of_different(rng.permutation(frames), data.meta["sequence"], each))
+            else:
+                chosen.append(rng.choice(frames, each, replace=False))
         return np.concatenate(chosen)
 
     def forward(self, phase: str, batch: Batch) -> dict[str, Any]:
