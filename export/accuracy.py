@@ -33,8 +33,9 @@ removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *
 with half axes of 68 and 90 mm about the head centre.
 """
 
-ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last table
-compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and intrinsics."""
+ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last
+table compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and
+intrinsics."""
 
 
 def accuracy_report(
