@@ -91,7 +91,7 @@ def faces_bytes(data: PackedSet, calibration: int = CALIBRATION_FACES, held_out:
             "test_gray": data.gray[test][inside],
             "test_offset_mm": offset,
             "test_label": data.label[test][inside],
-            "ray_xy": data.ray_xy[np.concatenate([train, test])],
+            **({} if data.ray_xy is None else {"ray_xy": data.ray_xy[np.concatenate([train, test])]}),
         }
     )
 
@@ -118,9 +118,7 @@ def open_faces(path: Path) -> PackedSet:
         rule = f"an .npz with {', '.join(KEYS)}"
         raise InputError.of(str(path), f"{type(error).__name__}: {error}", rule, fix) from error
     meta, gray = arrays["meta"], np.concatenate([arrays["train_gray"], arrays["test_gray"]])
-    if ray_xy is None:
-        ray_xy = np.zeros((len(meta), 2), np.float32)
-    sizes = len(meta) == len(gray) >= count and ray_xy.shape == (len(meta), 2)
+    sizes = len(meta) == len(gray) >= count and (ray_xy is None or ray_xy.shape == (len(meta), 2))
     if about.get("format") != FORMAT or meta.dtype != META_DTYPE or not sizes:
         got = f"format {about.get('format')}, {len(meta)} notes, {len(gray)} faces"
         raise InputError.of(str(path), got, f"format {FORMAT}, one note a face", fix)

@@ -198,7 +198,7 @@ def export_network(
         input_hw=input_hw,
         output_names=tuple(golden)[1:],
         files=files,
-        accuracy=accuracy_notes(report, len(held_out)),
+        accuracy={**accuracy_notes(report, len(held_out)), "depth_along": along},
         training={**training_notes(trained), "export": export_notes(plain, data, len(calibration))},
         depth_mask_threshold=DEPTH_MASK_THRESHOLD,
         depth_along=along,

@@ -226,6 +226,9 @@ def export_siamese(
     """
     from export.pipeline import export_notes, training_notes
 
+    if trained.config.data.depth_along != "axis":
+        rule = "along the axis, as depth cameras measure"
+        raise ArtifactError.of("export", "a verification network of depth along the ray", rule, "Train it on that.")
     network, side = trained.network, trained.input_px
     plain = onnx_from_siamese(network, side)
     calibration = pairs_of(data, "train", options.calibration_faces)

@@ -35,7 +35,7 @@ class DepthResult:
     depth_mm: NDArray[np.float32]
     """(h, w) millimetres from the camera: distance_mm + relative * the model's half range."""
     relative: NDArray[np.float32]
-    """(h, w) the network's depth z in [-1, 1]; 0 is the head's distance, +1 that or farther."""
+    """(h, w) depth along the optical axis in [-1, 1]; 0 is the head's distance, +1 the half range beyond it or more."""
     mask: NDArray[np.bool_]
     """(h, w) true on the head: skin, ears, hair, glasses and hat, not neck, hands or background."""
     mask_source: str

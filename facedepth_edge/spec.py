@@ -220,6 +220,8 @@ class ModelSpec:
         _require(not unknown, "optional_files", unknown, "names that are in files")
         object.__setattr__(self, "optional_files", tuple(self.optional_files))
         threshold = self.depth_mask_threshold
+        rule = "axis, because the model has no mask output: its mask is a threshold on depth"
+        _require(self.outputs.mask is not None or self.depth_scale.along == "axis", "depth_scale.along", "ray", rule)
         if self.outputs.mask is None:
             ok = _is_number(threshold) and -1.0 < threshold <= 1.0  # type: ignore[operator]
             rule = "a number above -1 and up to 1, because the model has no mask output"
@@ -260,6 +262,9 @@ class ModelSpec:
     def to_json(self) -> str:
         """Write the spec as JSON text, keys in the order of the schema, with a final newline."""
         outputs = {key: value for key, value in dataclasses.asdict(self.outputs).items() if value is not None}
+        scale = dataclasses.asdict(self.depth_scale)
+        if self.depth_scale.along == "axis":
+            del scale["along"]  # readers older than the key take it for the axis
         plain = {
             "format": self.format,
             "name": self.name,
@@ -270,7 +275,7 @@ class ModelSpec:
             "outputs": outputs,
             "depth_mask_threshold": self.depth_mask_threshold,
             "preprocessing": dataclasses.asdict(self.preprocessing),
-            "depth_scale": dataclasses.asdict(self.depth_scale),
+            "depth_scale": scale,
             "opset": self.opset,
             "files": {name: dataclasses.asdict(self.files[name]) for name in sorted(self.files)},
             "optional_files": sorted(self.optional_files),

@@ -88,7 +88,7 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
         got, rule = f"a checkpoint of {start.config.network.name}", f"one of {config.network.name}"
         raise ConfigError.of(f"--start {start.path}", got, rule, "Give a checkpoint of the same network.")
     generator = torch.Generator().manual_seed(config.loop.seed)
-    factor = widen(start.task.network, task.network, generator)
+    factor = widen(start.task.network, task.network, generator, may_grow=True)
     _require_same_function(start, task.network)
     companions = dict(start.task.named_children()) if start.config.task.name == config.task.name else {}
     for name, module in task.named_children():
@@ -104,7 +104,8 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
 @torch.no_grad()
 def _require_same_function(start: Start, network: nn.Module) -> None:
     """Look whether the network computes what the starting one does: options that are no widths may differ."""
-    faces = torch.linspace(-1, 1, 2 * FACE_PX * FACE_PX).sin().reshape(2, 1, FACE_PX, FACE_PX)
+    side = getattr(start.config.network.options, "input_px", FACE_PX)
+    faces = torch.linspace(-1, 1, 2 * side * side).sin().reshape(2, 1, side, side)
     inputs = [faces] * len(inspect.signature(network.forward).parameters)
     answers = []
     for each in (start.task.network, network):

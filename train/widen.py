@@ -18,7 +18,7 @@ _SPREAD = 0.5  # the copies' shares are drawn within this of 1 and then made to 
 _FIX = "Give a network of the same layers whose widths are all the same whole number of times larger, or start anew."
 
 
-def widen(small: nn.Module, large: nn.Module, generator: torch.Generator) -> int:
+def widen(small: nn.Module, large: nn.Module, generator: torch.Generator, *, may_grow: bool = False) -> int:
     """Give `large` weights with which it computes what `small` does.
 
     Convention: map i of a small layer becomes the maps i * factor to (i + 1) * factor - 1 of the large one.
@@ -26,17 +26,19 @@ def widen(small: nn.Module, large: nn.Module, generator: torch.Generator) -> int
     Args:
         small: The trained network.
         large: A network of the same layers, widths `factor` times larger; changed in place, not at all on an error.
-            Layers that it alone has stay as they are: the function is kept where they begin as the identity.
         generator: Draws the copies' shares.
+        may_grow: Let `large` have layers of its own, which stay as they are; the function is kept where they begin as
+            the identity, which the caller must check.
 
     Returns:
         The factor; 1 where the widths are the same, and then the weights are too. A stage may keep its width.
 
     Raises:
-        ConfigError: A layer of `small` is missing or another one, or the widths are not all larger by one whole factor.
+        ConfigError: The layers differ, or the widths are not all larger by one whole factor.
     """
     twins, ours = _with_weights(small), _with_weights(large)
     odd = [name for name, module in twins.items() if type(ours.get(name)) is not type(module)]
+    odd += [] if may_grow else sorted(set(ours) - set(twins))
     if odd:
         raise ConfigError.of(f"layer {odd[0]}", "another layer, or none", "the layers of the starting network", _FIX)
     factors = {factor: name for name in twins for factor in _factors(name, twins[name], ours[name]) - {1}}

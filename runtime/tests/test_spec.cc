@@ -74,6 +74,17 @@ TEST_CASE("depth along the ray is said by the spec, and along the axis where it 
   CHECK_FALSE(along(", \"along\": \"axis\""));
   CHECK(along(", \"along\": \"ray\""));
   CHECK_THROWS_AS(along(", \"along\": \"z\""), Error);
+  std::string bare = R"({"format": 1, "name": "a", "version": "1", "architecture": "a", "licence": "l",
+    "input": {"name": "face", "channels": 1, "height": 96, "width": 96},
+    "outputs": {"depth": {"name": "depth", "height": 96, "width": 96}}, "depth_mask_threshold": 0.75,
+    "preprocessing": {"gray": "bt601", "shrink": "area", "grow": "bilinear", "border": "replicate", "scale": 1,
+    "offset": 0, "reach_x_mm": 320, "reach_y_mm": 320}, "depth_scale": {"half_range_mm": 160, "along": "axis"},
+    "opset": 19, "files": {"a.onnx": {"sha256": "HASH", "bytes": 1}}, "optional_files": [], "accuracy": {},
+    "training": {}})";
+  bare.replace(bare.find("HASH"), 4, std::string(64, '0'));
+  CHECK_FALSE(spec_from_json(bare, "spec.json").along_ray);
+  bare.replace(bare.find("\"axis\""), 6, "\"ray\"");
+  CHECK_THROWS_AS(spec_from_json(bare, "spec.json"), Error);
 }
 
 TEST_CASE("a spec that breaks a rule is refused, and the place is named") {

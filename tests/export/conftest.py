@@ -31,8 +31,9 @@ def export_data(tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
 def checkpoint(export_data: PackedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small `edge`, trained for a few steps."""
     settings = {
-        "network": {"name": "edge", "widths": [8, 8, 16, 16], "head_width": 8},
+        "network": {"name": "edge", "widths": [8, 8, 16, 16], "head_width": 8, "context": 8},
         "task": {"name": "depth"},
+        "data": {"depth_along": "ray"},
         "loop": {"steps": 30, "batch_size": 8, "validate_every": 30, "threads": 1, "accelerator": "cpu",
                  "precision": "32-true", "ema_decay": 0.5},
     }  # fmt: skip

@@ -19,14 +19,18 @@ import pytest
 from export import artifact_writer, pipeline
 from export.__main__ import main
 from export.artifact_writer import npz_bytes, write_artifact
-from export.parity import FILES
+from export.parity import FILES, gate_of_artifact
 from export.pipeline import ExportOptions, export_checkpoint, golden_indices, load_trained
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, ConfigError, InputError
 from facedepth_edge.spec import ModelSpec
 from tests.train.conftest import write_crops_set
+from train.checkpoint import load_checkpoint
 from train.data.packed import PackedSet, open_packed_set
+from train.networks import probabilities
+from train.restore import network_from_checkpoint
+from train.validation import measure_network
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,26 @@ def test_spec(artifact: Path) -> None:
     assert spec.training["export"]["calibration"]["faces"] == 48
     assert set(spec.training["export"]["versions"]) == {"torch", "onnx", "onnxruntime"}
     assert spec.accuracy["fp32"]["offset_free_mm"] > 0
+    assert spec.depth_scale.along == spec.accuracy["depth_along"] == "ray"
+
+
+def test_the_gate_measures_along_what_the_network_was_trained_on(
+    artifact: Path, checkpoint: Path, export_data: PackedSet
+) -> None:
+    assert load_checkpoint(checkpoint)["spec"]["depth_scale"]["along"] == "ray"
+    network = network_from_checkpoint(checkpoint).network
+    indices = export_data.indices("test")
+    errors = {
+        along: measure_network(network, export_data.with_depth_along(along), indices, probabilities, "cpu").summary()[
+            "offset_free_mm"
+        ]
+        for along in ("axis", "ray")
+    }
+    spec = ModelSpec.from_json((artifact / "spec.json").read_bytes())
+    assert spec.accuracy["fp32"]["offset_free_mm"] == pytest.approx(errors["ray"], abs=1e-3)
+    assert abs(errors["ray"] - errors["axis"]) > 0.1
+    again = gate_of_artifact(artifact, export_data)
+    assert again.files["fp32.onnx"].summary["offset_free_mm"] == pytest.approx(errors["ray"], abs=1e-3)
 
 
 def test_golden_faces_hold_the_reference(artifact: Path, checkpoint: Path) -> None:

@@ -54,7 +54,11 @@ def write_crops_set(root: Path, subjects: int = 6, frames: int = FRAMES, seed: i
             stem = f"frame_{frame:06d}_face"
             for kind, plane in (("rgb", image), ("depth", depth), ("label", label)):
                 assert cv2.imwrite(str(folder / f"{stem}_{kind}.png"), plane)
+            focal_px = distance_mm * CROP_PX / 480
+            ray_xy = (0.05 * (subject - 3), 0.1 - 0.07 * frame)
+            principal_xy = [CROP_PX / 2 - slope * focal_px for slope in ray_xy]
             items.append({"frame": frame, "distance_mm": distance_mm, "visible": 1.0 if face else 0.0, "face": face,
+                          "focal_px": focal_px, "principal_xy": principal_xy,
                           "attributes": {"kind": "ellipsoid"}})  # fmt: skip
             lines.append(f"{frame}\t1.5\t-2.25\t{frame}.0")
         (folder / "frames.json").write_text(json.dumps(items))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.ray_depth import along_axis
 from train.data.batches import make_batch
 from train.data.packed import PackedSet, open_packed_set
 from train.evaluate import evaluate, main, table_from_rows
@@ -88,6 +90,24 @@ def test_predictions_along_the_ray_are_turned(data: PackedSet, tmp_path: Path) -
     np.savez(tmp_path / "wrong.npz", depth=batch.depth[:, 0].numpy(), frame=write["frame"], along="z")
     with pytest.raises(InputError, match="along: got z, expected one of axis, ray"):
         predictor_from_file(tmp_path / "wrong.npz", away)
+
+
+def test_a_model_that_answers_along_the_ray_is_measured_along_the_axis(
+    data: PackedSet, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_artifact, tmp_path / "ray"))
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["depth_scale"]["along"] = "ray"
+    (folder / "spec.json").write_text(json.dumps(spec))
+    indices = data.indices("test")
+    batch = make_batch(data, indices)
+    for name, predict in predictors_from_model(folder).items():
+        found, plain = predict(indices, batch)["depth"], predictors_from_model(tiny_artifact)[name](indices, batch)
+        assert found.shape == plain["depth"].shape
+        for one, z, ray, distance_mm in zip(found, plain["depth"], batch.ray_xy, batch.distance_mm, strict=True):
+            expected = along_axis(z[0], tuple(ray.tolist()), float(distance_mm), 160.0, (320.0, 320.0))
+            np.testing.assert_allclose(one[0], np.clip(expected, -1, 1), atol=1e-6)
+        assert np.abs(found - plain["depth"]).max() > 0.05
 
 
 def test_external_predictions_count_where_they_answer(data: PackedSet, tmp_path: Path) -> None:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from train.face_sheet import COLUMNS, PANEL_PX, card, main
+from facedepth_edge import Camera, EdgeDepth
+from train.data.packed import open_packed_set
+from train.face_sheet import _FOCAL_PX, COLUMNS, PANEL_PX, card, cards_of_set, main
+
+FACES_CAMERA = Camera(_FOCAL_PX, _FOCAL_PX)
 
 
 def test_a_card_shows_face_truth_model_and_side() -> None:
@@ -30,6 +36,22 @@ def test_a_card_shows_face_truth_model_and_side() -> None:
     orange = np.nonzero((side == (60, 150, 255)).all(axis=2))[1].mean()
     assert white > orange  # farther is to the right
     assert not (np.split(without[:PANEL_PX], 4, axis=1)[3] == (255, 255, 255)).all(axis=2).any()
+
+
+def test_truth_is_along_what_the_model_answers(crops_root: Path, tiny_artifact: Path, tmp_path: Path) -> None:
+    """A model without an error has cards without an error, whether it answers along the axis or along the ray."""
+    data = open_packed_set(crops_root, tmp_path / "cache", processes=1, progress=False)
+    truths = []
+    for along in ("axis", "ray"):
+        folder = Path(shutil.copytree(tiny_artifact, tmp_path / along))
+        spec = json.loads((folder / "spec.json").read_text())
+        spec["depth_scale"]["along"] = along
+        (folder / "spec.json").write_text(json.dumps(spec))
+        with EdgeDepth(folder, camera=FACES_CAMERA) as model:
+            truths.append(np.vstack(cards_of_set(model, data, "test", 2, "set")))
+    gray, truth, *_ = np.split(truths[0] != truths[1], 4, axis=1)
+    assert not gray[:PANEL_PX].any()
+    assert truth[:PANEL_PX].any()  # the same model and crop, another truth
 
 
 def test_command(crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

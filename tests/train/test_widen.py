@@ -129,7 +129,7 @@ def test_a_layer_that_is_new_and_starts_as_the_identity_keeps_the_function() -> 
     widths = ((4, 6, 8, 8), (0, 1, 0, 0), (0, 0, 0), 3, 4)
     small, large = Edge(EdgeConfig(*widths)).eval(), Edge(EdgeConfig(*widths, context=12)).eval()
     randomise_norms(small)
-    assert widen(small, large, torch.Generator()) == 1
+    assert widen(small, large, torch.Generator(), may_grow=True) == 1
     face = torch.rand(2, 1, 96, 96) * 2 - 1
     with torch.no_grad():
         for name, value in small(face).items():
@@ -150,6 +150,12 @@ def test_a_layer_that_is_new_and_starts_as_the_identity_keeps_the_function() -> 
             r"widths: got 2 times .* and 3 times .*, expected one factor",
         ),
         (PaperGenerator(PaperGeneratorConfig((2, 4, 4), (4, 4, 3))), generator(1), "expected the layers of the start"),
+        (
+            PaperGenerator(PaperGeneratorConfig((2, 4), (4, 3))),
+            PaperGenerator(PaperGeneratorConfig((2, 4, 4), (4, 3, 3))),
+            "expected the layers",
+        ),
+        (Edge(EdgeConfig()), Edge(EdgeConfig(context=8)), "layer context.* expected the layers of the starting"),
         (generator(1), edge(1), "expected the layers of the starting network"),
         (nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 3), r"layer : got .*'kernel_size': \(3, 3\)"),
         (nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, bias=False), r"the parts \['weight'\], expected \['bias', 'weight'\]"),

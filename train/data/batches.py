@@ -174,7 +174,8 @@ def make_batch(
     head = head & ~covered
     valid = (depth_mm > 0) & seen & ~covered
     depth = (depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM
-    ray_xy = _rays(torch.from_numpy(data.ray_xy[indices]).to(device), distance_mm, data.crops, placement)
+    rays = np.zeros((len(indices), 2), np.float32) if data.ray_xy is None else data.ray_xy[indices]
+    ray_xy = _rays(torch.from_numpy(rays).to(device), distance_mm, data.crops, placement)
     if data.along == "ray":
         depth = _along_ray(depth, ray_xy, distance_mm, data.crops, placement)
     depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))

@@ -30,7 +30,11 @@ def draw_sheet(data: PackedSet, frames: int = 12, columns: int = 2) -> np.ndarra
 
     Returns:
         (H, W, 3) uint8 BGR.
+
+    Raises:
+        InputError: The set has no pictures.
     """
+    data.crops.require_pictures()
     usable = np.flatnonzero(data.meta["distance_mm"] > UNMEASURED_MM)
     if not len(usable):
         usable = np.arange(len(data.meta))

@@ -97,7 +97,7 @@ def open_crops_set(root: str | Path) -> CropsSet:
     subjects = _subjects_from(info, where)
     frames: list[FrameEntry] = []
     for folder in number_folders(root):
-        frames += _read_sequence(folder)
+        frames += _read_sequence(folder, crop_px)
     if not frames:
         raise InputError.of(str(root), "no sequence folder with frames", "folders 001, 002, ...", _RENDER_AGAIN)
     unknown = {entry.subject for entry in frames}.difference(*subjects.values())
@@ -151,16 +151,18 @@ def read_frame(
     return image, depth, label
 
 
-def _ray_of(item: Mapping[str, Any], where: Path, label: str) -> tuple[float, float]:
-    """Return where the head centre lies from the optical axis; (0, 0) where the set does not say."""
-    if "head_center_mm" not in item:
+def _ray_of(item: Mapping[str, Any], crop_px: float, where: Path, label: str) -> tuple[float, float]:
+    """Return the direction of the crop's middle from the optical axis; (0, 0) where the set gives no intrinsics."""
+    if "focal_px" not in item or "principal_xy" not in item:
         return 0.0, 0.0
-    point = item["head_center_mm"]
-    ok = isinstance(point, list) and len(point) == 3 and all(isinstance(c, (int, float)) for c in point)
-    if not ok or not 0 < point[2] < float("inf") or not all(abs(c) < 10 * point[2] for c in point[:2]):
-        rule = "three numbers, x, y and z in mm, z above 0"
-        raise InputError.of(f"{where}: {label}head_center_mm", point, rule, _RENDER_AGAIN)
-    return point[0] / point[2], point[1] / point[2]
+    focal_px = number_in(item, "focal_px", where, 1.0, 1e6, _RENDER_AGAIN, label)
+    point = item["principal_xy"]
+    if not isinstance(point, list) or len(point) != 2:
+        raise InputError.of(f"{where}: {label}principal_xy", point, "two numbers, x and y", _RENDER_AGAIN)
+    x, y = (
+        number_in({"principal_xy": value}, "principal_xy", where, -1e6, 1e6, _RENDER_AGAIN, label) for value in point
+    )
+    return (crop_px / 2 - x) / focal_px, (crop_px / 2 - y) / focal_px
 
 
 def _subjects_from(info: Mapping[str, Any], where: Path) -> dict[str, tuple[int, ...]]:
@@ -181,7 +183,7 @@ def _subjects_from(info: Mapping[str, Any], where: Path) -> dict[str, tuple[int,
     return {name: tuple(subjects[name]) for name in SPLITS}
 
 
-def _read_sequence(folder: Path) -> list[FrameEntry]:
+def _read_sequence(folder: Path, crop_px: float) -> list[FrameEntry]:
     where = folder / "frames.json"
     items = read_json(where, _RENDER_AGAIN)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -202,7 +204,7 @@ def _read_sequence(folder: Path) -> list[FrameEntry]:
         distance_mm = number_in(item, "distance_mm", where, 1.0, 65_535.0, _RENDER_AGAIN, label)
         visible = number_in(item, "visible", where, 0.0, 1.0, _RENDER_AGAIN, label)
         sequence = int(folder.name)
-        ray_xy = _ray_of(item, where, label)
+        ray_xy = _ray_of(item, crop_px, where, label)
         turned = angles.pop(frame)
         entries.append(
             FrameEntry(sequence, frame, subject_of(sequence), distance_mm, visible, face, turned, attributes, ray_xy)

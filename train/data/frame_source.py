@@ -31,8 +31,8 @@ class FrameEntry:
         face: Whether a head is in the box at all.
         roll_pitch_yaw_deg: The head's angles.
         attributes: Free notes of whoever wrote the set, for reports by group.
-        ray_xy: x / z and y / z of the head centre in the camera's frame; (0, 0) where it is not known, or read with the
-            image when the set is packed (`PackedSet.ray_xy` then has it).
+        ray_xy: x / z and y / z of the box's centre in the camera's frame; (0, 0) where it is not known, or read with
+            the image when the set is packed (`PackedSet.ray_xy` then has it).
     """
 
     sequence: int

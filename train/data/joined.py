@@ -14,6 +14,8 @@ from facedepth_edge.errors import InputError
 from train.data.frame_source import CropsSet, FrameEntry
 from train.data.packed import PackedSet
 
+_FIX = "Give sets of other people (of the renderer: another --seed): test people must not be trained on."
+
 
 class JoinedRows:
     """The rows of several arrays, one array after the other, without a copy.
@@ -32,8 +34,8 @@ class JoinedRows:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Return the chosen rows as an array: by a number, an array of numbers (n,) int64, or a mask (N,) bool."""
-        chosen = np.asarray(rows)
+        """Return the chosen rows as an array: by a number, numbers (n,) int64, a mask (N,) bool, or a slice."""
+        chosen = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
         chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
         if chosen.ndim == 0:
             return self[chosen[None]][0]
@@ -62,10 +64,13 @@ def join_sets(main: PackedSet, *others: PackedSet) -> PackedSet:
         The set; the first one itself where there is no other.
 
     Raises:
-        InputError: The crops differ in size, or two sets are of the same people.
+        InputError: The crops differ in size, or two sets are the same or of the same people.
     """
-    joined = main
+    joined, seen = main, [main]
     for other in others:
+        if any(other.key == one.key or other.crops.root.resolve() == one.crops.root.resolve() for one in seen):
+            raise InputError.of(str(other.crops.root), "the same set again", "other people", _FIX)
+        seen.append(other)
         joined = _joined(joined, other, main)
     return joined
 
@@ -77,12 +82,12 @@ def _joined(main: PackedSet, other: PackedSet, first: PackedSet) -> PackedSet:
             rule = f"{getattr(a, name)}, as {first.crops.root} has"
             raise InputError.of(f"{b.root}: {name}", getattr(b, name), rule, "Give sets of the same crops.")
     for seed in sorted(set(a.seeds) & set(b.seeds)):
-        fix = "Render one of them with another --seed: test people must not be trained on."
-        raise InputError.of(f"{b.root}", f"seed {seed}, as {first.crops.root}", "other people", fix)
-    per_person = max(a.sequences_per_subject, 1)
-    highest = max(entry.subject for entry in a.frames)
-    sequence = max(max(entry.sequence for entry in a.frames), highest * per_person)
-    train = set(b.subjects["train"])
+        raise InputError.of(str(b.root), f"seed {seed}, as {first.crops.root}", "other people", _FIX)
+    # A split may name people that have no frames: their numbers are taken all the same.
+    highest = max(
+        [entry.subject for entry in a.frames] + [person for people in a.subjects.values() for person in people]
+    )
+    sequence = max([entry.sequence for entry in a.frames] + [highest * max(a.sequences_per_subject, 1)])
 
     def moved(entry: FrameEntry) -> FrameEntry:
         return replace(entry, subject=entry.subject + highest, sequence=entry.sequence + sequence)
@@ -92,7 +97,7 @@ def _joined(main: PackedSet, other: PackedSet, first: PackedSet) -> PackedSet:
     meta["sequence"] += sequence
     crops: CropsSet = replace(
         a,
-        subjects={**a.subjects, "train": (*a.subjects["train"], *sorted(person + highest for person in train))},
+        subjects={**a.subjects, "train": (*a.subjects["train"], *(person + highest for person in b.subjects["train"]))},
         frames=(*a.frames, *map(moved, b.frames)),
         seeds=(*a.seeds, *b.seeds),
         pictures=a.pictures and b.pictures,
@@ -102,7 +107,8 @@ def _joined(main: PackedSet, other: PackedSet, first: PackedSet) -> PackedSet:
         JoinedRows([*_parts(getattr(main, name)), getattr(other, name)]) for name in ("gray", "depth_mm", "label")
     ]
     name = f"{main.name} + {other.name}"
-    rays = np.concatenate([main.ray_xy, other.ray_xy])
+    known = main.ray_xy is not None and other.ray_xy is not None
+    rays = np.concatenate([main.ray_xy, other.ray_xy]) if known else None
     return PackedSet(crops, *planes, np.concatenate([main.meta, meta]), key, name, rays, main.along)
 
 

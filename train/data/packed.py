@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import InputError
+from facedepth_edge.spec import Preprocessing
 from train.data.frame_source import UNMEASURED_MM, CropsSet, FrameEntry, FrameSource
 from train.data.layouts import open_source
 from train.data.reader_config import ReaderConfig
@@ -61,8 +62,8 @@ class PackedSet:
         meta: (N,) of META_DTYPE, in memory. A frame without any measurement at the head centre has distance_mm
             UNMEASURED_MM, face False and empty planes; `indices` leaves it out.
         key: Hash of what the packed form was made from.
-        ray_xy: (N, 2) float32, x / z and y / z of the head centre in the camera's frame; (0, 0) where it is not known,
-            and for all where it is not given.
+        ray_xy: (N, 2) float32, x / z and y / z of the box's centre in the camera's frame; (0, 0) where the set does not
+            say; None where what was packed is lost.
         along: What depth the batches have: along the optical "axis" as it was measured, or along the "ray" to the head,
             see train/data/ray_depth.py.
         name: What the data is called in checkpoints and reports; the folder's name where it is empty.
@@ -75,17 +76,26 @@ class PackedSet:
     meta: np.ndarray
     key: str
     name: str = ""
-    ray_xy: np.ndarray = None  # type: ignore[assignment]
+    ray_xy: np.ndarray | None = None
     along: str = "axis"
 
     def __post_init__(self) -> None:
-        if self.ray_xy is None:
-            object.__setattr__(self, "ray_xy", np.zeros((len(self.meta), 2), np.float32))
         if not self.name:
             object.__setattr__(self, "name", self.crops.root.resolve().name)
 
     def with_depth_along(self, along: str) -> PackedSet:
-        """Return the same set whose batches have depth along the "axis" or the "ray"."""
+        """Return the same set whose batches have depth along the "axis" or the "ray".
+
+        Raises:
+            InputError: The rays are not known, or the boxes are not those of the runtime.
+        """
+        if along == "ray" and self.ray_xy is None:
+            fix = "Write the faces file again by python -m export.faces, or give the data set itself."
+            raise InputError.of(str(self.crops.root), "no rays to the heads", "them, for depth along the ray", fix)
+        reach_mm = Preprocessing().reach_x_mm
+        if along == "ray" and self.crops.reach_mm != reach_mm:
+            rule, fix = f"{reach_mm:g} mm, as the runtime's", "Make the crops with this reach."
+            raise InputError.of(f"{self.crops.root}: reach_mm", self.crops.reach_mm, rule, fix)
         return replace(self, along=along)
 
     def indices(self, split: str, faces_only: bool = False) -> np.ndarray:

@@ -26,7 +26,8 @@ def summarise(data: PackedSet) -> str:
     """
     crops, meta = data.crops, data.meta
     box = f"{crops.crop_px} px crops, box {crops.box_px} px, margin {crops.margin:g}"
-    lines = [f"{crops.root}: layout {crops.layout}, {len(meta)} frames, {box}, key {data.key}", ""]
+    only = "" if crops.pictures else ", depth alone, no pictures"
+    lines = [f"{crops.root}: layout {crops.layout}, {len(meta)} frames, {box}, key {data.key}{only}", ""]
     lines.append("| split | subjects | frames | faces | not cropped | D in mm, 1 % to 99 % | holes |")
     lines.append("|---|---|---|---|---|---|---|")
     in_split = {name: np.isin(meta["subject"], np.array(crops.subjects[name], np.int32)) for name in SPLITS}

@@ -6,6 +6,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facedepth_edge.errors import ConfigError
+
 
 class PoseContext(nn.Module):
     """Add to a coarse map what follows from all of it, pixel by pixel: a fully connected layer made of convolutions.
@@ -35,7 +37,14 @@ class PoseContext(nn.Module):
         nn.init.zeros_(self.thicken.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer: (B, channels, map_px, map_px) to the same shape."""
+        """Apply the layer: (B, channels, map_px, map_px) to the same shape.
+
+        Raises:
+            ConfigError: The map has another size.
+        """
+        if tuple(x.shape[-2:]) != (self.map_px, self.map_px):
+            got, rule = f"a map of {tuple(x.shape[-2:])} pixels", f"{self.map_px} x {self.map_px}"
+            raise ConfigError.of("network.context", got, rule, "Set network.input_px to the side of the faces.")
         vector = F.relu(self.gather(F.relu(self.thin_out(x))))  # (B, vector, 1, 1)
         spread = F.pixel_shuffle(F.relu(self.spread(vector)), self.map_px)  # (B, thin, map_px, map_px)
         return F.relu(x + self.thicken(spread))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ from train.data.packed import PackedSet, open_packed_set
 
 def opened(root: Path, cache: Path, **note: object) -> PackedSet:
     info = json.loads((root / "dataset.json").read_text()) | note
+    for notes in root.glob("*/frames.json"):
+        frames = [
+            item | {"focal_px": 200.0, "principal_xy": [30.0 + i, 9.0]}
+            for i, item in enumerate(json.loads(notes.read_text()))
+        ]
+        notes.write_text(json.dumps(frames))
     (root / "dataset.json").write_text(json.dumps(info))
     return open_packed_set(root, cache, processes=1, progress=False)
 
@@ -70,6 +77,9 @@ def test_frames_are_those_of_their_own_set(sets: list[PackedSet]) -> None:
         mine = getattr(joined, name)[picked]
         np.testing.assert_array_equal(mine[0], getattr(sets[2], name)[5])
         np.testing.assert_array_equal(mine[1], getattr(sets[0], name)[2])
+    np.testing.assert_array_equal(joined.ray_xy[begin:], sets[2].ray_xy)
+    assert sets[2].ray_xy.any()
+    assert len(joined.ray_xy) == len(joined.meta)
     entry, own = joined.crops.frames[begin + 5], sets[2].crops.frames[5]
     assert (entry.distance_mm, entry.roll_pitch_yaw_deg) == (own.distance_mm, own.roll_pitch_yaw_deg)
     assert joined.meta["subject"][begin + 5] == entry.subject == own.subject + 11
@@ -78,11 +88,37 @@ def test_frames_are_those_of_their_own_set(sets: list[PackedSet]) -> None:
 
 
 def test_the_same_people_are_refused(sets: list[PackedSet], tmp_path: Path) -> None:
-    again = opened(write_crops_set(tmp_path / "again", seed=0), tmp_path / "cache", generator={}, seed=0)
-    with pytest.raises(InputError, match=r"again.*seed 0 of train.synth.*Render one of them with another --seed"):
+    again = opened(write_crops_set(tmp_path / "again", seed=77), tmp_path / "cache", generator={}, seed=0)
+    with pytest.raises(InputError, match=r"again.*seed 0 of train.synth.*Give sets of other people"):
         join_sets(*sets, again)
+    for twice in (sets[1], replace(sets[0], key="other")):
+        with pytest.raises(InputError, match="the same set again"):
+            join_sets(sets[0], sets[1], twice)
     other = opened(write_crops_set(tmp_path / "o", seed=0), tmp_path / "cache", generator={"name": "x"}, seed=0)
     assert len(join_sets(sets[0], other).meta) == 48
+
+
+def test_people_without_frames_keep_their_numbers(sets: list[PackedSet]) -> None:
+    """A split that names more people than there are frames of must not share a number with those that are added."""
+    first, other, third = sets
+    splits = {"train": (1, 2, 3, 4), "val": (5, 8), "test": (6, 9)}
+    some = {"train": (*other.crops.subjects["train"], 30), "val": (), "test": ()}
+    joined = join_sets(
+        replace(first, crops=replace(first.crops, subjects=splits)),
+        replace(other, crops=replace(other.crops, subjects=some)),
+        third,
+    )
+    np.testing.assert_array_equal(joined.indices("test"), first.indices("test"))
+    train = joined.indices("train")
+    assert not set(train) & set(joined.indices("val")) | set(train) & set(joined.indices("test"))
+    numbers = [set(joined.crops.subjects[split]) for split in ("train", "val", "test")]
+    assert sum(map(len, numbers)) == len(set.union(*numbers))
+
+
+def test_depth_alone_and_pictures_make_no_pictures(sets: list[PackedSet]) -> None:
+    dark = replace(sets[1], crops=replace(sets[1].crops, pictures=False))
+    assert not join_sets(sets[0], dark).crops.pictures
+    assert join_sets(*sets).crops.pictures
 
 
 def test_other_crops_are_refused(sets: list[PackedSet], tmp_path: Path) -> None:
