@@ -45,6 +45,7 @@ from train.config_reader import plain_from_dataclass
 from train.data.batches import make_batch
 from train.data.packed import PackedSet
 from train.restore import TrainedNetwork, network_from_checkpoint
+from train.start import training_stages
 from train.validation import spread_indices
 from train.weights import network_from_weights
 
@@ -229,6 +230,7 @@ def training_notes(trained: TrainedNetwork) -> dict[str, Any]:
         "steps": trained.step,
         "task": trained.config.task.name,
         "network": plain_from_dataclass(trained.config.network.options),
+        "stages": training_stages(trained),
     }
 
 

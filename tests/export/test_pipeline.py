@@ -59,6 +59,7 @@ def test_spec(artifact: Path) -> None:
     assert sorted(spec.files) == sorted([*FILES, "golden.npz", "parity.json", "reference.pt2"])
     assert spec.optional_files == ("reference.pt2",)
     assert spec.training["samples"] == 240
+    assert [stage["samples"] for stage in spec.training["stages"]] == [240]
     assert spec.training["subjects"] == 6
     assert spec.training["data"] == "heads"
     assert spec.training["network"]["widths"] == [8, 8, 16, 16]
