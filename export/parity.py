@@ -166,9 +166,10 @@ def run_gate(
         for name, run in runners.items():
             tallies[name].add(run(face), expected, batch)
         say(f"gate: batch {number + 1}, {len(face)} faces")
-    measured = np.isfinite(tallies[REFERENCE].sheet.column("absolute_mm"))
+    # A frame that looks beside a head may show a part of it: that is no face, and no answer to it is used.
+    measured = np.isfinite(tallies[REFERENCE].sheet.column("absolute_mm")) & data.meta["face"][indices]
     if not measured.any():
-        rule = "held-out frames with a measured head"
+        rule = "held-out faces with a measured head"
         raise InputError.of(str(data.crops.root), "none", rule, "Give a data set with labelled heads.")
     groups = {name: chosen & measured for name, chosen in subsets_of(data, indices).items()}
     groups = {name: chosen for name, chosen in groups.items() if chosen.any()}

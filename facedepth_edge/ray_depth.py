@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facedepth_edge.camera import Camera
+from facedepth_edge.native import find_native
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +59,23 @@ def along_axis(
     a, b = ray_xy
     if a == 0.0 and b == 0.0:
         return depth
+    module = find_native()[0]
+    if module is None or not depth.flags.c_contiguous:
+        return along_axis_with_numpy(depth, ray_xy, distance_mm, half_range_mm, reach_xy_mm)
+    found = np.empty(depth.shape, np.float32)
+    module.depth_along_axis(found, depth, a, b, distance_mm, half_range_mm, *reach_xy_mm)
+    return found
+
+
+def along_axis_with_numpy(
+    depth: NDArray[np.float32],
+    ray_xy: tuple[float, float],
+    distance_mm: float,
+    half_range_mm: float,
+    reach_xy_mm: tuple[float, float],
+) -> NDArray[np.float32]:
+    """Do what along_axis does, without the compiled module; the same to float32's rounding."""
+    a, b = ray_xy
     square = 1.0 + a * a + b * b
     norm = square**0.5
     x_mm, y_mm = _places(depth.shape, reach_xy_mm)

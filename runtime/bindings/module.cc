@@ -16,6 +16,7 @@
 #include "facedepth/error.h"
 #include "facedepth/face_crop.h"
 #include "facedepth/tensor_view.h"
+#include "ray_depth.h"
 
 namespace nb = nanobind;
 
@@ -155,6 +156,29 @@ nb::tuple write_depth_maps_into(const DensePlane<float>& depth_mm, const DensePl
   return nb::make_tuple(found.finite, found.has_head);
 }
 
+void depth_along_axis_into(const DensePlane<float>& relative, const DensePlane<const float>& depth, double ray_x,
+                           double ray_y, double distance_mm, double half_range_mm, double reach_x_mm,
+                           double reach_y_mm) {
+  if (relative.shape(0) != depth.shape(0) || relative.shape(1) != depth.shape(1)) {
+    throw Error(ErrorKind::config, "relative",
+                "shape (" + std::to_string(relative.shape(0)) + ", " + std::to_string(relative.shape(1)) + ")",
+                "the shape of depth", "Give planes of the model's output size.");
+  }
+  const nb::gil_scoped_release released;
+  depth_along_axis(depth.data(), static_cast<std::int32_t>(depth.shape(1)), static_cast<std::int32_t>(depth.shape(0)),
+                   {ray_x, ray_y, distance_mm, half_range_mm, reach_x_mm, reach_y_mm}, relative.data());
+}
+
+constexpr const char* kDepthAlongAxisText =
+    "Turn relative depth along the ray to the head into relative depth along the optical axis, as ray_depth.h has it.\n\n"
+    "Args:\n"
+    "    relative: (h, w) float32, host, C-contiguous; overwritten; may be depth itself.\n"
+    "    depth: (h, w) float32 z of the network, host, C-contiguous.\n"
+    "    ray_x, ray_y: x / z and y / z of the head centre in the camera's frame.\n"
+    "    distance_mm, half_range_mm, reach_x_mm, reach_y_mm: the head's, and the model's numbers; not checked.\n\n"
+    "Raises:\n"
+    "    ConfigError: the shapes differ.\n";
+
 constexpr const char* kWriteDepthMapsText =
     "Turn the network's maps into depth and mask, as depth_maps.h defines it, without the interpreter's lock.\n\n"
     "Args:\n"
@@ -213,4 +237,7 @@ NB_MODULE(_native, m) {
         nb::arg("relative").noconvert(), nb::arg("mask").noconvert(), nb::arg("depth").noconvert(),
         nb::arg("mask_probability").noconvert().none(), nb::arg("distance_mm"), nb::arg("half_range_mm"),
         nb::arg("mask_threshold"), facedepth::kWriteDepthMapsText);
+  m.def("depth_along_axis", facedepth::depth_along_axis_into, nb::arg("relative").noconvert(),
+        nb::arg("depth").noconvert(), nb::arg("ray_x"), nb::arg("ray_y"), nb::arg("distance_mm"),
+        nb::arg("half_range_mm"), nb::arg("reach_x_mm"), nb::arg("reach_y_mm"), facedepth::kDepthAlongAxisText);
 }

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facedepth_edge import Camera, EdgeDepth
+from facedepth_edge import Camera, ConfigError, EdgeDepth, _native
 from facedepth_edge.box import box_from_head
-from facedepth_edge.ray_depth import along_axis, ray_of
+from facedepth_edge.ray_depth import along_axis, along_axis_with_numpy, ray_of
 from tests.oracles.face_crop import crop_levels
 from tests.tiny_model import tiny_outputs
 
@@ -41,6 +41,22 @@ def test_a_turned_camera_measures_the_same_points(
     v = (box.y0 + (np.arange(96) + 0.5) / 96 * box.height - cy)[:, None] / camera.fy
     middle = along_ray(np.array(distance_mm), *map(np.array, ray), ray)
     np.testing.assert_allclose(along_ray(found, u, v, ray), middle + 160.0 * z, atol=2e-3)
+
+
+def test_native_and_numpy_agree_and_a_strided_map_is_taken() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        z = rng.normal(0, 0.5, (33, 70)).astype(np.float32)
+        z[3, 4] = np.nan
+        numbers = (tuple(rng.uniform(-0.6, 0.6, 2).tolist()), float(rng.uniform(60, 1500)), 160.0, (320.0, 280.0))
+        expected = along_axis_with_numpy(z, *numbers)
+        np.testing.assert_allclose(along_axis(z, *numbers), expected, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(along_axis(z[:, ::2], *numbers), along_axis_with_numpy(z[:, ::2], *numbers))
+        own = z.copy()
+        _native.depth_along_axis(own, own, *numbers[0], *numbers[1:3], *numbers[3])
+        np.testing.assert_array_equal(own, along_axis(z, *numbers))
+    with pytest.raises(ConfigError, match=r"relative: got shape \(33, 69\)"):
+        _native.depth_along_axis(np.empty((33, 69), np.float32), z, 0.1, 0.1, 700.0, 160.0, 320.0, 320.0)
 
 
 def test_on_the_axis_nothing_changes() -> None:
