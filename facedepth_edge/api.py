@@ -288,7 +288,8 @@ class EdgeDepth:
         if spec.depth_scale.along == "ray":
             ray_xy = ray_of(face.head_center, located.camera, size_hw)
             reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
-            depth = along_axis(depth, ray_xy, face.distance_mm, half_range_mm, reach)
+            own = depth if depth.flags.writeable else None  # the path's buffer, which nobody reads after this
+            depth = along_axis(depth, ray_xy, face.distance_mm, half_range_mm, reach, out=own)
         finite, has_head = write_depth_maps(
             depth_mm, relative, mask, depth, output.mask, face.distance_mm, half_range_mm, threshold
         )

@@ -40,6 +40,7 @@ def along_axis(
     distance_mm: float,
     half_range_mm: float,
     reach_xy_mm: tuple[float, float],
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Turn relative depth along the ray to the box's centre into relative depth along the optical axis.
 
@@ -47,22 +48,24 @@ def along_axis(
     Z = (n D + z half_range) n / (n^2 + s / D), returned as (Z - D) / half_range.
 
     Args:
-        depth: (h, w) float32, the network's z; only read.
+        depth: (h, w) float32, the network's z; only read, unless it is `out`.
         ray_xy: (a, b), see ray_of.
         distance_mm: D.
         half_range_mm: the model's.
         reach_xy_mm: what the box covers at D.
+        out: (h, w) float32 to write to, which may be `depth`: a fresh plane costs more than the arithmetic.
 
     Returns:
-        (h, w) float32, fresh; `depth` itself where the head is on the axis. It may leave -1..1.
+        (h, w) float32, `out` or fresh; `depth` itself where the head is on the axis. It may leave -1..1.
     """
     a, b = ray_xy
     if a == 0.0 and b == 0.0:
         return depth
     module = find_native()[0]
-    if module is None or not depth.flags.c_contiguous:
-        return along_axis_with_numpy(depth, ray_xy, distance_mm, half_range_mm, reach_xy_mm)
-    found = np.empty(depth.shape, np.float32)
+    found = np.empty(depth.shape, np.float32) if out is None else out
+    if module is None or not (depth.flags.c_contiguous and found.flags.c_contiguous):
+        found[...] = along_axis_with_numpy(depth, ray_xy, distance_mm, half_range_mm, reach_xy_mm)
+        return found
     module.depth_along_axis(found, depth, a, b, distance_mm, half_range_mm, *reach_xy_mm)
     return found
 

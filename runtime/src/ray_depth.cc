@@ -24,16 +24,17 @@ void depth_along_axis(const float* depth, std::int32_t width, std::int32_t heigh
   const auto per_range = static_cast<float>(1.0 / scale.half_range_mm);
   const auto per_distance = static_cast<float>(1.0 / scale.distance_mm);
   const auto constant = static_cast<float>(square);
-  const double step_mm = scale.ray_x * scale.reach_x_mm / width;
+  const auto step_mm = static_cast<float>(scale.ray_x * scale.reach_x_mm / width);
   for (std::int32_t row = 0; row < height; ++row) {
     const double down_mm = ((row + 0.5) / height - 0.5) * scale.reach_y_mm;
-    const double first_mm = scale.ray_y * down_mm + (0.5 - 0.5 * width) * step_mm;
-    const std::size_t begin = static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
+    const double across_mm = (0.5 / width - 0.5) * scale.reach_x_mm;
+    const auto first_mm = static_cast<float>(scale.ray_y * down_mm + scale.ray_x * across_mm);
+    const float* from = depth + static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
+    float* to = relative + static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
     for (std::int32_t column = 0; column < width; ++column) {
-      const std::size_t i = begin + static_cast<std::size_t>(column);
-      const auto slope_mm = static_cast<float>(first_mm + column * step_mm);
+      const float slope_mm = first_mm + static_cast<float>(column) * step_mm;
       const float divisor = std::max(slope_mm * per_distance + constant, least);
-      relative[i] = (depth[i] * factor - slope_mm * per_range) / divisor;
+      to[column] = (from[column] * factor - slope_mm * per_range) / divisor;
     }
   }
 }

@@ -261,5 +261,5 @@ def test_the_reference_is_in_the_artifact(artifact: Path) -> None:
 
 def test_a_set_without_test_faces_is_told(export_data: PackedSet, halves: onnx.ModelProto) -> None:
     empty = export_data.indices("test")[~export_data.meta["face"][export_data.indices("test")]]
-    with pytest.raises(InputError, match="held-out frames with a measured head"):
+    with pytest.raises(InputError, match="held-out faces with a measured head"):
         gate({"fp16.onnx": halves}, export_data, empty)

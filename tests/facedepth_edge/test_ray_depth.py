@@ -52,6 +52,9 @@ def test_native_and_numpy_agree_and_a_strided_map_is_taken() -> None:
         expected = along_axis_with_numpy(z, *numbers)
         np.testing.assert_allclose(along_axis(z, *numbers), expected, rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(along_axis(z[:, ::2], *numbers), along_axis_with_numpy(z[:, ::2], *numbers))
+        for same in (z.copy(), np.repeat(z, 2, axis=1)[:, ::2]):
+            assert along_axis(same, *numbers, out=same) is same
+            np.testing.assert_allclose(same, expected, rtol=2e-5, atol=2e-6)
         own = z.copy()
         _native.depth_along_axis(own, own, *numbers[0], *numbers[1:3], *numbers[3])
         np.testing.assert_array_equal(own, along_axis(z, *numbers))
