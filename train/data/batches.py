@@ -188,9 +188,8 @@ def _rays(ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Place
     """Return the rays to the boxes' centres, (B, 2), of those to the head centres, in the middle of the crops."""
     if placement is None:
         return ray_xy
-    center = torch.stack((placement.center_x_px, placement.center_y_px), dim=1)  # (B, 2)
     mm_per_px = crops.reach_mm / crops.box_px
-    return ray_xy + (center - crops.crop_px / 2) * mm_per_px / distance_mm.clamp(min=1)[:, None]
+    return ray_xy + (placement.center_xy_px - crops.crop_px / 2) * mm_per_px / distance_mm.clamp(min=1)[:, None]
 
 
 def _along_ray(
@@ -200,7 +199,8 @@ def _along_ray(
     if placement is None:
         ramp = (torch.arange(crops.box_px, device=relative.device) + 0.5 - crops.box_px / 2) * mm_per_px
         return relative_along_ray(relative, ramp, ramp[:, None], ray_xy, distance_mm, HALF_RANGE_MM)
-    center = torch.stack((placement.center_x_px, placement.center_y_px), dim=1)  # (B, 2)
-    offset_mm = (placement.pixels(relative.shape[-1]) - center[:, None, None]) * mm_per_px  # (B, S, S, 2)
+    offset_mm = (
+        placement.pixels(relative.shape[-1]) - placement.center_xy_px[:, None, None]
+    ) * mm_per_px  # (B, S, S, 2)
     x_mm, y_mm = offset_mm[..., 0][:, None], offset_mm[..., 1][:, None]
     return relative_along_ray(relative, x_mm, y_mm, ray_xy, distance_mm, HALF_RANGE_MM)

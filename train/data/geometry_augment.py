@@ -85,6 +85,11 @@ class Placement:
     low_xy_px: Tensor
     high_xy_px: Tensor
 
+    @property
+    def center_xy_px(self) -> Tensor:
+        """Box centres in the crops, (B, 2): x, y."""
+        return torch.stack((self.center_x_px, self.center_y_px), dim=1)
+
     def pixels(self, size_px: int) -> Tensor:
         """Return where the pixels of a result of size_px x size_px lie in the crop, (B, S, S, 2) float32: x, y."""
         device = self.center_x_px.device
