@@ -284,14 +284,16 @@ class EdgeDepth:
             mask_source = f"relative depth below {threshold:g}"
         size_hw = (located.frame.shape[0], located.frame.shape[1])
         half_range_mm = spec.depth_scale.half_range_mm
-        depth = output.depth
+        depth, probability = output.depth, output.mask
         if spec.depth_scale.along == "ray":
+            if probability is None:  # the threshold is for the network's own z: below it is -z above -threshold
+                probability, threshold = np.negative(depth), -threshold
             ray_xy = ray_of(face.head_center, located.camera, size_hw)
             reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
             own = depth if depth.flags.writeable else None  # the path's buffer, which nobody reads after this
             depth = along_axis(depth, ray_xy, face.distance_mm, half_range_mm, reach, out=own)
         finite, has_head = write_depth_maps(
-            depth_mm, relative, mask, depth, output.mask, face.distance_mm, half_range_mm, threshold
+            depth_mm, relative, mask, depth, probability, face.distance_mm, half_range_mm, threshold
         )
         face_seen = share_seen(mask, spec.preprocessing) if mask_source == "model" else None
         reason = _why_not_valid(spec, finite, has_head, face_seen, output)

@@ -187,7 +187,7 @@ class ModelSpec:
     """Say what a model takes and gives, and which files belong to it.
 
     ``accuracy`` and ``training`` are free JSON objects for people and reports; nothing is computed from them.
-    ``depth_mask_threshold`` is for a model without a mask output: head is where relative depth z is below it.
+    ``depth_mask_threshold`` is for a model without a mask output: head is where the network's z is below it.
     ``optional_files`` are hashed like the others but may be absent (reference.pt2 is not in the wheel).
     """
 
@@ -220,8 +220,6 @@ class ModelSpec:
         _require(not unknown, "optional_files", unknown, "names that are in files")
         object.__setattr__(self, "optional_files", tuple(self.optional_files))
         threshold = self.depth_mask_threshold
-        rule = "axis, because the model has no mask output: its mask is a threshold on depth"
-        _require(self.outputs.mask is not None or self.depth_scale.along == "axis", "depth_scale.along", "ray", rule)
         if self.outputs.mask is None:
             ok = _is_number(threshold) and -1.0 < threshold <= 1.0  # type: ignore[operator]
             rule = "a number above -1 and up to 1, because the model has no mask output"

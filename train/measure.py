@@ -179,22 +179,25 @@ def measure_files(
         The measurement, its `about` complete.
 
     Raises:
-        ArtifactError: Weights are missing, damaged or of another system.
-        InputError: The pair list breaks a rule, or a network answers NaN.
+        ArtifactError: Weights are missing, damaged, of another system, or not all for depth along the same line.
+        InputError: The pair list breaks a rule, a network answers NaN, or the rays to the heads are not known.
     """
     pair_list = read_pairs(pairs, data)
     trained = {name: _open_model(models / f"{name}.safetensors", task, data) for name, task in TASKS.items()}
+    along = _common_along(models, trained)
     about = {
         "data": describe_data(data, origin),
         "models": {name: _describe_model(models, name, network) for name, network in trained.items()},
         "pairs": {"file": pairs.name, "sha256": file_sha256(pairs), "count": len(pair_list)},
+        "depth_along": along,
         "commit": current_commit(),
         "torch": torch.__version__,
         "machine": _machine(device),
     }
     networks = {name: network.network.to(device) for name, network in trained.items()}
     verifier: Any = networks.pop(VERIFIER)
-    return measure_systems(data, networks, verifier, verification_input, pair_list, about, device, progress)
+    turned = data.with_depth_along(along)
+    return measure_systems(turned, networks, verifier, verification_input, pair_list, about, device, progress)
 
 
 def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
@@ -234,13 +237,21 @@ def _open_model(path: Path, task: str, data: PackedSet) -> TrainedNetwork:
     if trained.config.task.name != task:
         got, rule = f"a network of the task {trained.config.task.name}", f"one of the task {task}"
         raise ArtifactError.of(str(path), got, rule, "Put the right file under this name.")
-    if trained.config.data.depth_along != data.along:
-        got, rule = f"depth along the {trained.config.data.depth_along}", f"along the {data.along}, as it was measured"
-        raise ArtifactError.of(str(path), got, rule, "Train it with data.depth_along axis.")
     if trained.input_px != data.crops.box_px:
         got, rule = f"a network for {trained.input_px} px", f"{data.crops.box_px} px, as the data has"
         raise ArtifactError.of(str(path), got, rule, "Train it on this size.")
     return trained
+
+
+def _common_along(models: Path, trained: Mapping[str, TrainedNetwork]) -> str:
+    """Return what depth all networks were trained on, along the axis or along the ray: one table compares one depth."""
+    found = {name: network.config.data.depth_along for name, network in trained.items()}
+    odd = next((name for name in found if found[name] != found[SYSTEMS[0]]), None)
+    if odd is not None:
+        got, rule = f"depth along the {found[odd]}", f"along the {found[SYSTEMS[0]]}, as {SYSTEMS[0]}.safetensors has"
+        fix = "Train all five with the same data.depth_along."
+        raise ArtifactError.of(str(models / f"{odd}.safetensors"), got, rule, fix)
+    return found[SYSTEMS[0]]
 
 
 def _describe_model(models: Path, name: str, trained: TrainedNetwork) -> dict[str, Any]:

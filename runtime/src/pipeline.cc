@@ -3,9 +3,11 @@
 
 #include "facedepth/pipeline.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <utility>
 
@@ -85,6 +87,7 @@ FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> eng
   found_.relative.resize(count);
   found_.mask.resize(count);
   if (spec_.along_ray) along_axis_.resize(count);
+  if (spec_.along_ray && spec_.mask_name.empty()) nearness_.resize(count);
   place_.reserve(count);
   for (std::int32_t row = 0; row < found_.height; ++row) {
     const double down = ((row + 0.5) / found_.height - 0.5) * spec_.reach_y_mm / kSeenHalfHeightMm;
@@ -106,7 +109,14 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
            "Set max_value to the largest value that the camera can give.");
   }
   const float* depth = output.depth;
+  const float* mask_probability = output.mask_probability;
+  double mask_threshold = spec_.mask_threshold;
   if (spec_.along_ray) {
+    if (mask_probability == nullptr) {  // the threshold is for the network's own z: below it is -z above -threshold
+      std::transform(depth, depth + nearness_.size(), nearness_.begin(), std::negate<>());
+      mask_probability = nearness_.data();
+      mask_threshold = -mask_threshold;
+    }
     const double cx = std::isnan(head.cx) ? 0.5 * frame.width : head.cx;
     const double cy = std::isnan(head.cy) ? 0.5 * frame.height : head.cy;
     depth_along_axis(depth, found_.width, found_.height,
@@ -115,8 +125,8 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
                      along_axis_.data());
     depth = along_axis_.data();
   }
-  const DepthSummary summary = write_depth_maps({depth, output.mask_probability, found_.depth_mm.size()},
-                                                {head.distance_mm, spec_.half_range_mm, spec_.mask_threshold},
+  const DepthSummary summary = write_depth_maps({depth, mask_probability, found_.depth_mm.size()},
+                                                {head.distance_mm, spec_.half_range_mm, mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
   found_.contrast_levels = output.crop.deviation / spec_.scale;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;

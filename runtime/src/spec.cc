@@ -220,7 +220,6 @@ ModelSpec spec_from_json(std::string_view text, const std::string& where) {
     const std::string along = scale.at("along").text();
     if (along != "axis" && along != "ray") scale.at("along").fail(along, "axis or ray");
     spec.along_ray = along == "ray";
-    if (spec.along_ray && spec.mask_name.empty()) scale.at("along").fail(along, "axis, as the model has no mask output");
   }
   read_files(top.at("files"), top.at("optional_files"), spec);
   return spec;

@@ -33,13 +33,14 @@ class Mirror : public Engine {
     const CropStatistics crop = cropper_.crop(
         frame, box,
         {face_.data(), kSide, kSide, ElementType::float32, static_cast<std::ptrdiff_t>(kSide * sizeof(float))});
-    return {face_.data(), mask_.data(), &validity_, crop};
+    return {face_.data(), has_mask_ ? mask_.data() : nullptr, &validity_, crop};
   }
 
   FaceCropper cropper_{{1.0 / 127.5, -1.0, 1.0}};
   std::vector<float> face_ = std::vector<float>(kSide * kSide);
   std::vector<float> mask_ = std::vector<float>(kSide * kSide, 0.9F);
   float validity_ = 0.9F;
+  bool has_mask_ = true;
 };
 
 struct Scene {
@@ -121,6 +122,32 @@ TEST_CASE("depth along the ray becomes depth along the optical axis") {
       }
     }
     CHECK(found.relative[0] != found.relative[kSide * kSide - 1]);
+  }
+}
+
+TEST_CASE("without a mask output the head is where the network's own depth is below the threshold") {
+  for (const bool along_ray : {false, true}) {
+    CAPTURE(along_ray);
+    Scene scene;
+    ModelSpec spec = small_spec();
+    spec.along_ray = along_ray;
+    spec.mask_name.clear();
+    spec.mask_threshold = 0.1;
+    scene.engine = new Mirror;
+    scene.engine->has_mask_ = false;
+    FaceDepthPipeline pipeline(spec, std::unique_ptr<Engine>(scene.engine));
+    const FaceDepth& found = pipeline.predict(scene.frame, {20.5, 70.25, 700.0, 150.0, 160.0});
+    std::int64_t heads = 0;
+    std::int64_t moved = 0;  // pixels for which depth along the axis would have given another answer
+    for (std::size_t i = 0; i < found.mask.size(); ++i) {
+      CHECK((found.mask[i] == 1) == (scene.engine->face_[i] < 0.1F));
+      heads += found.mask[i];
+      moved += (found.relative[i] < 0.1F) != (found.mask[i] == 1) ? 1 : 0;
+    }
+    CHECK(heads > 0);
+    CHECK(heads < static_cast<std::int64_t>(found.mask.size()));
+    CHECK((moved > 0) == along_ray);
+    CHECK(found.face_seen == -1.0);
   }
 }
 

@@ -72,6 +72,26 @@ def test_a_head_nearer_than_its_box_is_wide_gives_numbers() -> None:
     assert np.isfinite(along_axis(z, (0.8, -0.6), 30.0, 160.0, REACH)).all()
 
 
+@pytest.mark.parametrize("along", ["axis", "ray"])
+def test_without_a_mask_output_the_head_is_where_the_networks_own_depth_is_below_the_threshold(
+    along: str, tiny_artifact: Path, tmp_path: Path, frame: np.ndarray
+) -> None:
+    folder = Path(shutil.copytree(tiny_artifact, tmp_path / along))
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["depth_scale"]["along"] = along
+    del spec["outputs"]["mask"]
+    spec["depth_mask_threshold"] = 0.1
+    (folder / "spec.json").write_text(json.dumps(spec))
+    with EdgeDepth(folder, backend="onnxruntime", camera=Camera(400.0, 420.0, 150.0, 200.0)) as model:
+        result = model.predict(frame, (250.4, 170.3), distance_mm=650.0)
+    z = tiny_outputs((crop_levels(frame, result.box) / 127.5 - 1)[None, None])["depth"][0, 0]
+    clear = np.abs(z - 0.1) > 0.01
+    np.testing.assert_array_equal(result.mask[clear], z[clear] < 0.1)
+    assert 0.05 < result.mask.mean() < 0.95
+    assert result.mask_source == "relative depth below 0.1"
+    assert ((result.relative[clear] < 0.1) != result.mask[clear]).any() == (along == "ray")
+
+
 def test_the_whole_way_of_a_model_that_answers_along_the_ray(
     tiny_artifact: Path, tmp_path: Path, frame: np.ndarray
 ) -> None:

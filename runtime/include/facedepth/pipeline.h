@@ -69,6 +69,7 @@ class [[gnu::visibility("default")]] FaceDepthPipeline {
   std::vector<std::uint8_t> place_;  // 1 where a face is looked for
   std::int64_t place_pixels_ = 0;
   std::vector<float> along_axis_;  // empty where the network gives that itself
+  std::vector<float> nearness_;    // -z, with which a model along the ray without a mask output is masked; else empty
   FaceDepth found_;
 };
 

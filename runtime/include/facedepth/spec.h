@@ -29,7 +29,7 @@ struct ModelSpec {
   std::int32_t output_width = 0;
   std::int32_t output_height = 0;
   std::string mask_name;      // the same shape: probability of the head
-  double mask_threshold = 0;  // of the probability; without a mask output, of relative depth: head is below it
+  double mask_threshold = 0;  // of the probability; without a mask output, of the network's z: head is below it
   std::string validity_name;  // (batch) or (batch, 1) float32: probability that a usable face is in the box
   double validity_threshold = 0;
 

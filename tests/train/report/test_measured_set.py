@@ -37,9 +37,11 @@ TINY = {
 }
 
 
-def save_tiny(path: Path, name: str, task: str | None = None, seed: int = 0, input_px: int = 96) -> None:
+def save_tiny(
+    path: Path, name: str, task: str | None = None, seed: int = 0, input_px: int = 96, along: str = "axis"
+) -> None:
     """Write a tiny system with random weights."""
-    mapping = {"network": TINY[name], "task": {"name": task or TASKS[name]}}
+    mapping = {"network": TINY[name], "task": {"name": task or TASKS[name]}, "data": {"depth_along": along}}
     config = dataclass_from_mapping(TrainConfig, mapping)
     torch.manual_seed(list(TINY).index(name) + 10 * seed)
     network = NETWORKS[config.network.name](config.network.options).eval()
@@ -103,6 +105,33 @@ def test_the_networks_in_the_files_are_measured(data: PackedSet, inputs: tuple[P
     assert measured.about["data"]["origin"] == "unknown"
     assert [stage["samples"] for stage in measured.about["models"]["cui"]["stages"]] == [24]
     assert len({row["sha256"] for row in measured.about["models"].values()}) == 5
+
+
+def test_systems_trained_along_the_ray_are_measured_along_the_ray(
+    data: PackedSet, arguments: list[str], inputs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "turned"
+    models.mkdir()
+    for name in TINY:
+        save_tiny(models / f"{name}.safetensors", name, along="ray")
+    measured = measure_files(data, models, inputs[1], progress=False)
+    batch = make_batch(data.with_depth_along("ray"), data.indices("test", faces_only=True))
+    depth = network_from_weights(models / "cui.safetensors").network(batch.face)["depth"]
+    error = np.abs(depth.numpy() - batch.depth.numpy())[batch.valid.numpy()].astype(np.float64).sum() * 127.5
+    assert measured.sums["all"]["absolute"][3].sum() == pytest.approx(error, rel=1e-5)
+    straight = measure_files(data, *inputs, progress=False)
+    assert (measured.sums["all"]["absolute"][3] != straight.sums["all"]["absolute"][3]).all()
+    assert np.array_equal(measured.pairs.same, straight.pairs.same)
+    assert (measured.pairs.similarity[0] != straight.pairs.similarity[0]).any()
+    assert (straight.about["depth_along"], measured.about["depth_along"]) == ("axis", "ray")
+    sentence = "Depth is along the ray to the head, as a camera turned to the face measures it"
+    for folder, told in ((models, True), (inputs[0], False)):
+        assert main([*arguments, "--models", str(folder)]) == 0
+        assert (sentence in capsys.readouterr().out) == told
+    save_tiny(models / "pix2pix.safetensors", "pix2pix")
+    rule = r"pix2pix\.safetensors: got depth along the axis, expected along the ray, as paper\.safetensors has"
+    with pytest.raises(ArtifactError, match=rule):
+        measure_files(data, models, inputs[1], progress=False)
 
 
 def test_a_set_is_measured_once_and_again_when_something_changed(
