@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line: `python -m train.crosscheck render --out DIR --subjects N --frames M --seed S [--hair DIR]`."""
+"""Command line: `python -m train.crosscheck render|scan --out DIR ...`: rendered heads, or a scan of a real one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from train.command import Outcome, run_command
 from train.crosscheck.dataset import CrossConfig, render_set
+from train.crosscheck.path_tracer import PathTracer
+from train.crosscheck.scan import ScanConfig, render_scan
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,9 +27,26 @@ def main(arguments: list[str] | None = None) -> int:
     defaults = CrossConfig()
     for name in ("subjects", "mean_subjects", "frames", "seed", "samples"):
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
-    render.add_argument("--variant", default="scalar_rgb", help="Mitsuba's variant")
-    render.add_argument("--threads", type=int, default=1, help="threads of the path tracer")
+    scan = commands.add_parser("scan", help="render a textured scan of a real head through a grid of poses")
+    scan.add_argument("--out", type=Path, required=True, help="folder of the set")
+    scan.add_argument("--mesh", type=Path, required=True, help=".obj, .glb or .ply, +y up, looking along +z")
+    scan.add_argument("--texture", type=Path, help="its picture, where the mesh's file does not name it")
+    xyz = ("X", "Y", "Z")
+    for name in ("right-tragus", "left-tragus", "chin"):
+        scan.add_argument(f"--{name}", type=float, nargs=3, metavar=xyz, required=True, help="in the file's units")
+    scan.add_argument("--mm-per-unit", type=float, required=True, help="millimetres of one unit of the file")
+    for name in ("lights", "seed", "samples"):
+        scan.add_argument(f"--{name}", type=int, default=getattr(ScanConfig, name))
+    for command in (render, scan):
+        command.add_argument("--variant", default="scalar_rgb", help="Mitsuba's variant")
+        command.add_argument("--threads", type=int, default=1, help="threads of the path tracer")
     chosen = parser.parse_args(arguments)
+
+    def work_on_scan() -> Outcome:
+        points = [tuple(getattr(chosen, name)) for name in ("right_tragus", "left_tragus", "chin")]
+        config = ScanConfig(*points, chosen.mm_per_unit, chosen.lights, chosen.seed, chosen.samples)
+        render_scan(config, chosen.mesh, chosen.texture, chosen.out, PathTracer(chosen.variant, chosen.threads))
+        return Outcome("")
 
     def work() -> Outcome:
         names = ("subjects", "mean_subjects", "frames", "seed", "samples")
@@ -35,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         render_set(config, chosen.out, chosen.hair, chosen.variant, chosen.threads)
         return Outcome("")
 
-    return run_command("python -m train.crosscheck", arguments, work)
+    run = work_on_scan if chosen.command == "scan" else work
+    return run_command("python -m train.crosscheck", arguments, run)
 
 
 if __name__ == "__main__":

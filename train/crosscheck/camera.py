@@ -35,18 +35,23 @@ class Placement:
         return rotation_from_angles(*self.angles_deg) @ CAMERA_FROM_FACING
 
 
+def sample_place(rng: np.random.Generator) -> np.ndarray:
+    """Draw the head centre (3,) in mm in the camera's frame: 400 to 1300 mm away, up to 18 degrees off the axis."""
+    distance = float(np.exp(rng.uniform(np.log(400), np.log(1300))))
+    across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, [8, 5]), -18, 18)))
+    return np.array([across * distance, down * distance, distance])
+
+
 def sample_placement(rng: np.random.Generator) -> Placement:
     """Draw a pose: yaw +-55, pitch +-25, roll +-20 degrees, 400 to 1300 mm away, up to 18 degrees off the axis."""
     limit = np.array([20.0, 25.0, 55.0])
     wide = rng.uniform(size=3) < 0.5
     roll, pitch, yaw = np.where(wide, rng.uniform(-limit, limit), np.clip(rng.normal(0, limit / 4), -limit, limit))
-    distance = float(np.exp(rng.uniform(np.log(400), np.log(1300))))
-    across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, [8, 5]), -18, 18)))
+    place = sample_place(rng)
     follow = rng.uniform(0.2, 0.7)
     torso = rotation_from_angles(rng.normal(0, 3), rng.normal(0, 4), follow * yaw + rng.normal(0, 6))
     head = rotation_from_angles(roll, pitch, yaw)
     turned = CAMERA_FROM_FACING @ head.T @ torso @ CAMERA_FROM_FACING
-    place = np.array([across * distance, down * distance, distance])
     return Placement((float(roll), float(pitch), float(yaw)), place, turned)
 
 

@@ -12,17 +12,14 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from train.crosscheck.body_model import BodyModel
-from train.crosscheck.camera import REACH_MM, crop_view, develop, pixel_slopes, sample_placement
-from train.crosscheck.depth_truth import Truth, head_distance
+from train.crosscheck.camera import REACH_MM, sample_placement
 from train.crosscheck.figure import Atelier, Figure
 from train.crosscheck.hair import Styles
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.person import Person, sample_expression, sample_person
-from train.crosscheck.surroundings import sample_background, sample_light
-from train.data.crops_set import HEAD_LABELS, SEQUENCES_PER_SUBJECT
+from train.crosscheck.shot import Film, shoot
+from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.data.crops_writer import CropFrame, start_set, write_frames
-
-_BRIGHTEST = 12.0  # times the mean: paths that found a lamp by chance are cut off there
 
 
 @dataclass(frozen=True)
@@ -85,51 +82,19 @@ class Workshop:
         rng = np.random.default_rng([config.seed, 12, number, frame])
         actions, gaze = sample_expression(rng, self.model.action_labels)
         pose = sample_placement(rng)
-        centre = pose.centre_mm
         own, body = figure.parts(actions, gaze, pose.torso_from_head)
-        own = [part.moved(pose.camera_from_head, centre) for part in own]
-        body = [part.moved(pose.camera_from_head, centre) for part in body]
-        behind = sample_background(rng, centre, infrared=person.infrared)
-        light, kind = sample_light(rng, centre, infrared=person.infrared)
-        distance = head_distance(own, centre)
-        focal, principal = crop_view(centre, distance, config.crop_px, config.margin)
-        slopes = pixel_slopes(focal, principal, config.crop_px)
-        depth, label = Truth([*own, *body, *behind]).look(slopes)
-        alone = np.isfinite(Truth(own).look(slopes)[0])
-        head = np.isin(label, HEAD_LABELS)
-        parts = [*own, *body, *behind]
-        seed = int(rng.integers(2**31))
-        radiance = self.tracer.render(parts, light, focal, principal, config.crop_px, config.samples, seed)
-        if head.any():
-            radiance = np.minimum(radiance, _BRIGHTEST * float(radiance[head].mean()))
-        note = {
-            "frame": frame,
-            "distance_mm": round(distance, 2),
-            "visible": round(float((alone & head).sum() / max(int(alone.sum()), 1)), 4),
-            "face": True,
-            "focal_px": round(focal, 4),
-            "principal_xy": [round(c, 4) for c in principal],
-            "head_center_xy": [config.crop_px / 2, config.crop_px / 2],
-            "head_center_mm": [round(float(c), 3) for c in centre],
-            "attributes": {
-                "hair": person.hair,
-                "beard": person.beard,
-                "glasses": person.glasses,
-                "infrared": person.infrared,
-                "tone": round(person.tone, 4),
-                "age": round(person.phenotype["age"], 4),
-                "female": person.female,
-                "light": kind,
-                "jaw_open": round(actions.get("jawOpen", 0.0), 3),
-            },
+        attributes = {
+            "hair": person.hair,
+            "beard": person.beard,
+            "glasses": person.glasses,
+            "infrared": person.infrared,
+            "tone": round(person.tone, 4),
+            "age": round(person.phenotype["age"], 4),
+            "female": person.female,
+            "jaw_open": round(actions.get("jawOpen", 0.0), 3),
         }
-        picture = develop(radiance, head, rng, infrared=person.infrared)
-        return CropFrame(picture, depth_picture(depth), label, pose.angles_deg, note)
-
-
-def depth_picture(depth_mm: np.ndarray) -> np.ndarray:
-    """Round z to a 16-bit millimetre image; 0 where no ray hit anything."""
-    return np.where(np.isfinite(depth_mm), np.clip(np.round(depth_mm), 1, 65535), 0).astype(np.uint16)
+        film = Film(config.crop_px, config.margin, config.samples)
+        return shoot(self.tracer, film, own, body, pose, frame, attributes, rng, infrared=person.infrared)
 
 
 def set_note(config: CrossConfig, *, hair: bool) -> dict[str, Any]:

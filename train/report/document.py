@@ -83,9 +83,9 @@ def _measured_on(summary: Summary) -> str:
     return (
         f"**Data: {describe_origin(summary)}** Split {data['split']}: {data['frames']:,} frames of {data['subjects']} "
         f"subjects in {data['sequences']} sequences; {data['frames_without_face']:,} frames whose box shows no face "
-        f'are left out. {_along(summary)}Columns marked "paper" are printed in the paper, measured there on {_paper_sets(summary)}: '
-        "other faces and another camera than ours unless the data above is that set. Compare the order of the systems "
-        "before the figures."
+        f'are left out. {_along(summary)}Columns marked "paper" are printed in the paper, measured there on '
+        f"{_paper_sets(summary)}: other faces and another camera than ours unless the data above is that set. Compare "
+        "the order of the systems before the figures."
     )
 
 

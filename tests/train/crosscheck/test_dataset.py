@@ -13,10 +13,11 @@ from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck import paint
 from train.crosscheck.__main__ import main
 from train.crosscheck.camera import develop
-from train.crosscheck.dataset import CrossConfig, depth_picture, set_note
+from train.crosscheck.dataset import CrossConfig, set_note
 from train.crosscheck.glasses import frame_parts
 from train.crosscheck.hair import grow
 from train.crosscheck.person import Person, sample_expression, sample_local, sample_person
+from train.crosscheck.shot import depth_picture
 from train.crosscheck.surroundings import sample_background, sample_light
 from train.data.crops_set import open_crops_set, read_frame
 from train.data.crops_writer import CropFrame, start_set, write_frames
