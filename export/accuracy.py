@@ -7,6 +7,7 @@ How right the depth is on each set, for whom, how steady in time, pictures, and 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from export.parity import gate_of_artifact
 from facedepth_edge.artifacts import open_artifact
 from train import face_sheet, stability
 from train.command import Outcome, require_counts, run_command, write_text
+from train.crosscheck import SCAN_GENERATOR
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.packed import PackedSet
 from train.evaluate import evaluate, table_from_rows
@@ -25,13 +27,16 @@ MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the 
 HEADER = """# Accuracy
 
 Written by `python -m export.accuracy`; every figure was computed on a CPU. `fp16` and `int8-trt` are in the last table
-only, where an emulation rounds every FP16 tensor; neither ran on TensorRT or a GPU. All faces are rendered: a figure
-here says nothing about a real camera.
+only, where an emulation rounds every FP16 tensor; neither ran on TensorRT or a GPU. All pictures are rendered, and all
+heads are modelled but where a section says otherwise: a figure here says nothing about a real camera.
 
 Errors are in mm, the mean over a face's pixels, then over the faces; "after offset" has the mean error of each face
 removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *Face* is the part of it in an ellipse
 with half axes of 68 and 90 mm about the head centre.
 """
+
+SCAN = """The head is a scan of a real one, which no model made and no training saw; camera, light and walls are rendered.
+It is one head, with one expression."""
 
 ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last
 table compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and
@@ -61,11 +66,13 @@ def accuracy_report(
         parts.append(ALONG_RAY)
     for name, data in sets.items():
         shown: dict[str, Predictor] = {}
-        if len(data.indices("train")):
+        if data.crops.subjects["train"]:
             trivial = trivial_answers(data)
             shown = {"constant plane": trivial.plane_predictor, "mean face": trivial.mean_face_predictor}
         rows = evaluate(data, SPLIT, {**shown, **predictors})
         parts.append(f"## On `{name}`: {rows[0]['frames']} frames of people that training never saw")
+        if _is_scan(data):
+            parts.append(SCAN)
         parts.append(table_from_rows(rows))
         scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"], thresholds_of_model(folder))
         parts.append(
@@ -85,6 +92,12 @@ def accuracy_report(
     first = next(iter(sets.values()))
     parts += ["## The exported files against PyTorch", gate_of_artifact(folder, first, gate_frames).table()]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_scan(data: PackedSet) -> bool:
+    note = data.crops.root / "dataset.json"
+    generator = json.loads(note.read_text(encoding="utf-8")).get("generator", {}) if note.is_file() else {}
+    return bool(generator.get("name") == SCAN_GENERATOR)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

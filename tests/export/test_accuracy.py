@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from export.accuracy import main
 from facedepth_edge.artifacts import BUNDLED_FOLDER
 from tests.train.conftest import write_crops_set
+from train.crosscheck import SCAN_GENERATOR
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +21,14 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = shutil.copytree(crops, tmp_path / "scan")
+    note = json.loads((scan / "dataset.json").read_text())
+    everyone = [person for members in note["subjects"].values() for person in members]
+    note |= {"subjects": {"train": [], "val": [], "test": everyone}, "generator": {"name": SCAN_GENERATOR}}
+    (scan / "dataset.json").write_text(json.dumps(note))
     model, out = Path(BUNDLED_FOLDER) / "edge", tmp_path / "accuracy.md"
-    arguments = ["--model", str(model), "--data", str(crops), "--out", str(out), "--cache-dir", str(tmp_path / "cache")]
+    sets = ["--data", str(crops), "--data", str(scan)]
+    arguments = ["--model", str(model), *sets, "--out", str(out), "--cache-dir", str(tmp_path / "cache")]
     assert main(arguments) == 0
     text = out.read_text()
     for expected in (
@@ -34,6 +42,10 @@ def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.Capt
         "| int8-trt.onnx | all |",
     ):
         assert expected in text
+    before, after = text.split("## On `scan`")
+    assert "a scan of a real one" in after
+    assert "a scan of a real one" not in before
+    assert "| mean face | head |" not in after  # it has no training people
     assert "## Over time" not in text  # no head model was given
     assert (tmp_path / "faces.jpg").stat().st_size > 10_000
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("PASS python -m export.accuracy")

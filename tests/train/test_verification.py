@@ -157,7 +157,8 @@ def test_measuring_repeats_and_keeps_the_mode(data: PackedSet) -> None:
     indices = data.indices("train", faces_only=True)
     first = task.measure(task.network, data, indices, "cpu")
     assert first == task.measure(task.network, data, indices, "cpu")
-    assert set(first) == {"accuracy", "bce"}
+    assert set(first) == {"accuracy", "wrong", "bce"}
+    assert first["wrong"] == pytest.approx(1 - first["accuracy"])
     assert 0 <= first["accuracy"] <= 1
     assert task.network.training
 

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import BackendUnavailable, ConfigError, InputError
+from train.crosscheck import SCAN_GENERATOR
 from train.crosscheck.camera import REACH_MM, Placement, sample_place
 from train.crosscheck.parts import BODY, SKIN, Part, cut_out
 from train.crosscheck.shot import Film, Tracer, shoot
@@ -149,7 +150,7 @@ def _set_note(config: ScanConfig, mesh: Path, texture: Path | None, frames: int)
         "seed": config.seed,
         "subjects": {"train": [], "val": [], "test": [1]},
         "frames": frames,
-        "generator": {"name": "train.crosscheck scan", "files": files, **settings},
+        "generator": {"name": SCAN_GENERATOR, "files": files, **settings},
     }
 
 

@@ -89,7 +89,7 @@ class VerificationTask(Task):
     """
 
     Config = VerificationTaskConfig
-    selects: ClassVar[str] = "bce"
+    selects: ClassVar[str] = "wrong"
     reads_pictures: ClassVar[bool] = False
     names_people: ClassVar[tuple[str, ...]] = ("names",)
 
@@ -167,7 +167,10 @@ class VerificationTask(Task):
     def measure(
         self, network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str
     ) -> dict[str, float]:
-        """Return `accuracy` and `bce` over random pairs of the frames, the same at every call."""
+        """Return `accuracy`, `wrong` and `bce` over random pairs of the frames, the same at every call.
+
+        `wrong` is 1 - accuracy: tables 1 and 2 count pairs, and a loss may grow while more of them are right.
+        """
         was_training = network.training
         network.eval()
         rng = np.random.default_rng(VALIDATION_SEED)
@@ -178,4 +181,5 @@ class VerificationTask(Task):
         same = torch.from_numpy(subjects[first] == subjects[second]).to(logits.device)
         network.train(was_training)
         bce = F.binary_cross_entropy_with_logits(logits, same.float())
-        return {"accuracy": float(((logits > 0) == same).float().mean()), "bce": float(bce)}
+        accuracy = float(((logits > 0) == same).float().mean())
+        return {"accuracy": accuracy, "wrong": 1 - accuracy, "bce": float(bce)}
