@@ -35,8 +35,8 @@ removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *
 with half axes of 68 and 90 mm about the head centre.
 """
 
-SCAN = """The head is a scan of a real one, which no model made and no training saw; camera, light and walls are rendered.
-It is one head, with one expression."""
+SCAN = """The head is a scan of a real one, which no model made and no training saw; camera, light and walls are
+rendered. It is one head, with one expression."""
 
 ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last
 table compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and
