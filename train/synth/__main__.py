@@ -46,6 +46,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     defaults = SetConfig()
     for name in ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression"):
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
+    proportions = "standard deviation of each head's width, height and depth by itself, beside the head model's variety"
+    render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
     )
@@ -99,7 +101,8 @@ def _run(chosen: argparse.Namespace) -> None:
         write_frame(shot, chosen.out)
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
-        config = SetConfig(**{name: getattr(chosen, name) for name in names}, pictures=not chosen.depth_only)
+        counts = {name: getattr(chosen, name) for name in names}
+        config = SetConfig(**counts, pictures=not chosen.depth_only, proportions=chosen.proportions)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 
 

@@ -29,6 +29,7 @@ from train.synth.subject import (
     sample_subject,
 )
 
+_MOST_PROPORTIONS = 0.15
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
 
 
@@ -44,6 +45,8 @@ class SetConfig:
         crop_px: rows and columns of a crop.
         margin: a crop reaches over margin * 320 mm at the head's distance.
         pictures: False for depth and labels alone, for face verification: about half the cost.
+        proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
+            own variety; 0 to 0.15.
     """
 
     seed: int = 0
@@ -55,6 +58,7 @@ class SetConfig:
     crop_px: int = 144
     margin: float = 1.5
     pictures: bool = True
+    proportions: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -67,6 +71,9 @@ class SetConfig:
                 f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, "
                 "expected 0 or more. Give no negative number."
             )
+        if not 0 <= self.proportions <= _MOST_PROPORTIONS:
+            rule = f"0 to {_MOST_PROPORTIONS:g}"
+            raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
         if self.margin < 1:
             raise ConfigError(
                 f"SetConfig.margin: got {self.margin}, expected at least 1. The crop must hold eq. 6's box."
@@ -98,7 +105,7 @@ class Studio:
 
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
-        subject = sample_subject(self.config.seed, number)
+        subject = sample_subject(self.config.seed, number, self.config.proportions)
         outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards))
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
 
@@ -197,8 +204,10 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         "frames": config.frames,
         "generator": {**asdict(config), "hair": hair is not None},
     }
+    if config.proportions == 0:
+        del note["generator"]["proportions"]  # as sets that are older than the setting say it
     if config.pictures:
-        del note["generator"]["pictures"]  # as sets that are older than the setting say it
+        del note["generator"]["pictures"]
     else:
         note["pictures"] = False
     start_set(out, note)

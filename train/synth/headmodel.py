@@ -91,12 +91,18 @@ class HeadModel:
         except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
             raise ConfigError(f"head model {path}: got {error}, expected a readable ICT-FaceKit pack. {how}") from error
 
-    def shape(self, identity: np.ndarray, expression: dict[str, float], scale: float = 1.0) -> np.ndarray:
-        """Return vertices (V, 3) float32 in mm of `neutral + sum w_i identity_i + sum e_j expression_j`, scaled."""
+    def shape(self, identity: np.ndarray, expression: dict[str, float], scale: float | np.ndarray = 1.0) -> np.ndarray:
+        """Return vertices (V, 3) float32 in mm of `neutral + sum w_i identity_i + sum e_j expression_j`, scaled.
+
+        Args:
+            identity: (100,) weights.
+            expression: name to weight.
+            scale: of all, or (3,) of x, y and z.
+        """
         vertices = self.neutral + np.tensordot(identity.astype(np.float32), self.identity, 1)
         for name, weight in expression.items():
             vertices = vertices + np.float32(weight) * self.expression[self.expression_names.index(name)]
-        return (vertices * np.float32(scale)).astype(np.float32)
+        return (vertices * np.asarray(scale, np.float32)).astype(np.float32)
 
     def part_triangles(self, name: str) -> np.ndarray:
         """Return the triangles (T, 3) that lie in one part of `PARTS`."""

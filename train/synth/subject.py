@@ -20,13 +20,13 @@ class Subject:
     Attributes:
         number: 1-based.
         identity: (100,) weights of the head model.
-        scale: size of the head relative to the model's mean.
+        scale: (3,) width, height and depth of the head relative to the model's.
         traits: skin, brows, eyes, hair colour.
     """
 
     number: int
     identity: np.ndarray
-    scale: float
+    scale: np.ndarray
     traits: SkinTraits
 
 
@@ -63,13 +63,21 @@ class Outfit:
     seed: int
 
 
-def sample_subject(seed: int, number: int) -> Subject:
-    """Draw the subject `number` of a set; the same seed and number give the same person."""
+def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
+    """Draw the subject `number` of a set; the same arguments give the same person.
+
+    Args:
+        seed: the set's.
+        number: 1-based.
+        proportions: standard deviation of each of width, height and depth by itself, beside the whole head's size; the
+            head model's people are alike in them.
+    """
     rng = np.random.default_rng([seed, 1, number])
+    stretch = np.clip(np.random.default_rng([seed, 5, number]).normal(0, 1, 3), -2, 2)
     return Subject(
         number=number,
         identity=np.clip(rng.normal(0, 0.95, 100), -2.6, 2.6).astype(np.float32),
-        scale=float(np.clip(rng.normal(1.0, 0.03), 0.92, 1.08)),
+        scale=np.clip(rng.normal(1.0, 0.03), 0.92, 1.08) * (1 + proportions * stretch),
         traits=sample_traits(rng),
     )
 

@@ -21,6 +21,7 @@ from train.synth.dataset import SetConfig, Studio, render_set, write_sequence
 from train.synth.full_frame import FrameSize, shoot_frame, write_frame, write_raw_sequence
 from train.synth.headmodel import HeadModel
 from train.synth.motion import angles_from_rotation, rotation_from_angles, sample_angles
+from train.synth.subject import sample_subject
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -86,6 +87,30 @@ def test_the_loader_reads_what_was_written(rendered: Path, studio: Studio) -> No
         assert entry.face == face
         assert entry.distance_mm == pytest.approx(shot.distance_mm, abs=0.01)
         assert entry.roll_pitch_yaw_deg == pytest.approx(shot.angles_deg, abs=1e-3)
+
+
+def test_heads_of_other_proportions(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
+    note = json.loads((rendered / "dataset.json").read_text())
+    assert "proportions" not in note["generator"]
+    wide = dataclasses.replace(small_set, proportions=0.1)
+    root = tmp_path / "wide"
+    render_set(wide, head_file, None, root, processes=1)
+    assert json.loads((root / "dataset.json").read_text())["generator"]["proportions"] == 0.1
+    with pytest.raises(ConfigError, match="other settings"):
+        render_set(small_set, head_file, None, root, processes=1)
+    studio = Studio(wide, head_file, None)
+    plain, stretched = (sample_subject(wide.seed, 1, spread) for spread in (0.0, 0.1))
+    assert np.ptp(plain.scale) == 0
+    assert np.array_equal(plain.identity, stretched.identity)
+    shapes = [studio.model.shape(who.identity, {}, who.scale) for who in (plain, stretched)]
+    np.testing.assert_allclose(shapes[1], shapes[0] * (stretched.scale / plain.scale), rtol=1e-5, atol=1e-4)
+    people = np.array([sample_subject(wide.seed, number, 0.1).scale for number in range(1, 400)])
+    shares = people / people.mean(axis=1, keepdims=True)
+    assert 0.06 < shares.std() < 0.1  # two standard deviations are cut off, and the mean is taken out
+    assert abs(np.corrcoef(shares[:, 0], shares[:, 1])[0, 1]) < 0.7
+    first, other = (open_crops_set(folder).frames for folder in (rendered, root))
+    assert [entry.roll_pitch_yaw_deg for entry in first] == [entry.roll_pitch_yaw_deg for entry in other]
+    assert any(a.distance_mm != b.distance_mm for a, b in zip(first, other, strict=True))
 
 
 def test_depth_alone(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
@@ -193,7 +218,9 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
         HeadModel.load(path)
 
 
-@pytest.mark.parametrize("change", [{"frames": 0}, {"train_subjects": 0}, {"test_subjects": -1}, {"margin": 0.5}])
+@pytest.mark.parametrize(
+    "change", [{"frames": 0}, {"train_subjects": 0}, {"test_subjects": -1}, {"margin": 0.5}, {"proportions": 0.2}]
+)
 def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="SetConfig"):
         SetConfig(**change)  # type: ignore[arg-type]
