@@ -288,6 +288,7 @@ class EdgeDepth:
         if spec.depth_scale.along == "ray":
             if probability is None:  # the threshold is for the network's own z: below it is -z above -threshold
                 probability, threshold = np.negative(depth), -threshold
+                mask_source = mask_source.replace("relative depth", "relative depth along the ray")
             ray_xy = ray_of(face.head_center, located.camera, size_hw)
             reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
             own = depth if depth.flags.writeable else None  # the path's buffer, which nobody reads after this

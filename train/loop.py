@@ -172,12 +172,15 @@ def fit(
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         torch.set_rng_state(state["rng"])
-        step, samples, elapsed_s, best = state["step"], state["samples"], state["elapsed_s"], state["best"]
+        step, samples, elapsed_s = state["step"], state["samples"], state["elapsed_s"]
+        if state.get("selects", raw_task.selects) == raw_task.selects:  # another score's best says nothing of this one
+            best = state["best"]
     elif resume:
         log.warning("%s: no checkpoint yet, starting at step 0", last_path)
 
     def snapshot() -> dict[str, Any]:
         return {
+            "selects": raw_task.selects,
             "step": step,
             "samples": samples,
             "elapsed_s": elapsed_s,

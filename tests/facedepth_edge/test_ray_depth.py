@@ -88,7 +88,8 @@ def test_without_a_mask_output_the_head_is_where_the_networks_own_depth_is_below
     clear = np.abs(z - 0.1) > 0.01
     np.testing.assert_array_equal(result.mask[clear], z[clear] < 0.1)
     assert 0.05 < result.mask.mean() < 0.95
-    assert result.mask_source == "relative depth below 0.1"
+    where = " along the ray" if along == "ray" else ""
+    assert result.mask_source == f"relative depth{where} below 0.1"
     assert ((result.relative[clear] < 0.1) != result.mask[clear]).any() == (along == "ray")
 
 

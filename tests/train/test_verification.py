@@ -160,6 +160,11 @@ def test_measuring_repeats_and_keeps_the_mode(data: PackedSet) -> None:
     assert set(first) == {"accuracy", "wrong", "bce"}
     assert first["wrong"] == pytest.approx(1 - first["accuracy"])
     assert 0 <= first["accuracy"] <= 1
+    assert task.selects == "wrong"
+    with torch.no_grad():
+        for parameter in task.network.parameters():
+            parameter.fill_(torch.nan)
+    assert np.isnan(task.measure(task.network, data, indices, "cpu")["wrong"])  # is never the best
     assert task.network.training
 
 

@@ -7,20 +7,19 @@ head, with one expression, often bald and with closed eyes. It measures a model;
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from facedepth_edge.errors import BackendUnavailable, ConfigError, InputError
+from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck import SCAN_GENERATOR
 from train.crosscheck.camera import REACH_MM, Placement, sample_place
 from train.crosscheck.parts import BODY, SKIN, Part, cut_out
 from train.crosscheck.shot import Film, Tracer, shoot
+from train.crosscheck.textured_mesh import TexturedMesh, digest_of, read_textured
 from train.data.crops_writer import start_set, write_frames
 from train.synth.mesh import subdivided
 
@@ -30,7 +29,9 @@ _JAW_UNDER_EARS_MM = 55.0  # the jaw's angle lies this far under the head centre
 _FINEST_MM = 1.2
 _MOST_TRIANGLES = 400_000
 _SAME_PLACE_MM = 1e-3
-_LEAST_PICTURE_PX = 16
+_AWAY_MM = 20.0
+_UNEVEN_MM = 25.0
+_CHIN_UNDER_MM, _CHIN_BEFORE_MM = (60.0, 180.0), (20.0, 160.0)
 _SKIN_SURFACE = {"roughness": 0.45, "specular": 0.35}
 
 
@@ -62,17 +63,26 @@ class ScanConfig:
     margin: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("mm_per_unit", "lights", "samples", "crop_px"):
-            if not getattr(self, name) > 0:
-                raise ConfigError.of(f"ScanConfig.{name}", getattr(self, name), "> 0", "Give a positive number.")
-        apart = (self.left_tragus[0] - self.right_tragus[0]) * self.mm_per_unit
-        if not 100 < apart < 200:
+        points = {name: getattr(self, name) for name in ("right_tragus", "left_tragus", "chin")}
+        for name, value in {**points, "mm_per_unit": self.mm_per_unit}.items():
+            if not np.isfinite(value).all():
+                raise ConfigError.of(f"ScanConfig.{name}", value, "finite numbers", "Correct it.")
+        least = {"mm_per_unit": 1e-9, "lights": 1, "samples": 1, "crop_px": 1, "margin": 1, "seed": 0}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                rule = "> 0" if name == "mm_per_unit" else f">= {low}"
+                raise ConfigError.of(f"ScanConfig.{name}", getattr(self, name), rule, "Correct it.")
+        apart, up, front = (np.array(self.left_tragus) - np.array(self.right_tragus)) * self.mm_per_unit
+        if not 100 < apart < 200 or max(abs(up), abs(front)) > _UNEVEN_MM:
+            got = f"{apart:.0f} mm apart along x, {up:.0f} along y, {front:.0f} along z"
+            rule = f"100 to 200 along x, {_UNEVEN_MM:g} at most along y and z"
             fix = "Give both tragi in the file's units, the person's right one first, and mm_per_unit."
-            raise ConfigError.of("ScanConfig: tragi", f"{apart:.0f} mm apart along x", "100 to 200 mm", fix)
+            raise ConfigError.of("ScanConfig: tragi", got, rule, fix)
         _, down, front = self.from_center(np.array(self.chin))
-        if not (down < -_JAW_UNDER_EARS_MM and front > 0):
+        low, high = _CHIN_UNDER_MM, _CHIN_BEFORE_MM
+        if not (low[0] <= -down <= low[1] and high[0] <= front <= high[1]):
             got = f"{-down:.0f} mm under and {front:.0f} mm in front of the head centre"
-            rule = f"more than {_JAW_UNDER_EARS_MM:g} mm under it, and in front"
+            rule = f"{low[0]:g} to {low[1]:g} mm under it, {high[0]:g} to {high[1]:g} mm in front"
             raise ConfigError.of("ScanConfig.chin", got, rule, "Turn the scan so that +y is up and it looks along +z.")
 
     def from_center(self, points: np.ndarray) -> np.ndarray:
@@ -81,26 +91,25 @@ class ScanConfig:
         return (points - centre) * self.mm_per_unit
 
 
-def parts_of_scan(config: ScanConfig, mesh: Path, texture: Path | None = None) -> tuple[list[Part], list[Part]]:
-    """Read a scan as painted parts.
+def parts_of_scan(config: ScanConfig, parts: list[TexturedMesh]) -> tuple[list[Part], list[Part]]:
+    """Paint a scan, and part head and body.
 
     Args:
         config: Where its head is.
-        mesh: A file of triangles with texture coordinates that trimesh reads: .obj, .glb, .ply.
-        texture: Its picture; None where the mesh's file names or contains it.
+        parts: The scan.
 
     Returns:
         The head's part and the body's, in mm from the head centre, x left, y up, z in front.
 
     Raises:
-        BackendUnavailable: trimesh is not installed.
-        InputError: The file cannot be read, or has no triangles, texture coordinates or picture.
+        InputError: The points of `config` are not on the scan.
     """
-    points, triangles, uv, picture = _read(mesh, texture)
-    vertices = config.from_center(points).astype(np.float32)
-    while _median_edge(vertices, triangles) > _FINEST_MM and 4 * len(triangles) <= _MOST_TRIANGLES:
-        vertices, triangles, uv = subdivided(vertices, triangles, uv)
-    vertices, triangles, colour = _joined(vertices, triangles, _linear_colour(picture, uv))
+    painted = [_painted(config, part, _MOST_TRIANGLES // len(parts)) for part in parts]
+    starts = np.cumsum([0] + [len(vertices) for vertices, _, _ in painted])
+    triangles = np.concatenate([one[1] + start for one, start in zip(painted, starts, strict=False)])
+    vertices, colour = (np.concatenate([one[place] for one in painted]) for place in (0, 2))
+    _require_landmarks(config, vertices)
+    vertices, triangles, colour = _joined(vertices, triangles, colour)
     _, down, front = config.from_center(np.array(config.chin))
     middle = vertices[triangles].mean(axis=1)
     head = middle[:, 1] > -_JAW_UNDER_EARS_MM + (down + _JAW_UNDER_EARS_MM) * middle[:, 2] / front
@@ -111,11 +120,11 @@ def parts_of_scan(config: ScanConfig, mesh: Path, texture: Path | None = None) -
 
 
 def render_scan(config: ScanConfig, mesh: Path, texture: Path | None, out: Path, tracer: Tracer) -> None:
-    """Render the set, or what is still missing of it: one person, one sequence, the test split.
+    """Render the set, whole or not at all: one person, one sequence, the test split. One that is there stays.
 
     Args:
         config: Where the scan's head is, and the set.
-        mesh: The scan.
+        mesh: The scan, see `read_textured`.
         texture: Its picture, or None.
         out: The set's folder; one that holds another configuration's set is refused.
         tracer: Makes the pictures.
@@ -125,9 +134,10 @@ def render_scan(config: ScanConfig, mesh: Path, texture: Path | None, out: Path,
         BackendUnavailable: trimesh is not installed.
         InputError: The scan cannot be used.
     """
-    own, body = parts_of_scan(config, mesh, texture)
+    parts = read_textured(mesh, texture)
+    own, body = parts_of_scan(config, parts)
     poses = [(pitch, yaw) for pitch in PITCHES_DEG for yaw in YAWS_DEG] * config.lights
-    start_set(out, _set_note(config, mesh, texture, len(poses)))
+    start_set(out, _set_note(config, mesh, digest_of(parts), len(poses)))
     folder = out / "001"
     if folder.is_dir():
         return
@@ -140,9 +150,8 @@ def render_scan(config: ScanConfig, mesh: Path, texture: Path | None, out: Path,
     write_frames(folder, frames)
 
 
-def _set_note(config: ScanConfig, mesh: Path, texture: Path | None, frames: int) -> dict[str, Any]:
+def _set_note(config: ScanConfig, mesh: Path, digest: str, frames: int) -> dict[str, Any]:
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}  # as JSON has them
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (mesh, texture) if path is not None}
     return {
         "crop_px": config.crop_px,
         "margin": config.margin,
@@ -150,37 +159,8 @@ def _set_note(config: ScanConfig, mesh: Path, texture: Path | None, frames: int)
         "seed": config.seed,
         "subjects": {"train": [], "val": [], "test": [1]},
         "frames": frames,
-        "generator": {"name": SCAN_GENERATOR, "files": files, **settings},
+        "generator": {"name": SCAN_GENERATOR, "mesh": mesh.name, "sha256": digest, **settings},
     }
-
-
-def _read(mesh: Path, texture: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return points (V, 3), triangles (T, 3), uv (V, 2), v upwards, and the picture (H, W, 3) uint8 RGB."""
-    try:
-        import trimesh
-    except ImportError as error:
-        how = "pip install -e '.[train,crosscheck]'"
-        raise BackendUnavailable.of("train.crosscheck scan", "no package trimesh", "trimesh >= 4", how) from error
-    try:
-        found = trimesh.load(mesh, force="mesh", process=False)
-    except Exception as error:  # its readers raise whatever a damaged file makes them
-        raise InputError.of(str(mesh), f"{type(error).__name__}: {error}", "a mesh", "Check the path.") from error
-    uv = getattr(found.visual, "uv", None)
-    if not len(found.faces) or uv is None or len(uv) != len(found.vertices):
-        got = f"{len(found.faces)} triangles, {'no' if uv is None else len(uv)} texture coordinates"
-        raise InputError.of(str(mesh), got, "triangles with texture coordinates", "Export the scan with its texture.")
-    if texture is not None:
-        picture = cv2.imread(str(texture), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise InputError.of(str(texture), "no picture", "a picture that OpenCV reads", "Check the path.")
-        picture = picture[..., ::-1]
-    else:
-        material = found.visual.material
-        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-        if image is None or min(image.size) < _LEAST_PICTURE_PX:  # trimesh puts a tiny gray one where there is none
-            raise InputError.of(str(mesh), "no picture", "the scan's colours", "Give its texture with --texture.")
-        picture = np.array(image.convert("RGB"))
-    return np.array(found.vertices, float), np.array(found.faces, np.int32), np.array(uv, np.float32), picture
 
 
 def _median_edge(vertices: np.ndarray, triangles: np.ndarray) -> float:
@@ -188,18 +168,23 @@ def _median_edge(vertices: np.ndarray, triangles: np.ndarray) -> float:
     return float(np.median(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)))
 
 
-def _linear_colour(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Look colours (V, 3), linear RGB, up in an sRGB picture, between its pixels' centres."""
-    height, width = picture.shape[:2]
-    level = picture.astype(np.float32) / 255
-    linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-    x = (uv[:, 0] * width - 0.5).astype(np.float32)
-    y = ((1 - uv[:, 1]) * height - 0.5).astype(np.float32)
-    # OpenCV's maps are short in rows and columns: 2-D in and out again.
-    side = int(np.ceil(np.sqrt(len(uv))))
-    maps = [np.resize(values, (side, side)) for values in (x, y)]
-    found = cv2.remap(linear.astype(np.float32), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return found.reshape(-1, 3)[: len(uv)].astype(np.float64)
+def _painted(config: ScanConfig, part: TexturedMesh, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a part's vertices (mm from the head centre), triangles and colours, fine enough to carry its picture."""
+    vertices, triangles, uv = config.from_center(part.points).astype(np.float32), part.triangles, part.uv
+    while _median_edge(vertices, triangles) > _FINEST_MM and 4 * len(triangles) <= most:
+        vertices, triangles, uv = subdivided(vertices, triangles, uv)
+    return vertices, triangles, part.colour_at(uv)
+
+
+def _require_landmarks(config: ScanConfig, vertices: np.ndarray) -> None:
+    """Look whether the scan passes by the three points that were given."""
+    for name in ("right_tragus", "left_tragus", "chin"):
+        point = config.from_center(np.array(getattr(config, name)))
+        away_mm = float(np.sqrt(((vertices - point) ** 2).sum(axis=1).min()))
+        if not away_mm <= _AWAY_MM:
+            fix = "Give the points in the file's units and axes, and mm_per_unit."
+            got = f"{away_mm:.0f} mm from the nearest point of the scan"
+            raise InputError.of(f"ScanConfig.{name}", got, f"{_AWAY_MM:g} mm or less", fix)
 
 
 def _joined(

@@ -9,6 +9,7 @@ name the training person; the layer that names is not used afterwards.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -182,4 +183,5 @@ class VerificationTask(Task):
         network.train(was_training)
         bce = F.binary_cross_entropy_with_logits(logits, same.float())
         accuracy = float(((logits > 0) == same).float().mean())
-        return {"accuracy": accuracy, "wrong": 1 - accuracy, "bce": float(bce)}
+        wrong = 1 - accuracy if bool(torch.isfinite(logits).all()) else math.nan
+        return {"accuracy": accuracy, "wrong": wrong, "bce": float(bce)}

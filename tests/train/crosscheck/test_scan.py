@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck.__main__ import main
@@ -17,6 +18,7 @@ from train.crosscheck.camera import sample_place
 from train.crosscheck.parts import BODY, SKIN, Part
 from train.crosscheck.path_tracer import Light
 from train.crosscheck.scan import PITCHES_DEG, YAWS_DEG, ScanConfig, parts_of_scan, render_scan
+from train.crosscheck.textured_mesh import digest_of, read_textured
 from train.data.batches import make_batch
 from train.data.packed import open_packed_set
 from train.evaluate import main as evaluate_main
@@ -27,13 +29,17 @@ pytest.importorskip("trimesh")
 UNIT_MM = 50.0
 RADII = np.array([1.5, 2.2, 1.9])  # of an ellipsoid about the head centre
 CENTER = np.array([0.3, 1.0, -0.2])
+QUARTERS = {  # sRGB, of the person's right and left
+    ("upper", "right"): (200, 40, 90), ("upper", "left"): (30, 120, 220),
+    ("lower", "right"): (60, 180, 50), ("lower", "left"): (128, 128, 128),
+}  # fmt: skip
 LANDMARKS: dict[str, Any] = {
     "right_tragus": (-1.2, 1.0, -0.2), "left_tragus": (1.8, 1.0, -0.2), "chin": (0.3, -1.2, 1.0), "mm_per_unit": UNIT_MM
 }  # fmt: skip
 
 
 def write_scan(folder: Path, rows: int = 24, columns: int = 48) -> tuple[Path, Path]:
-    """Write an ellipsoid on a post, its picture red on the person's right half and blue on the left, with a seam."""
+    """Write an ellipsoid on a post under a picture of QUARTERS, whose seam is at the back."""
     points, uvs, faces = [], [], []
     for row in range(rows + 1):
         for column in range(columns + 1):  # the last column lies on the first: the picture's seam, at the back
@@ -47,16 +53,34 @@ def write_scan(folder: Path, rows: int = 24, columns: int = 48) -> tuple[Path, P
             faces += [(a, b, b + 1), (a, b + 1, a + 1)]
     post = len(points)
     points += [CENTER + np.array(xyz) for xyz in ((-0.5, -1.8, 0), (-0.5, -4, 0), (0.5, -4, 0), (0.5, -1.8, 0))]
-    uvs += [(0.25, 0.5)] * 4
+    uvs += [(0.25, 0.75)] * 4
     faces += [(post, post + 1, post + 2), (post, post + 2, post + 3)]
     lines = [f"v {x} {y} {z}" for x, y, z in points] + [f"vt {u} {v}" for u, v in uvs]
     lines += ["f " + " ".join(f"{corner + 1}/{corner + 1}" for corner in face) for face in faces]
     (folder / "scan.obj").write_text("\n".join(lines) + "\n")
-    picture = np.zeros((64, 128, 3), np.uint8)
-    picture[:, :64, 2] = 255
-    picture[:, 64:, 0] = 255
+    picture = np.empty((64, 128, 3), np.uint8)
+    for (half, side), colour in QUARTERS.items():
+        rows_of, columns_of = (
+            slice(0, 32) if half == "upper" else slice(32, 64),
+            slice(64) if side == "right" else slice(64, 128),
+        )
+        picture[rows_of, columns_of] = colour[::-1]
     cv2.imwrite(str(folder / "scan.png"), picture)
     return folder / "scan.obj", folder / "scan.png"
+
+
+def linear(colour: tuple[int, int, int]) -> np.ndarray:
+    """Turn sRGB levels into linear light, as IEC 61966-2-1 says."""
+    return np.array([c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour])
+
+
+def require_quarters(head: Part) -> None:
+    """Look whether each quarter of the face has its colour."""
+    x, y, z = head.vertices.T
+    for (half, side), colour in QUARTERS.items():
+        here = (z > 0) & ((y > 6) if half == "upper" else (y < -6)) & ((x < -8) if side == "right" else (x > 8))
+        assert here.sum() > 500
+        np.testing.assert_allclose(head.colour[here], np.broadcast_to(linear(colour), (here.sum(), 3)), atol=2e-3)
 
 
 class FlatTracer:
@@ -73,14 +97,15 @@ class FlatTracer:
 
 
 def test_a_scan_is_painted_and_parted(tmp_path: Path) -> None:
-    (head,), (body,) = parts_of_scan(ScanConfig(**LANDMARKS), *write_scan(tmp_path))
+    (head,), (body,) = parts_of_scan(ScanConfig(**LANDMARKS), read_textured(*write_scan(tmp_path)))
     assert (head.label, body.label) == (SKIN, BODY)
+    assert head.specular > 0
     np.testing.assert_allclose(np.abs(head.vertices).max(axis=0), RADII * UNIT_MM, rtol=0.02)
-    right, left = head.vertices[:, 0] < -8, head.vertices[:, 0] > 8
-    front = head.vertices[:, 2] > 0
-    for half, colour in ((right & front, (1, 0, 0)), (left & front, (0, 0, 1))):
-        assert half.sum() > 1000
-        assert np.abs(head.colour[half] - colour).max() < 1e-6
+    require_quarters(head)
+    behind = (np.abs(head.vertices[:, 0]) < 1e-3) & (head.vertices[:, 2] < -60) & (head.vertices[:, 1] > 10)
+    both = (linear(QUARTERS["upper", "right"]) + linear(QUARTERS["upper", "left"])) / 2
+    np.testing.assert_allclose(head.colour[behind], np.broadcast_to(both, (behind.sum(), 3)), atol=2e-3)
+    assert behind.sum() > 3
     assert len(np.unique(np.round(head.vertices, 2), axis=0)) == len(head.vertices)  # the seam is closed
     assert head.vertices[:, 1].max() == pytest.approx(110, rel=0.01)
     border = -55 + (-110 + 55) * body.vertices[:, 2] / 60  # through the chin, 110 mm under the centre and 60 in front
@@ -89,6 +114,38 @@ def test_a_scan_is_painted_and_parted(tmp_path: Path) -> None:
     assert body.vertices[:, 1].min() == pytest.approx(-200)
     corners = head.vertices[head.triangles]
     assert np.median(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)) < 2.5
+
+
+def test_every_kind_of_file_is_painted_alike(tmp_path: Path) -> None:
+    import trimesh
+
+    config = ScanConfig(**LANDMARKS)
+    mesh, texture = write_scan(tmp_path)
+    whole = trimesh.load(mesh, force="mesh", process=False)
+    picture = Image.open(texture)
+    turn = trimesh.transformations.rotation_matrix(np.pi / 3, [1, 0, 0])
+    scene = trimesh.Scene()
+    for right in (True, False):
+        part = whole.copy()
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture)
+        uv = np.array(whole.visual.uv) + (0 if right else (2, -1))  # pictures repeat
+        part.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        part.update_faces((whole.triangles_center[:, 0] < CENTER[0]) == right)
+        part.remove_unreferenced_vertices()
+        part.apply_transform(np.linalg.inv(turn))
+        scene.add_geometry(part, transform=turn)
+    scene.export(tmp_path / "two.glb")
+    (tmp_path / "named.obj").write_text("mtllib named.mtl\nusemtl skin\n" + mesh.read_text())
+    (tmp_path / "named.mtl").write_text("newmtl skin\nmap_Kd scan.png\n")
+    for parts in (read_textured(tmp_path / "two.glb"), read_textured(tmp_path / "two.glb", texture),
+                  read_textured(tmp_path / "named.obj")):  # fmt: skip
+        (head,), (body,) = parts_of_scan(config, parts)
+        require_quarters(head)
+        assert body.label == BODY
+    digest = digest_of(read_textured(tmp_path / "named.obj"))
+    assert digest == digest_of(read_textured(mesh, texture))
+    cv2.imwrite(str(texture), np.full((32, 32, 3), 90, np.uint8))
+    assert digest_of(read_textured(tmp_path / "named.obj")) != digest
 
 
 def test_a_set_of_a_scan_is_read_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,9 +184,12 @@ def test_a_set_of_a_scan_is_read_and_measured(tmp_path: Path, capsys: pytest.Cap
     assert "| truth | truth | 1.000 | 0.00 |" in printed.out
     render_scan(config, mesh, texture, tmp_path / "set", tracer)  # done: nothing is rendered again
     assert len(tracer.scenes) == len(indices)
+    cv2.imwrite(str(texture), np.full((32, 32, 3), 90, np.uint8))
+    with pytest.raises(ConfigError, match="other settings"):
+        render_scan(config, mesh, texture, tmp_path / "set", tracer)
     note = json.loads((tmp_path / "set" / "dataset.json").read_text())["generator"]
     assert note["name"] == "train.crosscheck scan"
-    assert sorted(note["files"]) == ["scan.obj", "scan.png"]
+    assert note["mesh"] == "scan.obj"
 
 
 def _truth(folder: Path, data: Any) -> Path:
@@ -142,11 +202,17 @@ def _truth(folder: Path, data: Any) -> Path:
     ("change", "expected"),
     [
         ({"mm_per_unit": 0.0}, r"ScanConfig\.mm_per_unit: got 0\.0, expected > 0"),
-        ({"mm_per_unit": 1.0}, "tragi: got 3 mm apart along x, expected 100 to 200 mm"),
+        ({"mm_per_unit": 1.0}, "tragi: got 3 mm apart along x, .* expected 100 to 200 along x"),
         ({"right_tragus": (1.8, 1, 0), "left_tragus": (-1.2, 1, 0)}, "tragi: got -150 mm apart"),
+        ({"left_tragus": (1.8, 2.0, -0.2)}, "tragi: got 150 mm apart along x, 50 along y"),
+        ({"left_tragus": (1.8, np.nan, -0.2)}, r"ScanConfig\.left_tragus: got \(1\.8, nan, -0\.2\), expected finite"),
         ({"chin": (0.3, 1.2, 1.0)}, r"ScanConfig\.chin: got -10 mm under and 60 mm in front"),
         ({"chin": (0.3, -1.2, -1.0)}, r"ScanConfig\.chin: got 110 mm under and -40 mm in front"),
-        ({"lights": 0}, r"ScanConfig\.lights: got 0, expected > 0"),
+        ({"chin": (0.3, -1.2, -0.19)}, r"ScanConfig\.chin: got 110 mm under and 1 mm in front"),
+        ({"chin": (0.3, -np.inf, 1.0)}, r"ScanConfig\.chin: got .* expected finite"),
+        ({"lights": 0}, r"ScanConfig\.lights: got 0, expected >= 1"),
+        ({"seed": -1}, r"ScanConfig\.seed: got -1, expected >= 0"),
+        ({"margin": np.nan}, r"ScanConfig\.margin: got nan, expected >= 1"),
     ],
 )
 def test_wrong_landmarks_are_told(change: dict[str, Any], expected: str) -> None:
@@ -155,18 +221,35 @@ def test_wrong_landmarks_are_told(change: dict[str, Any], expected: str) -> None
 
 
 def test_files_that_are_no_scan_are_told(tmp_path: Path) -> None:
-    config = ScanConfig(**LANDMARKS)
     mesh, texture = write_scan(tmp_path)
     with pytest.raises(InputError, match=r"gone\.obj: got .*Check the path"):
-        parts_of_scan(config, tmp_path / "gone.obj", texture)
+        read_textured(tmp_path / "gone.obj", texture)
     with pytest.raises(InputError, match=r"gone\.png: got no picture"):
-        parts_of_scan(config, mesh, tmp_path / "gone.png")
-    with pytest.raises(InputError, match=r"scan\.obj: got no picture, expected the scan's colours"):
-        parts_of_scan(config, mesh)
-    plain = "\n".join(line.split("/")[0] for line in ("v 0 0 0", "v 1 0 0", "v 0 1 0", "f 1 2 3"))
-    (tmp_path / "plain.obj").write_text(plain)
-    with pytest.raises(InputError, match=r"plain\.obj: got 1 triangles, no texture coordinates"):
-        parts_of_scan(config, tmp_path / "plain.obj", texture)
+        read_textured(mesh, tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"scan\.obj: got a part without a picture"):
+        read_textured(mesh)
+    (tmp_path / "plain.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    with pytest.raises(InputError, match=r"plain\.obj: got a part of 1 triangles with no texture coordinates"):
+        read_textured(tmp_path / "plain.obj", texture)
+    (tmp_path / "nan.obj").write_text(mesh.read_text().replace("v 0.3 3.2 -0.2", "v nan 3.2 -0.2", 1))
+    with pytest.raises(InputError, match=r"nan\.obj: got NaN or infinity"):
+        read_textured(tmp_path / "nan.obj", texture)
+    far = ScanConfig(**{**LANDMARKS, "chin": (0.3, -1.9, 1.6)})
+    with pytest.raises(InputError, match=r"ScanConfig\.chin: got \d+ mm from the nearest point of the scan"):
+        parts_of_scan(far, read_textured(mesh, texture))
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, texture = write_scan(tmp_path)
+    seen: list[Any] = []
+    monkeypatch.setattr("train.crosscheck.__main__.PathTracer", lambda *args: args)
+    monkeypatch.setattr("train.crosscheck.__main__.render_scan", lambda *args: seen.append(args))
+    points = ["--right-tragus", "-1.2", "1", "-0.2", "--left-tragus", "1.8", "1", "-0.2", "--chin", "0.3", "-1.2", "1"]
+    files = ["--mesh", str(mesh), "--texture", str(texture), "--out", str(tmp_path / "set")]
+    rest = ["--lights", "3", "--seed", "4", "--samples", "5", "--threads", "2"]
+    assert main(["scan", *files, *points, "--mm-per-unit", "50", *rest]) == 0
+    expected = ScanConfig(**LANDMARKS, lights=3, seed=4, samples=5)
+    assert seen == [(expected, mesh, texture, tmp_path / "set", ("scalar_rgb", 2))]
 
 
 def test_the_command_needs_mitsuba(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
