@@ -26,7 +26,7 @@ KEYS = (
     *("format", "step", "samples", "elapsed_s", "config", "spec", "commit"),
     *("task", "ema", "optimizers", "rng", "best", "data"),
 )
-OPTIONAL = ("start",)  # newer than the format; None where it is missing
+OPTIONAL = ("start", "selects")  # newer than the format; None where they are missing
 
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, EOFError, KeyError),

@@ -173,7 +173,7 @@ def fit(
             optimizer.load_state_dict(state["optimizers"][name])
         torch.set_rng_state(state["rng"])
         step, samples, elapsed_s = state["step"], state["samples"], state["elapsed_s"]
-        if state.get("selects", raw_task.selects) == raw_task.selects:  # another score's best says nothing of this one
+        if state["selects"] in (None, raw_task.selects):  # another score's best says nothing of this one
             best = state["best"]
     elif resume:
         log.warning("%s: no checkpoint yet, starting at step 0", last_path)

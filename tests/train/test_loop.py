@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from facedepth_edge.errors import ConfigError
-from train.checkpoint import load_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import LoopConfig, OptimizerConfig, TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.data.packed import PackedSet, open_packed_set
@@ -109,6 +109,25 @@ def test_resume_equals_uninterrupted(
     for state in (whole, parts):
         state.pop("elapsed_s")
     assert_same(whole, parts)
+
+
+def test_the_best_by_another_score_is_not_the_best(
+    data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(steps=6)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, data, tmp_path / "run", progress=False)
+    path = tmp_path / "run" / "last.pt"
+    state = load_checkpoint(path)
+    assert state["selects"] == "offset_free_mm"
+    for selects, kept in (("bce", False), ("offset_free_mm", True), (None, True)):
+        save_checkpoint(path, {**state, "selects": selects, "best": -1.0})  # no error in mm is as small
+        fit(config, data, tmp_path / "run", resume=True, progress=False)
+        found = load_checkpoint(path)
+        assert (found["best"] == -1.0) == kept
+        assert found["selects"] == "offset_free_mm"
 
 
 def test_resume_after_a_real_kill(crops_root: Path, tmp_path: Path) -> None:
