@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from export.parity import gate_of_artifact
 from facedepth_edge.artifacts import open_artifact
@@ -36,7 +37,7 @@ with half axes of 68 and 90 mm about the head centre.
 """
 
 SCAN = """The head is a scan of a real one, which no model made and no training saw; camera, light and walls are
-rendered. It is one head, with one expression."""
+rendered. It is one head, with one expression.{credit}"""
 
 ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last
 table compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and
@@ -71,8 +72,10 @@ def accuracy_report(
             shown = {"constant plane": trivial.plane_predictor, "mean face": trivial.mean_face_predictor}
         rows = evaluate(data, SPLIT, {**shown, **predictors})
         parts.append(f"## On `{name}`: {rows[0]['frames']} frames of people that training never saw")
-        if _is_scan(data):
-            parts.append(SCAN)
+        scan = _scan_note(data)
+        if scan is not None:
+            credit = scan.get("credit", "")
+            parts.append(SCAN.format(credit=f" Scan: {credit}." if credit else ""))
         parts.append(table_from_rows(rows))
         scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"], thresholds_of_model(folder))
         parts.append(
@@ -94,10 +97,11 @@ def accuracy_report(
     return "\n\n".join(parts) + "\n"
 
 
-def _is_scan(data: PackedSet) -> bool:
+def _scan_note(data: PackedSet) -> dict[str, Any] | None:
+    """Return what dataset.json says of the scan that a set shows; None where it shows none."""
     note = data.crops.root / "dataset.json"
     generator = json.loads(note.read_text(encoding="utf-8")).get("generator", {}) if note.is_file() else {}
-    return bool(generator.get("name") == SCAN_GENERATOR)
+    return dict(generator) if generator.get("name") == SCAN_GENERATOR else None
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -24,7 +24,10 @@ def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.Capt
     scan = shutil.copytree(crops, tmp_path / "scan")
     note = json.loads((scan / "dataset.json").read_text())
     everyone = [person for members in note["subjects"].values() for person in members]
-    note |= {"subjects": {"train": [], "val": [], "test": everyone}, "generator": {"name": SCAN_GENERATOR}}
+    note |= {
+        "subjects": {"train": [], "val": [], "test": everyone},
+        "generator": {"name": SCAN_GENERATOR, "credit": "a head by A. N. Other, CC BY 3.0"},
+    }
     (scan / "dataset.json").write_text(json.dumps(note))
     model, out = Path(BUNDLED_FOLDER) / "edge", tmp_path / "accuracy.md"
     sets = ["--data", str(crops), "--data", str(scan)]
@@ -44,6 +47,7 @@ def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.Capt
         assert expected in text
     before, after = text.split("## On `scan`")
     assert "a scan of a real one" in after
+    assert "one expression. Scan: a head by A. N. Other, CC BY 3.0.\n" in after
     assert "a scan of a real one" not in before
     assert "| mean face | head |" not in after  # it has no training people
     assert "## Over time" not in text  # no head model was given

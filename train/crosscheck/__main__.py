@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("right-tragus", "left-tragus", "chin"):
         scan.add_argument(f"--{name}", type=float, nargs=3, metavar=xyz, required=True, help="in the file's units")
     scan.add_argument("--mm-per-unit", type=float, required=True, help="millimetres of one unit of the file")
+    scan.add_argument(
+        "--credit", default="", help="who made the scan and under which licence, for docs with its pictures"
+    )
     for name in ("lights", "seed", "samples"):
         scan.add_argument(f"--{name}", type=int, default=getattr(ScanConfig, name))
     for command in (render, scan):
@@ -44,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work_on_scan() -> Outcome:
         points = [tuple(getattr(chosen, name)) for name in ("right_tragus", "left_tragus", "chin")]
-        config = ScanConfig(*points, chosen.mm_per_unit, chosen.lights, chosen.seed, chosen.samples)
+        numbers = {name: getattr(chosen, name) for name in ("lights", "seed", "samples")}
+        config = ScanConfig(*points, chosen.mm_per_unit, **numbers, credit=chosen.credit)
         render_scan(config, chosen.mesh, chosen.texture, chosen.out, PathTracer(chosen.variant, chosen.threads))
         return Outcome("")
 

@@ -50,6 +50,7 @@ class ScanConfig:
         samples: Paths a pixel.
         crop_px: Rows and columns of a crop.
         margin: A crop reaches over margin * 320 mm at the head's distance.
+        credit: Who made the scan and under which licence, as it wants to be named where its pictures are shown.
     """
 
     right_tragus: tuple[float, float, float]
@@ -61,6 +62,7 @@ class ScanConfig:
     samples: int = 24
     crop_px: int = 144
     margin: float = 1.5
+    credit: str = ""
 
     def __post_init__(self) -> None:
         points = {name: getattr(self, name) for name in ("right_tragus", "left_tragus", "chin")}

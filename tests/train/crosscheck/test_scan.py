@@ -246,9 +246,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.crosscheck.__main__.render_scan", lambda *args: seen.append(args))
     points = ["--right-tragus", "-1.2", "1", "-0.2", "--left-tragus", "1.8", "1", "-0.2", "--chin", "0.3", "-1.2", "1"]
     files = ["--mesh", str(mesh), "--texture", str(texture), "--out", str(tmp_path / "set")]
-    rest = ["--lights", "3", "--seed", "4", "--samples", "5", "--threads", "2"]
+    rest = ["--lights", "3", "--seed", "4", "--samples", "5", "--threads", "2", "--credit", "me"]
     assert main(["scan", *files, *points, "--mm-per-unit", "50", *rest]) == 0
-    expected = ScanConfig(**LANDMARKS, lights=3, seed=4, samples=5)
+    expected = ScanConfig(**LANDMARKS, lights=3, seed=4, samples=5, credit="me")
     assert seen == [(expected, mesh, texture, tmp_path / "set", ("scalar_rgb", 2))]
 
 
