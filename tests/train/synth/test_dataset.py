@@ -89,15 +89,21 @@ def test_the_loader_reads_what_was_written(rendered: Path, studio: Studio) -> No
         assert entry.roll_pitch_yaw_deg == pytest.approx(shot.angles_deg, abs=1e-3)
 
 
-def test_heads_of_other_proportions(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
-    note = json.loads((rendered / "dataset.json").read_text())
-    assert "proportions" not in note["generator"]
-    wide = dataclasses.replace(small_set, proportions=0.1)
-    root = tmp_path / "wide"
-    render_set(wide, head_file, None, root, processes=1)
-    assert json.loads((root / "dataset.json").read_text())["generator"]["proportions"] == 0.1
+def test_heads_of_other_proportions(tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
+    few = {"train_subjects": 1, "val_subjects": 0, "test_subjects": 0, "frames": 1, "pictures": False}
+    alike = dataclasses.replace(small_set, **few)
+    wide = dataclasses.replace(alike, proportions=0.1)
+    sets = []
+    for config, name in ((alike, "alike"), (wide, "wide")):
+        root = tmp_path / name
+        render_set(config, head_file, None, root, processes=1)
+        note = json.loads((root / "dataset.json").read_text())["generator"]
+        assert note.get("proportions") == (0.1 if config is wide else None)
+        sets.append(open_crops_set(root).frames)
     with pytest.raises(ConfigError, match="other settings"):
-        render_set(small_set, head_file, None, root, processes=1)
+        render_set(alike, head_file, None, tmp_path / "wide", processes=1)
+    assert [entry.roll_pitch_yaw_deg for entry in sets[0]] == [entry.roll_pitch_yaw_deg for entry in sets[1]]
+    assert any(a.distance_mm != b.distance_mm for a, b in zip(*sets, strict=True))
     studio = Studio(wide, head_file, None)
     plain, stretched = (sample_subject(wide.seed, 1, spread) for spread in (0.0, 0.1))
     assert np.ptp(plain.scale) == 0
@@ -108,9 +114,6 @@ def test_heads_of_other_proportions(rendered: Path, tmp_path: Path, small_set: S
     shares = people / people.mean(axis=1, keepdims=True)
     assert 0.06 < shares.std() < 0.1  # two standard deviations are cut off, and the mean is taken out
     assert abs(np.corrcoef(shares[:, 0], shares[:, 1])[0, 1]) < 0.7
-    first, other = (open_crops_set(folder).frames for folder in (rendered, root))
-    assert [entry.roll_pitch_yaw_deg for entry in first] == [entry.roll_pitch_yaw_deg for entry in other]
-    assert any(a.distance_mm != b.distance_mm for a, b in zip(first, other, strict=True))
 
 
 def test_depth_alone(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
