@@ -14,16 +14,16 @@ import torch
 from train.checkpoint import load_checkpoint
 
 REPO = Path(__file__).resolve().parents[2]
-NETWORK = "network: {name: paper, encoder_widths: [4, 6], decoder_widths: [6, 4]}\n"
-TASKS = {
-    "autoencoder": NETWORK + "task: {name: autoencoder}\n",
-    "cgan": NETWORK + "task: {name: cgan, lambda_mse: 0.01, discriminator: {widths: [4, 6]}}\n",
-}
+# Both phases, and equation (3) among the losses: whatever holds of this holds of the other tasks.
+CGAN = (
+    "network: {name: paper, encoder_widths: [4, 6], decoder_widths: [6, 4]}\n"
+    "task: {name: cgan, lambda_mse: 0.01, discriminator: {widths: [4, 6]}}\n"
+)
 
 
-def write_config(path: Path, task: str, devices: int, batch_size: int) -> Path:
+def write_config(path: Path, devices: int, batch_size: int) -> Path:
     path.write_text(
-        TASKS[task] + "data: {faces_only: true, processes: 1, validation_frames: 2}\naugment: {enabled: false}\n"
+        CGAN + "data: {faces_only: true, processes: 1, validation_frames: 2}\naugment: {enabled: false}\n"
         f"loop: {{accelerator: cpu, devices: '{devices}', batch_size: {batch_size}, steps: 3, threads: 1}}\n"
     )
     return path
@@ -36,11 +36,10 @@ def run(*command: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", sorted(TASKS))
-def test_gradients_of_two_processes_are_those_of_one(crops_root: Path, tmp_path: Path, task: str) -> None:
+def test_gradients_of_two_processes_are_those_of_one(crops_root: Path, tmp_path: Path) -> None:
     saved = []
     for devices in (1, 2):
-        config = write_config(tmp_path / f"{devices}.yaml", task, devices, 4 // devices)
+        config = write_config(tmp_path / f"{devices}.yaml", devices, 4 // devices)
         out = tmp_path / f"{devices}.pt"
         run("tests/train/two_processes.py", str(config), str(crops_root), str(out))
         saved.append(torch.load(out, weights_only=True))
@@ -56,7 +55,7 @@ def test_gradients_of_two_processes_are_those_of_one(crops_root: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_ends_in_one_checkpoint(crops_root: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "two.yaml", "cgan", 2, 2)
+    config = write_config(tmp_path / "two.yaml", 2, 2)
     run("-m", "train", "--config", str(config), "--data", str(crops_root), "--out", str(tmp_path / "run"))
     state = load_checkpoint(tmp_path / "run" / "last.pt")
     assert (state["step"], state["samples"]) == (3, 12)
