@@ -18,7 +18,8 @@ from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck import SCAN_GENERATOR
 from train.crosscheck.camera import REACH_MM, Placement, sample_place
 from train.crosscheck.parts import BODY, SKIN, Part, cut_out
-from train.crosscheck.shot import Film, Tracer, shoot
+from train.crosscheck.path_tracer import PathTracer
+from train.crosscheck.shot import Film, shoot
 from train.crosscheck.textured_mesh import TexturedMesh, digest_of, read_textured
 from train.data.crops_writer import start_set, write_frames
 from train.synth.mesh import subdivided
@@ -121,7 +122,7 @@ def parts_of_scan(config: ScanConfig, parts: list[TexturedMesh]) -> tuple[list[P
     return [own], [cut_out(vertices, triangles[~head], colour, BODY, **_SKIN_SURFACE)]
 
 
-def render_scan(config: ScanConfig, mesh: Path, texture: Path | None, out: Path, tracer: Tracer) -> None:
+def render_scan(config: ScanConfig, mesh: Path, texture: Path | None, out: Path, tracer: PathTracer) -> None:
     """Render the set, whole or not at all: one person, one sequence, the test split. One that is there stays.
 
     Args:

@@ -4,35 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from train.crosscheck.camera import Placement, crop_view, develop, pixel_slopes
 from train.crosscheck.depth_truth import Truth, head_distance
 from train.crosscheck.parts import Part
-from train.crosscheck.path_tracer import Light
+from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.surroundings import sample_background, sample_light
 from train.data.crops_set import HEAD_LABELS
 from train.data.crops_writer import CropFrame
 
 _BRIGHTEST = 12.0  # times the mean: paths that found a lamp by chance are cut off there
-
-
-class Tracer(Protocol):
-    """What makes pictures: `PathTracer`, see there."""
-
-    def render(
-        self,
-        parts: list[Part],
-        light: Light,
-        focal_px: float,
-        principal_xy: tuple[float, float],
-        side_px: int,
-        samples: int,
-        seed: int,
-    ) -> np.ndarray:
-        """Return (side, side, 3) float32 linear RGB radiance."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,7 @@ class Film:
 
 
 def shoot(
-    tracer: Tracer,
+    tracer: PathTracer,
     film: Film,
     own: list[Part],
     body: list[Part],
