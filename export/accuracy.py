@@ -7,10 +7,8 @@ How right the depth is on each set, for whom, how steady in time, pictures, and 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from export.parity import gate_of_artifact
 from facedepth_edge.artifacts import open_artifact
@@ -18,6 +16,7 @@ from train import face_sheet, stability
 from train.command import Outcome, require_counts, run_command, write_text
 from train.crosscheck import SCAN_GENERATOR
 from train.data.command_line import add_reading_arguments, open_set
+from train.data.crops_set import generator_of
 from train.data.packed import PackedSet
 from train.evaluate import evaluate, table_from_rows
 from train.groups import ENOUGH_SEEN, WORSE, markdown, rows_by_group, score_frames, validity_rows
@@ -72,9 +71,9 @@ def accuracy_report(
             shown = {"constant plane": trivial.plane_predictor, "mean face": trivial.mean_face_predictor}
         rows = evaluate(data, SPLIT, {**shown, **predictors})
         parts.append(f"## On `{name}`: {rows[0]['frames']} frames of people that training never saw")
-        scan = _scan_note(data)
-        if scan is not None:
-            credit = scan.get("credit", "")
+        generator = generator_of(data.crops.root) or {}
+        if generator.get("name") == SCAN_GENERATOR:
+            credit = generator.get("credit", "")
             parts.append(SCAN.format(credit=f" Scan: {credit}." if credit else ""))
         parts.append(table_from_rows(rows))
         scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"], thresholds_of_model(folder))
@@ -95,13 +94,6 @@ def accuracy_report(
     first = next(iter(sets.values()))
     parts += ["## The exported files against PyTorch", gate_of_artifact(folder, first, gate_frames).table()]
     return "\n\n".join(parts) + "\n"
-
-
-def _scan_note(data: PackedSet) -> dict[str, Any] | None:
-    """Return what dataset.json says of the scan that a set shows; None where it shows none."""
-    note = data.crops.root / "dataset.json"
-    generator = json.loads(note.read_text(encoding="utf-8")).get("generator", {}) if note.is_file() else {}
-    return dict(generator) if generator.get("name") == SCAN_GENERATOR else None
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

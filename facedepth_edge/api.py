@@ -281,14 +281,14 @@ class EdgeDepth:
         else:
             assert spec.depth_mask_threshold is not None, "ModelSpec wants a threshold where there is no mask output"
             threshold = spec.depth_mask_threshold
-            mask_source = f"relative depth below {threshold:g}"
+            where = " along the ray" if spec.depth_scale.along == "ray" else ""
+            mask_source = f"relative depth{where} below {threshold:g}"
         size_hw = (located.frame.shape[0], located.frame.shape[1])
         half_range_mm = spec.depth_scale.half_range_mm
         depth, probability = output.depth, output.mask
         if spec.depth_scale.along == "ray":
             if probability is None:  # the threshold is for the network's own z: below it is -z above -threshold
                 probability, threshold = np.negative(depth), -threshold
-                mask_source = mask_source.replace("relative depth", "relative depth along the ray")
             ray_xy = ray_of(face.head_center, located.camera, size_hw)
             reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
             own = depth if depth.flags.writeable else None  # the path's buffer, which nobody reads after this

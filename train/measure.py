@@ -7,7 +7,6 @@ cropping does not work.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from facedepth_edge.errors import ArtifactError, InputError
 from train.checkpoint import current_commit
 from train.data.batches import Batch
+from train.data.crops_set import generator_of
 from train.data.packed import PackedSet
 from train.data.pairs import PairList, read_pairs
 from train.data.subsets import is_frontal
@@ -214,10 +214,9 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
     Raises:
         InputError: The caller says Pandora or Biwi of a set that the renderer wrote.
     """
-    note = data.crops.root / "dataset.json"
-    rendered = note.is_file() and "generator" in json.loads(note.read_text(encoding="utf-8"))
+    rendered = generator_of(data.crops.root) is not None
     if rendered and origin not in (None, "synthetic"):
-        rule = f"synthetic: {note} says that the renderer wrote this set"
+        rule = f"synthetic: {data.crops.root / 'dataset.json'} says that the renderer wrote this set"
         raise InputError.of("origin", str(origin), rule, "Leave --origin out.")
     faces, every = data.indices(SPLIT, faces_only=True), data.indices(SPLIT)
     return {

@@ -107,12 +107,9 @@ def _own_picture(material: Any) -> np.ndarray | None:
     if image is None or min(image.size) < _LEAST_PICTURE_PX:
         return None
     levels = np.array(image)
-    if levels.dtype != np.uint8 or levels.ndim != 3:  # 16 bits, gray, or a palette
-        if levels.dtype.itemsize > 1:
-            levels = (levels >> 8).astype(np.uint8)
-            return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels[..., :3]
-        levels = np.array(image.convert("RGB"))
-    return levels[..., :3] if levels.shape[2] >= 3 else np.array(image.convert("RGB"))
+    if levels.dtype.itemsize > 1:  # 16-bit gray, whose upper levels PIL's convert would clip
+        return np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))
 
 
 def _read_picture(path: Path) -> np.ndarray:

@@ -115,6 +115,13 @@ def open_crops_set(root: str | Path) -> CropsSet:
     )
 
 
+def generator_of(root: Path) -> dict[str, Any] | None:
+    """Return what dataset.json, of a set of any layout, says of the program that rendered it; None where it does not."""
+    note = root / "dataset.json"
+    info = read_json(note, _RENDER_AGAIN) if note.is_file() else {}
+    return dict(info["generator"] or {}) if "generator" in info else None
+
+
 def frame_paths(root: Path, entry: FrameEntry) -> tuple[Path, Path, Path]:
     """Return the paths of a frame's image, depth and label."""
     folder = root / f"{entry.sequence:03d}"
