@@ -116,7 +116,7 @@ def open_crops_set(root: str | Path) -> CropsSet:
 
 
 def generator_of(root: Path) -> dict[str, Any] | None:
-    """Return what dataset.json, of a set of any layout, says of the program that rendered it; None where it does not."""
+    """Return what dataset.json says of who rendered a set of any layout; None where it says nothing."""
     note = root / "dataset.json"
     info = read_json(note, _RENDER_AGAIN) if note.is_file() else {}
     return dict(info["generator"] or {}) if "generator" in info else None
