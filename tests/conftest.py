@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,36 @@ import pytest
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import BUNDLED_FOLDER
 from tests.tiny_model import write_tiny_artifact
+
+HERE = Path(__file__)
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    held = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, how)
+        yield
+    finally:
+        os.close(held)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Let nothing run beside a test marked serial where several workers (pytest -n) share the tests.
+
+    Every test enters by the door, one at a time; a serial one keeps the door until the room is empty and its own.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    door, room, alone = HERE, HERE.parent, item.get_closest_marker("serial") is not None
+    held = os.open(room, os.O_RDONLY)
+    try:
+        with _locked(door, fcntl.LOCK_EX):
+            fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        return (yield)
+    finally:
+        os.close(held)
 
 
 @pytest.fixture(scope="session")

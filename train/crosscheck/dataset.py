@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +18,7 @@ from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.person import Person, sample_expression, sample_person
 from train.crosscheck.shot import Film, shoot
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
-from train.data.crops_writer import CropFrame, start_set, write_frames
+from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,11 @@ class CrossConfig:
     margin: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("subjects", "mean_subjects", "frames", "samples", "crop_px"):
-            if getattr(self, name) < 1:
-                raise ConfigError.of(f"CrossConfig.{name}", getattr(self, name), ">= 1", "Give a positive number.")
+        for name in ("subjects", "mean_subjects", "frames", "samples", "crop_px", "margin"):
+            if not getattr(self, name) >= 1:
+                raise ConfigError.of(f"CrossConfig.{name}", getattr(self, name), ">= 1", "Give a number from 1 up.")
+        if self.seed < 0:
+            raise ConfigError.of("CrossConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
 
     def splits(self) -> dict[str, list[int]]:
         """Return the person numbers of train, val and test."""
@@ -97,17 +98,10 @@ class Workshop:
         return shoot(self.tracer, film, own, body, pose, frame, attributes, rng, infrared=person.infrared)
 
 
-def set_note(config: CrossConfig, *, hair: bool) -> dict[str, Any]:
+def set_note(config: CrossConfig, *, hair: bool) -> SetNote:
     """Return what dataset.json says of the set."""
-    return {
-        "crop_px": config.crop_px,
-        "margin": config.margin,
-        "reach_mm": REACH_MM,
-        "seed": config.seed,
-        "subjects": config.splits(),
-        "frames": config.frames,
-        "generator": {"name": "train.crosscheck", **asdict(config), "hair": hair},
-    }
+    generator = {"name": "train.crosscheck", **asdict(config), "hair": hair}
+    return SetNote(config.crop_px, config.margin, REACH_MM, config.seed, config.splits(), config.frames, generator)
 
 
 def render_set(
@@ -129,7 +123,7 @@ def render_set(
     note = set_note(config, hair=styles is not None)
     start_set(out, note)
     workshop: Workshop | None = None
-    numbers = [*note["subjects"]["train"], *note["subjects"]["test"]]
+    numbers = [*note.subjects["train"], *note.subjects["test"]]
     for number in tqdm(numbers, unit="person", desc="render"):
         folder = out / f"{(number - 1) * SEQUENCES_PER_SUBJECT + 1:03d}"
         if folder.is_dir():

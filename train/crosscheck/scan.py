@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +20,7 @@ from train.crosscheck.parts import BODY, SKIN, Part, cut_out
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.shot import Film, shoot
 from train.crosscheck.textured_mesh import TexturedMesh, digest_of, read_textured
-from train.data.crops_writer import start_set, write_frames
+from train.data.crops_writer import SetNote, start_set, write_frames
 from train.synth.mesh import subdivided
 
 YAWS_DEG = (-55.0, -40.0, -25.0, -12.0, 0.0, 12.0, 25.0, 40.0, 55.0)
@@ -153,17 +152,11 @@ def render_scan(config: ScanConfig, mesh: Path, texture: Path | None, out: Path,
     write_frames(folder, frames)
 
 
-def _set_note(config: ScanConfig, mesh: Path, digest: str, frames: int) -> dict[str, Any]:
+def _set_note(config: ScanConfig, mesh: Path, digest: str, frames: int) -> SetNote:
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}  # as JSON has them
-    return {
-        "crop_px": config.crop_px,
-        "margin": config.margin,
-        "reach_mm": REACH_MM,
-        "seed": config.seed,
-        "subjects": {"train": [], "val": [], "test": [1]},
-        "frames": frames,
-        "generator": {"name": SCAN_GENERATOR, "mesh": mesh.name, "sha256": digest, **settings},
-    }
+    generator = {"name": SCAN_GENERATOR, "mesh": mesh.name, "sha256": digest, **settings}
+    subjects = {"train": [], "val": [], "test": [1]}
+    return SetNote(config.crop_px, config.margin, REACH_MM, config.seed, subjects, frames, generator)
 
 
 def _median_edge(vertices: np.ndarray, triangles: np.ndarray) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from facedepth_edge.errors import BackendUnavailable, InputError
 
+WHITE = (1.0, 1.0, 1.0)
 _LEAST_PICTURE_PX = 16  # trimesh puts a tiny gray one where there is none
 
 
@@ -25,12 +26,14 @@ class TexturedMesh:
         triangles: (T, 3) int32.
         uv: (V, 2) float32, u to the right and v upwards over the picture, which repeats beyond 0..1.
         picture: (H, W, 3) uint8 sRGB, red first.
+        tint: Factors on the picture's linear RGB, as glTF's baseColorFactor.
     """
 
     points: np.ndarray
     triangles: np.ndarray
     uv: np.ndarray
     picture: np.ndarray
+    tint: tuple[float, float, float] = WHITE
 
     def colour_at(self, uv: np.ndarray) -> np.ndarray:
         """Look colours (N, 3) float64, linear RGB, up between the picture's pixels' centres.
@@ -48,7 +51,7 @@ class TexturedMesh:
         side = int(np.ceil(np.sqrt(len(uv))))
         maps = [np.resize(values, (side, side)) for values in (x, y)]
         found = cv2.remap(around, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return found.reshape(-1, 3)[: len(uv)].astype(np.float64)
+        return found.reshape(-1, 3)[: len(uv)].astype(np.float64) * self.tint
 
 
 def read_textured(mesh: Path, texture: Path | None = None) -> list[TexturedMesh]:
@@ -85,6 +88,8 @@ def digest_of(parts: list[TexturedMesh]) -> str:
         for array in (part.points, part.triangles, part.uv, part.picture):
             digest.update(f"{array.shape} {array.dtype}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
+        if part.tint != WHITE:
+            digest.update(np.array(part.tint).tobytes())
     return digest.hexdigest()
 
 
@@ -96,10 +101,20 @@ def _part(mesh: Path, found: Any, given: np.ndarray | None) -> TexturedMesh:
     points, uv = np.array(found.vertices, np.float64), np.array(uv, np.float32)
     if not (np.isfinite(points).all() and np.isfinite(uv).all()):
         raise InputError.of(str(mesh), "NaN or infinity", "finite numbers", "Export the scan again.")
-    picture = _own_picture(found.visual.material) if given is None else given
+    picture, tint = given, WHITE
+    if picture is None:
+        picture, tint = _own_picture(found.visual.material), _own_tint(found.visual.material)
     if picture is None:
         raise InputError.of(str(mesh), "a part without a picture", "the scan's colours", "Give it with --texture.")
-    return TexturedMesh(points, np.array(found.faces, np.int32), uv, picture)
+    return TexturedMesh(points, np.array(found.faces, np.int32), uv, picture, tint)
+
+
+def _own_tint(material: Any) -> tuple[float, float, float]:
+    factor = getattr(material, "baseColorFactor", None)  # (4,) uint8, as trimesh keeps it
+    if factor is None:
+        return WHITE
+    red, green, blue = (float(level) / 255 for level in factor[:3])
+    return red, green, blue
 
 
 def _own_picture(material: Any) -> np.ndarray | None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,56 @@ class CropFrame:
     note: dict[str, Any]
 
 
-def start_set(out: Path, note: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class SetNote:
+    """What dataset.json says of a set, beside its format.
+
+    Attributes:
+        crop_px: rows and columns of a crop.
+        margin: a crop reaches over margin * reach_mm at the head's distance.
+        reach_mm: side of eq. 6's box at the head's distance.
+        seed: what everything drawn follows from.
+        subjects: person numbers of train, val and test.
+        frames: of each sequence.
+        generator: what else made the set.
+        pictures: False: depth and labels alone.
+    """
+
+    crop_px: int
+    margin: float
+    reach_mm: float
+    seed: int
+    subjects: Mapping[str, Sequence[int]]
+    frames: int
+    generator: Mapping[str, Any]
+    pictures: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """Return dataset.json's content."""
+        note = {"format": FORMAT, "layout": LAYOUT, **asdict(self)}
+        if self.pictures:
+            del note["pictures"]
+        return note
+
+
+def start_set(out: Path, note: SetNote) -> None:
     """Make a set's folder with its dataset.json, or go on with one that was started with the same settings.
 
     Args:
         out: The folder.
-        note: dataset.json without `format` and `layout`.
+        note: What dataset.json shall say.
 
     Raises:
-        ConfigError: The folder holds a set of other settings.
+        ConfigError: The folder holds a set of other settings, or sequences and no dataset.json.
     """
-    whole = {"format": FORMAT, "layout": LAYOUT, **note}
     out.mkdir(parents=True, exist_ok=True)
     path = out / "dataset.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != whole:
-        fix = "Choose another --out or remove it."
+    fix = "Choose another --out or remove it."
+    if not path.is_file() and any(entry.name.isdigit() for entry in out.iterdir()):
+        raise ConfigError.of(str(out), "sequences and no dataset.json", "a set, or an empty folder", fix)
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != note.plain():
         raise ConfigError.of(str(path), "a set of other settings", "the same to resume it", fix)
-    path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(note.plain(), indent=1), encoding="utf-8")
 
 
 def write_frames(folder: Path, frames: Iterable[CropFrame]) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
-from train.data.crops_writer import CropFrame, start_set, write_frames
+from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
@@ -66,6 +66,8 @@ class SetConfig:
                 raise ConfigError(
                     f"SetConfig.{name}: got {getattr(self, name)}, expected at least 1. Give a positive number."
                 )
+        if self.seed < 0:
+            raise ConfigError.of("SetConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
         if self.val_subjects < 0 or self.test_subjects < 0:
             raise ConfigError(
                 f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, "
@@ -182,6 +184,25 @@ def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
         yield CropFrame(picture, shot.depth_mm, shot.label, shot.angles_deg, note)
 
 
+def set_note(config: SetConfig, *, hair: bool) -> SetNote:
+    """Return what dataset.json says of the set."""
+    generator: dict[str, Any] = {**asdict(config), "hair": hair}
+    as_before = {"proportions": 0.0, "pictures": True}  # sets that are older than a setting do not have it
+    for name, value in as_before.items():
+        if generator[name] == value:
+            del generator[name]
+    return SetNote(
+        config.crop_px,
+        config.margin,
+        REACH_MM,
+        config.seed,
+        config.splits(),
+        config.frames,
+        generator,
+        config.pictures,
+    )
+
+
 def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, processes: int) -> None:
     """Render a whole set, or what is still missing of it.
 
@@ -195,22 +216,7 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
     Raises:
         ConfigError: `out` holds a set of other settings.
     """
-    note: dict[str, Any] = {
-        "crop_px": config.crop_px,
-        "margin": config.margin,
-        "reach_mm": REACH_MM,
-        "seed": config.seed,
-        "subjects": config.splits(),
-        "frames": config.frames,
-        "generator": {**asdict(config), "hair": hair is not None},
-    }
-    if config.proportions == 0:
-        del note["generator"]["proportions"]  # as sets that are older than the setting say it
-    if config.pictures:
-        del note["generator"]["pictures"]
-    else:
-        note["pictures"] = False
-    start_set(out, note)
+    start_set(out, set_note(config, hair=hair is not None))
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
     done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)

@@ -67,10 +67,15 @@ def test_a_written_set_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_wrong_setting_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="frames"):
-        CrossConfig(frames=0)
+    for name, value in (("frames", 0), ("margin", 0.9), ("margin", float("nan")), ("seed", -1)):
+        with pytest.raises(ConfigError, match=name):
+            CrossConfig(**{name: value})
+    (tmp_path / "001").mkdir()
+    command = ["render", "--out", str(tmp_path), "--subjects", "1"]
+    assert main(command) == 1
+    assert "sequences and no dataset.json" in capsys.readouterr().err
     (tmp_path / "dataset.json").write_text("{}")
-    assert main(["render", "--out", str(tmp_path), "--subjects", "1"]) == 1
+    assert main(command) == 1
     assert "other settings" in capsys.readouterr().err
 
 

@@ -149,6 +149,26 @@ def test_every_kind_of_file_is_painted_alike(tmp_path: Path) -> None:
     assert digest_of(read_textured(tmp_path / "named.obj")) != digest
 
 
+def test_the_material_tints_its_own_picture_alone(tmp_path: Path) -> None:
+    import trimesh
+
+    mesh, texture = write_scan(tmp_path)
+    whole = trimesh.load(mesh, force="mesh", process=False)
+    uv, factor = whole.visual.uv, [0.2, 0.6, 1.0, 1.0]
+    found = {}
+    for name, given in (("plain", None), ("tinted", factor)):
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.open(texture), baseColorFactor=given)
+        whole.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        whole.export(tmp_path / f"{name}.glb")
+        found[name] = read_textured(tmp_path / f"{name}.glb")
+    (plain,), (tinted,) = found["plain"], found["tinted"]
+    np.testing.assert_allclose(tinted.colour_at(tinted.uv), plain.colour_at(plain.uv) * factor[:3], atol=1e-6)
+    assert plain.colour_at(plain.uv).min() > 0.005
+    assert digest_of(found["tinted"]) != digest_of(found["plain"])
+    (replaced,) = read_textured(tmp_path / "tinted.glb", texture)
+    assert (replaced.colour_at(replaced.uv) == plain.colour_at(plain.uv)).all()
+
+
 def test_a_set_of_a_scan_is_read_and_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
