@@ -48,6 +48,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     proportions = "standard deviation of each head's width, height and depth by itself, beside the head model's variety"
     render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
+    swept = "share of the outfits with hair over a part of the face: a bob or longer, its fringe across one eye"
+    render.add_argument("--swept", type=float, default=defaults.swept, help=swept)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
     )
@@ -102,7 +104,7 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        config = SetConfig(**counts, pictures=not chosen.depth_only, proportions=chosen.proportions)
+        config = SetConfig(**counts, pictures=not chosen.depth_only, proportions=chosen.proportions, swept=chosen.swept)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 
 

@@ -150,8 +150,11 @@ def pose_head(
     if style.kind == "long" and not covered:
         meshes += hair.curtain(model, vertices, style, rng)
     if style.kind in ("short", "medium", "long") and outfit.hat in ("none", "cap"):
-        sheet = hair.fringe(model, vertices, style, rng)
-        meshes += [sheet] if sheet is not None and outfit.hat == "none" else []
+        if style.sweep:
+            meshes += hair.swept_fringe(model, vertices, style, rng) if outfit.hat == "none" else []
+        else:
+            sheet = hair.fringe(model, vertices, style, rng)
+            meshes += [sheet] if sheet is not None and outfit.hat == "none" else []
     if style.card and outfit.hat == "none":
         meshes.append(fitted(cards[style.card], model, vertices, rng))
     if outfit.beard_mm > 0:

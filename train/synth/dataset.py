@@ -47,6 +47,7 @@ class SetConfig:
         pictures: False for depth and labels alone, for face verification: about half the cost.
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
+        swept: share of the outfits with hair that hides a part of the face, see `hair.swept_style`.
     """
 
     seed: int = 0
@@ -59,6 +60,7 @@ class SetConfig:
     margin: float = 1.5
     pictures: bool = True
     proportions: float = 0.0
+    swept: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -76,6 +78,8 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
+        if not 0 <= self.swept <= 1:
+            raise ConfigError.of("SetConfig.swept", self.swept, "0 to 1", "Give a share.")
         if self.margin < 1:
             raise ConfigError(
                 f"SetConfig.margin: got {self.margin}, expected at least 1. The crop must hold eq. 6's box."
@@ -108,7 +112,7 @@ class Studio:
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         subject = sample_subject(self.config.seed, number, self.config.proportions)
-        outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards))
+        outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), self.config.swept)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
 
     def head(self, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, expression: dict[str, float]) -> PosedHead:
@@ -187,7 +191,11 @@ def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
 def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     """Return what dataset.json says of the set."""
     generator: dict[str, Any] = {**asdict(config), "hair": hair}
-    as_before = {"proportions": 0.0, "pictures": True}  # sets that are older than a setting do not have it
+    as_before = {
+        "proportions": 0.0,
+        "swept": 0.0,
+        "pictures": True,
+    }  # sets that are older than a setting do not have it
     for name, value in as_before.items():
         if generator[name] == value:
             del generator[name]

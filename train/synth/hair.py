@@ -29,6 +29,7 @@ class HairStyle:
         parting_deg: azimuth of the parting, shifts the volume to one side.
         waves: 0..1.
         card: name of the modelled style where kind is "cards".
+        sweep: -1..1, the side over which the fringe falls, across an eye and down the cheek; 0 for a straight one.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class HairStyle:
     parting_deg: float = 0.0
     waves: float = 0.0
     card: str = ""
+    sweep: float = 0.0
 
 
 def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> HairStyle:
@@ -77,6 +79,21 @@ def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> Hair
         parting_deg=float(rng.uniform(-50, 50)),
         waves=float(rng.uniform(0, 1)),
         card=str(rng.choice(cards)) if kind == "cards" else "",
+    )
+
+
+def swept_style(rng: np.random.Generator) -> HairStyle:
+    """Draw hair that hides a part of the face: a bob or long hair, close beside it, with a fringe over one eye."""
+    return HairStyle(
+        kind="long",
+        thickness_mm=float(rng.uniform(6, 22)),
+        front_shift_deg=float(rng.normal(0, 3.5)),
+        fringe_mm=float(rng.uniform(55, 190)),
+        length_mm=float(rng.uniform(30, 110) if rng.uniform() < 0.65 else rng.uniform(110, 240)),
+        opening_deg=float(rng.uniform(30, 62)),
+        parting_deg=float(rng.uniform(-50, 50)),
+        waves=float(rng.uniform(0, 0.6)),
+        sweep=float(rng.choice([-1, 1]) * rng.uniform(0.4, 1)),
     )
 
 
@@ -192,6 +209,38 @@ def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ran
     v = np.broadcast_to(t, (rows, columns))
     uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
     return Mesh(points, grid_triangles(rows, columns), uv, "hair_sheet", np.full(len(points), 0.8, np.float32))
+
+
+def swept_fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> list[Mesh]:
+    """Part the hair and let both halves fall, the larger one across the forehead and an eye to the side of `sweep`."""
+    skin = skin_radius(model, vertices)
+    side = np.sign(style.sweep)
+    parting = -side * rng.uniform(5, 32)  # the larger half begins beyond the middle
+    out = []
+    for large in (True, False):
+        columns, rows = 48, 22
+        s = np.linspace(0, 1, columns)[None]  # from the parting to the temple
+        t = np.linspace(0, 1, rows)[:, None]
+        to = side if large else -side
+        temple = to * rng.uniform(60, 74)
+        azimuth = parting + (temple - parting) * s
+        start = hairline_deg(azimuth, style.front_shift_deg, style.recede_deg) + 12
+        reach_mm = style.fringe_mm * (abs(style.sweep) * 0.6 + 0.4 if large else rng.uniform(0.3, 0.8))
+        jag = np.interp(np.arange(columns), np.linspace(0, columns, 15), rng.uniform(0.85, 1.1, 15))
+        # Near the parting the strands cross the forehead; towards the temple they hang down.
+        length_deg = np.rad2deg(reach_mm / 95.0) * (0.35 + 0.65 * s**0.7) * jag + 12
+        drift = to * rng.uniform(18, 42) * (1 - s) * t**0.7
+        elevation = start - t * length_deg
+        around = azimuth + drift
+        bulge = rng.uniform(2, 11) * np.sin(np.pi * t**0.8)
+        lift = style.thickness_mm * 0.7 * (1 - t) ** 1.2 + 3.5 + bulge + rng.normal(0, 0.5, (1, columns))
+        points = on_sphere(around, elevation, skin(around, elevation) + lift)
+        u = np.broadcast_to(0.4 * s + (0.0 if large else 0.5), (rows, columns))
+        v = np.broadcast_to(0.05 + 0.95 * t, (rows, columns))
+        uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
+        shade = np.full(len(points), 0.8, np.float32)
+        out.append(Mesh(points, grid_triangles(rows, columns), uv, "hair_sheet", shade))
+    return out
 
 
 def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> list[Mesh]:

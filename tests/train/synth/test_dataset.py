@@ -226,7 +226,15 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
 
 @pytest.mark.parametrize(
     "change",
-    [{"frames": 0}, {"train_subjects": 0}, {"test_subjects": -1}, {"margin": 0.5}, {"proportions": 0.2}, {"seed": -1}],
+    [
+        {"frames": 0},
+        {"train_subjects": 0},
+        {"test_subjects": -1},
+        {"margin": 0.5},
+        {"proportions": 0.2},
+        {"swept": 1.1},
+        {"seed": -1},
+    ],
 )
 def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="SetConfig"):

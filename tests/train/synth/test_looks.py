@@ -69,6 +69,29 @@ def test_hair_covers_more_of_the_picture(studio: Studio, bald, kind: str) -> Non
     assert np.isin(shot.label, HEAD_LABELS).sum() >= np.isin(bald.label, HEAD_LABELS).sum()
 
 
+@pytest.mark.parametrize("sweep", [1.0, -1.0])
+def test_a_swept_fringe_hides_one_eye(studio: Studio, bald, sweep: float) -> None:
+    cut = {"thickness_mm": 12, "fringe_mm": 150, "length_mm": 80, "opening_deg": 40}
+    shot = portrait(studio, style=HairStyle("long", **cut, sweep=sweep))
+    eyes = np.s_[28:33, 38:43], np.s_[28:33, 29:34]  # to the sides of +x and -x
+    swept, open_side = eyes if sweep > 0 else eyes[::-1]
+    assert (bald.label[swept] == 1).all()
+    assert (shot.label[swept] == 2).mean() > 0.7
+    assert (shot.label[open_side] == 2).mean() < 0.2
+    nearer = bald.depth_mm[swept].astype(float) - shot.depth_mm[swept]
+    assert 2 < np.median(nearer) < 40
+
+
+def test_a_share_of_outfits_is_swept() -> None:
+    subjects = [sample_subject(7, number) for number in range(1, 61)]
+    plain, some, every = ([sample_outfit(7, s, 2, ["bob"], share) for s in subjects] for share in (0.0, 0.4, 1.0))
+    assert all(outfit.style.sweep == 0 for outfit in plain)
+    assert 0.25 < np.mean([outfit.style.sweep != 0 for outfit in some]) < 0.55
+    assert {np.sign(outfit.style.sweep) for outfit in every} == {-1, 1}
+    for one, other in zip(plain, every, strict=True):  # nothing else changes
+        assert dataclasses.replace(other, style=one.style) == one
+
+
 @pytest.mark.parametrize(
     ("wear", "label"),
     [
