@@ -26,6 +26,7 @@ def _locked(path: Path, how: int) -> Iterator[None]:
         fcntl.flock(held, how)
         yield
     finally:
+        fcntl.flock(held, fcntl.LOCK_UN)  # closing is not enough where a child has it too
         os.close(held)
 
 
@@ -35,7 +36,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
 
     Every test enters by the door, one at a time; a serial one keeps the door until the room is empty and its own.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if not hasattr(item.config, "workerinput"):  # not the environment: a pytest that a test starts inherits that
         return (yield)
     door, room, alone = HERE, HERE.parent, item.get_closest_marker("serial") is not None
     held = os.open(room, os.O_RDONLY)
@@ -44,6 +45,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
             fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         return (yield)
     finally:
+        fcntl.flock(held, fcntl.LOCK_UN)
         os.close(held)
 
 

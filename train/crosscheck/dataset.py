@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class CrossConfig:
         for name in ("subjects", "mean_subjects", "frames", "samples", "crop_px", "margin"):
             if not getattr(self, name) >= 1:
                 raise ConfigError.of(f"CrossConfig.{name}", getattr(self, name), ">= 1", "Give a number from 1 up.")
+        if math.isinf(self.margin):
+            raise ConfigError.of("CrossConfig.margin", self.margin, "finite", "Give a number from 1 up.")
         if self.seed < 0:
             raise ConfigError.of("CrossConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
 

@@ -110,7 +110,7 @@ def _part(mesh: Path, found: Any, given: np.ndarray | None) -> TexturedMesh:
 
 
 def _own_tint(material: Any) -> tuple[float, float, float]:
-    factor = getattr(material, "baseColorFactor", None)  # (4,) uint8, as trimesh keeps it
+    factor = getattr(material, "baseColorFactor", None)  # (4,) uint8: trimesh rounds it to 1/255
     if factor is None:
         return WHITE
     red, green, blue = (float(level) / 255 for level in factor[:3])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,9 @@ class SetNote:
     margin: float
     reach_mm: float
     seed: int
-    subjects: Mapping[str, Sequence[int]]
+    subjects: dict[str, list[int]]
     frames: int
-    generator: Mapping[str, Any]
+    generator: dict[str, Any]
     pictures: bool = True
 
     def plain(self) -> dict[str, Any]:
@@ -79,16 +79,24 @@ def start_set(out: Path, note: SetNote) -> None:
         note: What dataset.json shall say.
 
     Raises:
-        ConfigError: The folder holds a set of other settings, or sequences and no dataset.json.
+        ConfigError: The folder holds a set of other settings, sequences and no dataset.json, or a broken one.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "dataset.json"
     fix = "Choose another --out or remove it."
-    if not path.is_file() and any(entry.name.isdigit() for entry in out.iterdir()):
-        raise ConfigError.of(str(out), "sequences and no dataset.json", "a set, or an empty folder", fix)
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != note.plain():
+    if not path.is_file():
+        if any(entry.name.isdigit() and entry.is_dir() for entry in out.iterdir()):
+            raise ConfigError.of(str(out), "sequences and no dataset.json", "a set, or an empty folder", fix)
+        partial = out / ".dataset.json.partial"
+        partial.write_text(json.dumps(note.plain(), indent=1), encoding="utf-8")
+        os.replace(partial, path)
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError.of(str(path), f"no JSON: {error}", "a set's dataset.json", fix) from error
+    if found != note.plain():
         raise ConfigError.of(str(path), "a set of other settings", "the same to resume it", fix)
-    path.write_text(json.dumps(note.plain(), indent=1), encoding="utf-8")
 
 
 def write_frames(folder: Path, frames: Iterable[CropFrame]) -> None:

@@ -48,7 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     proportions = "standard deviation of each head's width, height and depth by itself, beside the head model's variety"
     render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
-    swept = "share of the outfits with hair over a part of the face: a bob or longer, its fringe across one eye"
+    swept = "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an eye"
     render.add_argument("--swept", type=float, default=defaults.swept, help=swept)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -47,7 +48,7 @@ class SetConfig:
         pictures: False for depth and labels alone, for face verification: about half the cost.
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
-        swept: share of the outfits with hair that hides a part of the face, see `hair.swept_style`.
+        swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
     """
 
     seed: int = 0
@@ -80,9 +81,9 @@ class SetConfig:
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
         if not 0 <= self.swept <= 1:
             raise ConfigError.of("SetConfig.swept", self.swept, "0 to 1", "Give a share.")
-        if self.margin < 1:
+        if not 1 <= self.margin < math.inf:
             raise ConfigError(
-                f"SetConfig.margin: got {self.margin}, expected at least 1. The crop must hold eq. 6's box."
+                f"SetConfig.margin: got {self.margin}, expected a number from 1 up. The crop must hold eq. 6's box."
             )
 
     @property

@@ -83,7 +83,7 @@ def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> Hair
 
 
 def swept_style(rng: np.random.Generator) -> HairStyle:
-    """Draw hair that hides a part of the face: a bob or long hair, close beside it, with a fringe over one eye."""
+    """Draw a bob or long hair, close beside the face, its fringe swept to one side: half of them reach an eye."""
     return HairStyle(
         kind="long",
         thickness_mm=float(rng.uniform(6, 22)),

@@ -67,16 +67,25 @@ def test_a_written_set_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_wrong_setting_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in (("frames", 0), ("margin", 0.9), ("margin", float("nan")), ("seed", -1)):
+    for name, value in (
+        ("frames", 0),
+        ("margin", 0.9),
+        ("margin", float("nan")),
+        ("margin", float("inf")),
+        ("seed", -1),
+    ):
         with pytest.raises(ConfigError, match=name):
             CrossConfig(**{name: value})
+    (tmp_path / "2024").write_text("a file is no sequence")
     (tmp_path / "001").mkdir()
     command = ["render", "--out", str(tmp_path), "--subjects", "1"]
     assert main(command) == 1
     assert "sequences and no dataset.json" in capsys.readouterr().err
-    (tmp_path / "dataset.json").write_text("{}")
-    assert main(command) == 1
-    assert "other settings" in capsys.readouterr().err
+    for content, why in (("{}", "other settings"), ('{"crop_px": 1', "no JSON")):
+        (tmp_path / "dataset.json").write_text(content)
+        assert main(command) == 1
+        assert why in capsys.readouterr().err
+        assert (tmp_path / "dataset.json").read_text() == content
 
 
 def test_people_repeat_and_differ() -> None:

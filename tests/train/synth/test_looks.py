@@ -88,6 +88,7 @@ def test_a_share_of_outfits_is_swept() -> None:
     assert all(outfit.style.sweep == 0 for outfit in plain)
     assert 0.25 < np.mean([outfit.style.sweep != 0 for outfit in some]) < 0.55
     assert {np.sign(outfit.style.sweep) for outfit in every} == {-1, 1}
+    assert plain[2].seed == 443588804  # as it was before there was a share
     for one, other in zip(plain, every, strict=True):  # nothing else changes
         assert dataclasses.replace(other, style=one.style) == one
 
