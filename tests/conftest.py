@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
     if not hasattr(item.config, "workerinput"):  # not the environment: a pytest that a test starts inherits that
         return (yield)
     door, room, alone = HERE, HERE.parent, item.get_closest_marker("serial") is not None
-    held = os.open(room, os.O_RDONLY)
-    try:
+    with ExitStack() as stay:
         with _locked(door, fcntl.LOCK_EX):
-            fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            stay.enter_context(_locked(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         return (yield)
-    finally:
-        fcntl.flock(held, fcntl.LOCK_UN)
-        os.close(held)
 
 
 @pytest.fixture(scope="session")

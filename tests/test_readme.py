@@ -48,7 +48,7 @@ def test_ci_runs_the_test_command_of_the_readme(tmp_path):
     """Run .ci/run in a folder where the README's command only says that it ran."""
     command = command_named("test")
     assert "pip install -c constraints.txt -e" in command
-    assert command.split(" && ")[-1].startswith("python -m pytest")
+    assert command.endswith("python -m pytest -n auto --dist loadfile")
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
     tools = tmp_path / "tools"

@@ -45,11 +45,11 @@ class CrossConfig:
     margin: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("subjects", "mean_subjects", "frames", "samples", "crop_px", "margin"):
+        for name in ("subjects", "mean_subjects", "frames", "samples", "crop_px"):
             if not getattr(self, name) >= 1:
                 raise ConfigError.of(f"CrossConfig.{name}", getattr(self, name), ">= 1", "Give a number from 1 up.")
-        if math.isinf(self.margin):
-            raise ConfigError.of("CrossConfig.margin", self.margin, "finite", "Give a number from 1 up.")
+        if not 1 <= self.margin < math.inf:
+            raise ConfigError.of("CrossConfig.margin", self.margin, "a number from 1 up", "The crop must hold the box.")
         if self.seed < 0:
             raise ConfigError.of("CrossConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
 

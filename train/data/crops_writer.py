@@ -82,20 +82,20 @@ def start_set(out: Path, note: SetNote) -> None:
         ConfigError: The folder holds a set of other settings, sequences and no dataset.json, or a broken one.
     """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "dataset.json"
+    path, whole = out / "dataset.json", note.plain()
     fix = "Choose another --out or remove it."
     if not path.is_file():
         if any(entry.name.isdigit() and entry.is_dir() for entry in out.iterdir()):
             raise ConfigError.of(str(out), "sequences and no dataset.json", "a set, or an empty folder", fix)
         partial = out / ".dataset.json.partial"
-        partial.write_text(json.dumps(note.plain(), indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(whole, indent=1), encoding="utf-8")
         os.replace(partial, path)
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError.of(str(path), f"no JSON: {error}", "a set's dataset.json", fix) from error
-    if found != note.plain():
+    if found != whole:
         raise ConfigError.of(str(path), "a set of other settings", "the same to resume it", fix)
 
 

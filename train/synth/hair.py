@@ -205,10 +205,7 @@ def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ran
     around = azimuth[None] + t * swept
     lift = style.thickness_mm * 0.6 * (1 - t) ** 1.5 + 4.0 + 2.5 * np.sin(np.pi * t) + rng.normal(0, 0.5, (1, columns))
     points = on_sphere(around, elevation, skin(around, elevation) + lift)
-    u = np.broadcast_to(np.linspace(0, 0.35, columns)[None], (rows, columns))
-    v = np.broadcast_to(t, (rows, columns))
-    uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
-    return Mesh(points, grid_triangles(rows, columns), uv, "hair_sheet", np.full(len(points), 0.8, np.float32))
+    return _sheet(points, np.linspace(0, 0.35, columns)[None], t, 0.8)
 
 
 def swept_fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> list[Mesh]:
@@ -235,11 +232,7 @@ def swept_fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: 
         bulge = rng.uniform(2, 11) * np.sin(np.pi * t**0.8)
         lift = style.thickness_mm * 0.7 * (1 - t) ** 1.2 + 3.5 + bulge + rng.normal(0, 0.5, (1, columns))
         points = on_sphere(around, elevation, skin(around, elevation) + lift)
-        u = np.broadcast_to(0.4 * s + (0.0 if large else 0.5), (rows, columns))
-        v = np.broadcast_to(0.05 + 0.95 * t, (rows, columns))
-        uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)
-        shade = np.full(len(points), 0.8, np.float32)
-        out.append(Mesh(points, grid_triangles(rows, columns), uv, "hair_sheet", shade))
+        out.append(_sheet(points, 0.4 * s + (0.0 if large else 0.5), 0.05 + 0.95 * t, 0.8))
     return out
 
 
@@ -272,13 +265,15 @@ def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ra
             narrow = 1 - rng.uniform(0.04, 0.1) * np.sin(np.pi * min(share * 1.3, 1)) + 0.12 * share
             points[row, :, 0] *= narrow
             points[row, :, 2] = SPHERE_CENTRE_MM[2] + (points[row, :, 2] - SPHERE_CENTRE_MM[2]) * narrow - 6 * share
-        u = np.broadcast_to(np.linspace(0, 1, columns)[None] * 0.98, (rows, columns))
-        uv = np.stack([u, np.broadcast_to(t, (rows, columns))], -1).reshape(-1, 2).astype(np.float32)
-        shade = np.full(rows * columns, 0.55 + 0.35 * sheet, np.float32)
-        out.append(
-            Mesh(points.reshape(-1, 3).astype(np.float32), grid_triangles(rows, columns), uv, "hair_sheet", shade)
-        )
+        out.append(_sheet(points.reshape(-1, 3), np.linspace(0, 1, columns)[None] * 0.98, t, 0.55 + 0.35 * sheet))
     return out
+
+
+def _sheet(points: np.ndarray, u: np.ndarray, v: np.ndarray, shade: float) -> Mesh:
+    """Make hanging hair of points (rows * columns, 3) mm, with texture coordinates u (1, columns) and v (rows, 1)."""
+    uv = np.stack(np.broadcast_arrays(u, v), -1).reshape(-1, 2).astype(np.float32)
+    triangles = grid_triangles(v.shape[0], u.shape[1])
+    return Mesh(points.astype(np.float32), triangles, uv, "hair_sheet", np.full(len(points), shade, np.float32))
 
 
 def sheet_texture(rng: np.random.Generator, colour: np.ndarray, waves: float) -> tuple[np.ndarray, np.ndarray]:
