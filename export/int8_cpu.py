@@ -17,51 +17,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantType
 
+from export.calibration import quantised_with
 from export.cpu_rewrites import interleaving_as_blocks, nearest_doubling_as_joins
-from export.onnx_from_torch import without_traces
-from facedepth_edge.errors import ArtifactError, InputError
-
-MIN_CALIBRATION_FACES = 16
-CALIBRATION_BATCH = 16
-
-
-class CalibrationFaces(CalibrationDataReader):
-    """Hand calibration faces to the quantiser in batches."""
-
-    def __init__(self, faces: Mapping[str, np.ndarray]) -> None:
-        parts = max(1, len(next(iter(faces.values()))) // CALIBRATION_BATCH)
-        columns = [[(name, part) for part in np.array_split(array, parts)] for name, array in faces.items()]
-        self._batches = iter([dict(row) for row in zip(*columns, strict=True)])
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
-
-
-def require_calibration(faces: Mapping[str, np.ndarray]) -> None:
-    """Check that there are enough faces to calibrate with.
-
-    Raises:
-        InputError: Fewer than MIN_CALIBRATION_FACES.
-    """
-    count = min(len(array) for array in faces.values())
-    if count < MIN_CALIBRATION_FACES:
-        rule = f"at least {MIN_CALIBRATION_FACES} faces"
-        raise InputError.of("calibration", f"{count} faces", rule, "Give a larger data set.")
-
-
-def save_prepared(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph as the quantiser wants it: with shapes, and marked as prepared, or it would ask for it."""
-    shaped = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    shaped.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    onnx.save(shaped, path)
+from facedepth_edge.errors import ArtifactError
 
 
 def float_convolutions(model: onnx.ModelProto) -> list[str]:
@@ -117,26 +77,10 @@ def int8_from_fp32(
         InputError: Fewer than MIN_CALIBRATION_FACES faces.
         ArtifactError: Not every convolution that should be INT8 became a QLinearConv.
     """
-    require_calibration(faces)
     prepared = interleaving_as_blocks(nearest_doubling_as_joins(model))
     kept = float_convolutions(prepared)
     excluded = sorted({*kept, *after(prepared, kept)})
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        save_prepared(prepared, source)
-        quantize_static(
-            source,
-            target,
-            CalibrationFaces(faces),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=reduce_range,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=excluded,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-        quantised = without_traces(onnx.load(target))
+    quantised = quantised_with(prepared, faces, excluded, QuantType.QUInt8, reduce_range=reduce_range)
     wanted = sum(node.op_type == "Conv" for node in prepared.graph.node) - len(kept)
     found = count_fused(quantised)["QLinearConv"]
     if found != wanted:

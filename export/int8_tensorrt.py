@@ -7,16 +7,13 @@ The convolutions that read the face and that write the outputs stay FP16, as in 
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantType
 
+from export.calibration import quantised_with
 from export.half import MIN_SCALE, fp16_from_fp32
-from export.int8_cpu import CalibrationFaces, after, float_convolutions, require_calibration, save_prepared
-from export.onnx_from_torch import without_traces
+from export.int8_cpu import after, float_convolutions
 from export.onnx_graph import constants_of, copy_of, makers_of, with_nodes
 from facedepth_edge.errors import ArtifactError
 
@@ -38,30 +35,20 @@ def int8_trt_from_fp32(model: onnx.ModelProto, faces: dict[str, np.ndarray]) -> 
         InputError: Too few faces.
         ArtifactError: A convolution was not quantised that should be.
     """
-    require_calibration(faces)
     kept = float_convolutions(model)
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        save_prepared(model, source)
-        quantize_static(
-            source,
-            target,
-            CalibrationFaces(faces),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=sorted({*kept, *after(model, kept)}),
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "OpTypesToExcludeOutputQuantization": ["Conv"],
-            },
-        )
-        quantised = without_traces(onnx.load(target))
+    quantised = quantised_with(
+        model,
+        faces,
+        sorted({*kept, *after(model, kept)}),
+        QuantType.QInt8,
+        {
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": ["Conv"],
+        },
+        op_types_to_quantize=["Conv"],
+    )
     wanted = sum(node.op_type == "Conv" for node in model.graph.node) - len(kept)
     found = quantised_convolutions(quantised)
     if found != wanted:

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
+from export.calibration import MIN_CALIBRATION_FACES
 from export.face_subsets import subsets_of
 from export.faces import open_faces
-from export.int8_cpu import MIN_CALIBRATION_FACES
 from export.parity import FILES, run_gate, runner_from_program
 from facedepth_edge.artifacts import open_artifact
 from train.data.packed import PackedSet

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs ONNX Runtime's static quantiser over calibration faces: what both INT8 files share.
+
+Activations are cut off at a percentile: their rare largest values would make every step of the 8 bits coarser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from export.onnx_from_torch import without_traces
+from facedepth_edge.errors import InputError
+
+MIN_CALIBRATION_FACES = 16
+CALIBRATION_BATCH = 16
+PERCENTILE = 99.999  # so many of a tensor's values lie in its range; half of the others are below it, half above
+
+
+class CalibrationFaces(CalibrationDataReader):
+    """Hand calibration faces to the quantiser in batches, all of them or those of one range."""
+
+    def __init__(self, faces: Mapping[str, np.ndarray]) -> None:
+        parts = max(1, len(next(iter(faces.values()))) // CALIBRATION_BATCH)
+        columns = [[(name, part) for part in np.array_split(array, parts)] for name, array in faces.items()]
+        self._all = [dict(row) for row in zip(*columns, strict=True)]
+        self.set_range(0, len(self._all))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Hand out the batches from `start_index` up to before `end_index` next."""
+        self._batches = iter(self._all[start_index:end_index])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next batch by input name, None after the last."""
+        return next(self._batches, None)
+
+
+def require_calibration(faces: Mapping[str, np.ndarray]) -> None:
+    """Check that there are enough faces to calibrate with.
+
+    Raises:
+        InputError: Fewer than MIN_CALIBRATION_FACES.
+    """
+    count = min(len(array) for array in faces.values())
+    if count < MIN_CALIBRATION_FACES:
+        rule = f"at least {MIN_CALIBRATION_FACES} faces"
+        raise InputError.of("calibration", f"{count} faces", rule, "Give a larger data set.")
+
+
+def quantised_with(
+    model: onnx.ModelProto,
+    faces: Mapping[str, np.ndarray],
+    excluded: list[str],
+    activations: QuantType,
+    extra_options: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> onnx.ModelProto:
+    """Quantise a graph: Q/DQ around its nodes, INT8 weights per channel.
+
+    Args:
+        model: An FP32 graph with named nodes; not changed.
+        faces: By the graph's input names, each (N, 1, H, W) float32.
+        excluded: Names of the nodes that stay FP32.
+        activations: Type of the activations.
+        extra_options: Of ONNX Runtime's `quantize_static`, beside those of the calibration.
+        settings: Further arguments of `quantize_static`.
+
+    Returns:
+        A new graph.
+
+    Raises:
+        InputError: Fewer than MIN_CALIBRATION_FACES faces.
+    """
+    require_calibration(faces)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        _save_prepared(model, source)
+        with contextlib.redirect_stdout(io.StringIO()):  # the histograms print their progress
+            quantize_static(
+                source,
+                target,
+                CalibrationFaces(faces),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=activations,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=excluded,
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={
+                    "CalibPercentile": PERCENTILE,
+                    "CalibStridedMinMax": 1,  # batch by batch, or all activations of all faces are in memory at once
+                    **(extra_options or {}),
+                },
+                **settings,
+            )
+        return without_traces(onnx.load(target))
+
+
+def _save_prepared(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph as the quantiser wants it: with shapes, and marked as prepared, or it would ask for it."""
+    shaped = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    shaped.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    onnx.save(shaped, path)
