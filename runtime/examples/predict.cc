@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image in, depth out, without Python: predict MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH
+// Image in, depth out, without Python: predict MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH [FY CX CY]
 //   MODEL         the model's folder, with spec.json
 //   PLAN          what `facedepth-edge build-engine` made of it on this device
 //   IMAGE         binary .ppm or .pgm with 8 bits a value (from any picture: convert driver.png driver.ppm)
@@ -7,6 +7,7 @@
 //   DISTANCE_MM   distance of the face
 //   FX            focal length in pixels
 //   DEPTH         16-bit .pgm to write: whole millimetres, 0 outside the head
+//   FY CX CY      the other intrinsics in pixels; left out: FX, and the optical axis in the middle of the frame
 
 #include <facedepth/error.h>
 #include <facedepth/pipeline.h>
@@ -65,6 +66,15 @@ Image read_image(const std::string& path) {
   return image;
 }
 
+double read_number(const char* name, const char* text) {
+  char* end = nullptr;
+  const double value = std::strtod(text, &end);
+  if (end == text || *end != '\0') {
+    throw facedepth::Error(facedepth::ErrorKind::input, name, text, "a number", "Write it with a decimal point.");
+  }
+  return value;
+}
+
 void write_depth(const facedepth::FaceDepth& face, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
   file << "P5\n" << face.width << " " << face.height << "\n65535\n";
@@ -83,19 +93,27 @@ void write_depth(const facedepth::FaceDepth& face, const std::string& path) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 9) {
-    std::fprintf(stderr, "usage: %s MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH\n", arguments[0]);
+  if (count != 9 && count != 12) {
+    std::fprintf(stderr, "usage: %s MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH [FY CX CY]\n", arguments[0]);
     return 2;
   }
   try {
-    const auto number = [&](int index) { return std::strtod(arguments[index], nullptr); };
+    facedepth::HeadPosition head;
+    head.x = read_number("X", arguments[4]);
+    head.y = read_number("Y", arguments[5]);
+    head.distance_mm = read_number("DISTANCE_MM", arguments[6]);
+    head.fx = head.fy = read_number("FX", arguments[7]);
+    if (count == 12) {
+      head.fy = read_number("FY", arguments[9]);
+      head.cx = read_number("CX", arguments[10]);
+      head.cy = read_number("CY", arguments[11]);
+    }
     const std::string spec_path = std::string(arguments[1]) + "/spec.json";
     facedepth::ModelSpec spec = facedepth::spec_from_json(facedepth::read_file(spec_path), spec_path);
     std::unique_ptr<facedepth::Engine> engine = facedepth::open_tensorrt_engine(spec, arguments[2]);
     facedepth::FaceDepthPipeline pipeline(std::move(spec), std::move(engine));
     const Image image = read_image(arguments[3]);
-    const facedepth::FaceDepth& face =
-        pipeline.predict(image.view, {number(4), number(5), number(6), number(7), number(7)});
+    const facedepth::FaceDepth& face = pipeline.predict(image.view, head);
     write_depth(face, arguments[8]);
     std::printf("%s: %s%s\n", arguments[8], face.valid ? "valid" : "not valid: ", face.reason);
     return face.valid ? 0 : 1;

@@ -29,11 +29,18 @@ def test_programs_build_against_the_installed_library(installed_native: Path, tm
     assert expected[1] - expected[0] > 0.4
     help_text = subprocess.run([tmp_path / "predict"], capture_output=True, text=True, check=False)
     assert help_text.returncode == 2
-    assert help_text.stderr.endswith("MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH\n")
-    without = [ROOT / "facedepth_edge" / "models" / "edge", "no.plan", "x.ppm", *"1234", "out.pgm"]
-    refused = subprocess.run([tmp_path / "predict", *without], capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("TensorRT: got a library that was built without it, expected a library built with")
+    assert help_text.stderr.endswith("MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH [FY CX CY]\n")
+    model = ROOT / "facedepth_edge" / "models" / "edge"
+    for numbers, intrinsics, told in (
+        ("1234", (), "TensorRT: got a library that was built without it, expected a library built with"),
+        ("1234", ("4", "5", "6"), "TensorRT: got a library that was built without it, expected a library built with"),
+        (("1", "2", "3,5", "4"), (), "DISTANCE_MM: got 3,5, expected a number. "),
+        ("1234", ("4", "", "6"), "CX: got , expected a number. "),
+    ):
+        command = [tmp_path / "predict", model, "no.plan", "x.ppm", *numbers, "out.pgm", *intrinsics]
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(told), refused.stderr
 
 
 def test_version_is_the_packages(native: NativeLibrary) -> None:
