@@ -20,6 +20,7 @@ from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
+from train.synth.motion import sample_turned_angles
 from train.synth.shot import REACH_MM, Shot, shoot
 from train.synth.skin import FaceCanvas
 from train.synth.subject import (
@@ -49,6 +50,7 @@ class SetConfig:
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
+        turned: share of the frames in which the head is turned away from the camera and shows no face.
     """
 
     seed: int = 0
@@ -62,6 +64,7 @@ class SetConfig:
     pictures: bool = True
     proportions: float = 0.0
     swept: float = 0.0
+    turned: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -79,8 +82,9 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        if not 0 <= self.swept <= 1:
-            raise ConfigError.of("SetConfig.swept", self.swept, "0 to 1", "Give a share.")
+        for name in ("swept", "turned"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
         if not 1 <= self.margin < math.inf:
             raise ConfigError(
                 f"SetConfig.margin: got {self.margin}, expected a number from 1 up. The crop must hold eq. 6's box."
@@ -137,6 +141,7 @@ class Studio:
             empty = rng.uniform() < _EMPTY_RATE
             angle = rng.uniform(0, np.pi)  # to the sides or below, never over the head
             aside = rng.uniform(270, 480) * np.array([np.cos(angle), np.sin(angle)]) if empty else None
+            turned = config.turned > 0 and not empty and rng.uniform() < config.turned
             shot = shoot(
                 self.model,
                 head,
@@ -146,6 +151,7 @@ class Studio:
                 rng,
                 crop_px=config.crop_px,
                 margin=config.margin,
+                angles_deg=sample_turned_angles(rng) if turned else None,
                 away_mm=aside,
                 lit=config.pictures,
             )
@@ -159,8 +165,9 @@ class Studio:
                 "tone": round(subject.traits.tone, 4),
                 "age": round(subject.traits.age, 4),
                 "jaw_open": round(expression.get("jawOpen", 0.0), 3),
+                **({"turned_away": turned} if config.turned > 0 else {}),
             }
-            yield frame, shot, not empty, attributes
+            yield frame, shot, not (empty or turned), attributes
 
 
 def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Path:
@@ -195,6 +202,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     as_before = {
         "proportions": 0.0,
         "swept": 0.0,
+        "turned": 0.0,
         "pictures": True,
     }  # sets that are older than a setting do not have it
     for name, value in as_before.items():

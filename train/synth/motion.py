@@ -50,6 +50,36 @@ def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float
     return float(roll), float(pitch), float(yaw)
 
 
+def sample_turned_angles(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw (roll, pitch, yaw) in degrees of a head that shows its side from behind, its back, its top or its throat."""
+    roll, pitch, yaw = rng.normal(0, 10, 3)
+    side = 1 if rng.uniform() < 0.5 else -1
+    if rng.uniform() < 0.8:
+        yaw = side * rng.uniform(105, 180)
+    else:
+        pitch = side * rng.uniform(72, 95)
+    return float(roll), float(pitch), float(yaw)
+
+
+def is_turned_away(angles_deg: tuple[float, float, float]) -> bool:
+    """Tell whether a head with these (roll, pitch, yaw) in degrees looks past the camera by more than a profile."""
+    _, pitch, yaw = angles_deg
+    return abs(yaw) > 90 or abs(pitch) > 65
+
+
+def sample_turned_torso(rng: np.random.Generator, angles_deg: tuple[float, float, float]) -> np.ndarray:
+    """Draw the torso's rotation (3, 3) in camera axes for a head turned away: up to 70 degrees less, as necks allow.
+
+    Args:
+        rng: source of randomness.
+        angles_deg: (roll, pitch, yaw) of the head.
+    """
+    roll, pitch, yaw = angles_deg
+    less = np.sign(yaw) * min(abs(yaw), rng.uniform(-10, 70))
+    follow = 0.5 if pitch > 0 else 0.1  # who bows, bends; who looks up, sits straight
+    return rotation_from_angles(0.25 * roll + rng.normal(0, 4), follow * pitch + rng.normal(0, 6), yaw - less)
+
+
 def sample_torso(rng: np.random.Generator, head_rotation: np.ndarray) -> np.ndarray:
     """Draw the torso's rotation (3, 3) in camera axes: it follows the head a little."""
     roll, pitch, yaw = angles_from_rotation(head_rotation)

@@ -14,7 +14,14 @@ from train.synth.assemble import PosedHead, Wardrobe, surroundings
 from train.synth.backdrop import background
 from train.synth.headmodel import HeadModel
 from train.synth.light import sample_lighting
-from train.synth.motion import rotation_from_angles, sample_angles, sample_position, sample_torso
+from train.synth.motion import (
+    is_turned_away,
+    rotation_from_angles,
+    sample_angles,
+    sample_position,
+    sample_torso,
+    sample_turned_torso,
+)
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, Rendering, View, render, surface_distance, trace
 from train.synth.sensor import depth_picture, expose
 from train.synth.subject import Outfit
@@ -95,7 +102,8 @@ def shoot(
     angles = sample_angles(rng, sequence) if angles_deg is None else angles_deg
     position = sample_position(rng) if position_mm is None else np.asarray(position_mm, float)
     camera_rotation = rotation_from_angles(*angles)
-    torso_rotation = sample_torso(rng, camera_rotation)
+    away = is_turned_away(angles)
+    torso_rotation = sample_turned_torso(rng, angles) if away else sample_torso(rng, camera_rotation)
     facing = CAMERA_FROM_FACING
     pose = HeadPose(facing @ camera_rotation @ facing, position, head.centre_mm.astype(float))
     torso_from_head = facing @ camera_rotation.T @ torso_rotation @ facing
