@@ -49,7 +49,8 @@ class FrameScore:
         correlation: Pearson's, over the face.
         accepted: whether the face is valid by the model's validity and mask, 1 or 0; NaN where it gives neither.
         seen: the truth: share of the face's place, as facedepth_edge.face_region has it, that shows the head.
-        groups: (property, value) of every group that the frame is in.
+        groups: (property, value) of every group that the frame is in; none where it shows no face.
+        turned_away: the head is in the box, and its face looks away from the camera.
     """
 
     head_mm: float
@@ -58,6 +59,7 @@ class FrameScore:
     accepted: float
     seen: float
     groups: tuple[tuple[str, str], ...]
+    turned_away: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def score_frames(
                 groups = tuple(groups_of(entry.attributes, angles, faces[i], visible))
             accepted = _accepted({name: values[i] for name, values in outputs.items()}, thresholds)
             seen = share_seen(head[i], Preprocessing())
-            scores.append(FrameScore(head_mm, face_mm, correlation, accepted, seen, groups))
+            away = not meta["face"] and bool(entry.attributes.get("turned_away", False))
+            scores.append(FrameScore(head_mm, face_mm, correlation, accepted, seen, groups, away))
     return scores
 
 
@@ -166,15 +169,15 @@ def _accepted(outputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> floa
 
 
 def rows_by_group(scores: list[FrameScore]) -> list[GroupRow]:
-    """Return the means of all frames with a measured head, then of each group of FEWEST_FRAMES or more of them.
+    """Return the means of all frames with a face and its depth, then of each group of FEWEST_FRAMES or more of them.
 
     Raises:
-        InputError: No frame has a measured head.
+        InputError: No frame has a measured face.
     """
-    measured = [score for score in scores if math.isfinite(score.head_mm)]
+    measured = [score for score in scores if math.isfinite(score.head_mm) and score.groups]
     if not measured:
         fix = "Give a split with labelled heads."
-        raise InputError.of("frames", f"{len(scores)} without a measured head", "some with one", fix)
+        raise InputError.of("frames", f"{len(scores)} without a measured face", "some with one", fix)
     members: dict[tuple[str, str], list[FrameScore]] = {("all", "all"): measured}
     for score in measured:
         for group in score.groups:
@@ -201,7 +204,8 @@ def validity_rows(scores: list[FrameScore]) -> list[tuple[str, int, float]]:
     if all(math.isnan(score.accepted) for score in scores):
         return []
     kinds = {
-        "no face": [score for score in scores if not score.groups],
+        "no face": [score for score in scores if not score.groups and not score.turned_away],
+        "a head that is turned away": [score for score in scores if score.turned_away],
         **{
             f"a face, {low:.0%} to {high:.0%} of its place is head": [
                 score for score in scores if score.groups and low <= score.seen < high + (high == 1.0)

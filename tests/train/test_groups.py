@@ -89,14 +89,18 @@ def test_means_and_ratios_and_what_stands_out() -> None:
 def test_validity_by_what_is_in_the_box() -> None:
     scores = [FrameScore(math.nan, math.nan, math.nan, value, 0.0, ()) for value in (0.0, 0.0, 1.0, 0.0)]
     scores += [score(5.0, "short", accepted, seen) for accepted, seen in ((1, 1), (0, 1), (0, 0.8), (1, 0.7), (0, 0.3))]
+    scores += [FrameScore(3.0, 3.0, 0.9, value, 1.0, (), turned_away=True) for value in (1.0, 0.0)]
     rows = validity_rows(scores)
     assert [(name, frames, share) for name, frames, share in rows if frames] == [
         ("no face", 4, 0.25),
+        ("a head that is turned away", 2, 0.5),
         ("a face, 0% to 40% of its place is head", 1, 0.0),
         ("a face, 60% to 80% of its place is head", 1, 1.0),
         ("a face, 80% to 100% of its place is head", 3, pytest.approx(1 / 3)),
     ]
-    assert rows_by_group(scores)[0].accepted == pytest.approx(1 / 3)
+    everything = rows_by_group(scores)[0]
+    assert (everything.frames, everything.head_mm) == (5, 5.0)  # the depth of a head without its face counts nowhere
+    assert everything.accepted == pytest.approx(1 / 3)
     without = [FrameScore(5.0, 5.0, 0.9, math.nan, 1.0, (("hair", "short"),))]
     assert validity_rows(without) == []
     assert math.isnan(rows_by_group(without)[0].accepted)
@@ -109,7 +113,7 @@ def test_no_error_at_all_has_no_ratio() -> None:
 
 
 def test_no_head_at_all_is_told() -> None:
-    with pytest.raises(InputError, match="1 without a measured head"):
+    with pytest.raises(InputError, match="1 without a measured face"):
         rows_by_group([FrameScore(math.nan, math.nan, math.nan, 0.1, 0.0, ())])
 
 

@@ -17,10 +17,17 @@ from facedepth_edge.errors import ConfigError, InputError
 from train.data.crops_set import open_crops_set, read_frame
 from train.data.packed import open_packed_set
 from train.synth import full_frame
-from train.synth.dataset import SetConfig, Studio, render_set, write_sequence
+from train.synth.dataset import SetConfig, Studio, render_set, set_note, write_sequence
 from train.synth.full_frame import FrameSize, shoot_frame, write_frame, write_raw_sequence
 from train.synth.headmodel import HeadModel
-from train.synth.motion import angles_from_rotation, rotation_from_angles, sample_angles
+from train.synth.motion import (
+    angles_from_rotation,
+    is_turned_away,
+    rotation_from_angles,
+    sample_angles,
+    sample_turned_angles,
+    sample_turned_torso,
+)
 from train.synth.subject import sample_subject
 
 
@@ -87,6 +94,41 @@ def test_the_loader_reads_what_was_written(rendered: Path, studio: Studio) -> No
         assert entry.face == face
         assert entry.distance_mm == pytest.approx(shot.distance_mm, abs=0.01)
         assert entry.roll_pitch_yaw_deg == pytest.approx(shot.angles_deg, abs=1e-3)
+
+
+def test_heads_turned_away_stay_on_their_necks() -> None:
+    rng = np.random.default_rng(0)
+    facing = np.array([0.0, 0.0, -1.0])  # of a head that looks into the camera
+    apart, looks = [], []
+    for _ in range(300):
+        angles = sample_turned_angles(rng)
+        assert is_turned_away(angles)
+        head, torso = rotation_from_angles(*angles) @ facing, sample_turned_torso(rng, angles) @ facing
+        looks.append(-head[2])
+        apart.append(np.rad2deg(np.arccos(np.clip(head @ torso, -1, 1))))
+    assert max(looks) < np.cos(np.deg2rad(65))  # none looks within 65 degrees of the camera
+    assert min(looks) < -0.98
+    assert max(apart) < 120
+    assert np.mean(np.array(apart) < 80) > 0.9
+
+
+def test_a_share_of_the_heads_is_turned_away(small_set: SetConfig, head_file: Path) -> None:
+    few = {"frames": 16, "frames_per_expression": 16, "pictures": False, "turned": 0.5}
+    config = dataclasses.replace(small_set, **few)
+    assert set_note(config, hair=False).generator["turned"] == 0.5
+    shots = list(Studio(config, head_file, None).shots(1, 1))
+    turned = [(shot, face) for _, shot, face, attributes in shots if attributes["turned_away"]]
+    others = [(shot, face) for _, shot, face, attributes in shots if not attributes["turned_away"]]
+    assert 2 <= len(turned) <= 14  # of 16: three standard deviations of the half
+    assert all(is_turned_away(shot.angles_deg) and not face for shot, face in turned)
+    assert not any(is_turned_away(shot.angles_deg) for shot, _ in others)
+    assert any(face for _, face in others)
+    backs = [shot for shot, _ in turned if abs(shot.angles_deg[2]) > 105 and shot.visible > 0.5]
+    assert backs
+    for shot in backs:  # a head all the same, with its depth
+        head = shot.label == 1
+        assert head.mean() > 0.05
+        assert np.abs(np.median(shot.depth_mm[head]) - shot.distance_mm) < 80
 
 
 def test_heads_of_other_proportions(tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
@@ -235,6 +277,7 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
         {"margin": float("nan")},
         {"proportions": 0.2},
         {"swept": 1.1},
+        {"turned": -0.1},
         {"seed": -1},
     ],
 )
