@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     defaults = CrossConfig()
     for name in ("subjects", "mean_subjects", "frames", "seed", "samples"):
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
+    turned = "share of the frames with the head turned away: its back, its top or its throat, and no face"
+    render.add_argument("--turned", type=float, default=defaults.turned, help=turned)
     scan = commands.add_parser("scan", help="render a textured scan of a real head through a grid of poses")
     scan.add_argument("--out", type=Path, required=True, help="folder of the set")
     scan.add_argument("--mesh", type=Path, required=True, help=".obj, .glb or .ply, +y up, looking along +z")
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         return Outcome("")
 
     def work() -> Outcome:
-        names = ("subjects", "mean_subjects", "frames", "seed", "samples")
+        names = ("subjects", "mean_subjects", "frames", "seed", "samples", "turned")
         config = CrossConfig(**{name: getattr(chosen, name) for name in names})
         render_set(config, chosen.out, chosen.hair, chosen.variant, chosen.threads)
         return Outcome("")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from facedepth_edge.spec import Preprocessing
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import is_turned_away, rotation_from_angles, sample_turned_angles, sample_turned_torso
 
 REACH_MM = Preprocessing().reach_x_mm  # eq. 6
 CAMERA_FROM_FACING = np.diag([1.0, -1.0, -1.0])  # a head that faces the camera: x stays, y and z turn round
@@ -34,6 +34,11 @@ class Placement:
         """(3, 3) rotation from the head's axes (x left, y up, z in front) to the camera's."""
         return rotation_from_angles(*self.angles_deg) @ CAMERA_FROM_FACING
 
+    @property
+    def shows_face(self) -> bool:
+        """False where the head is turned away from the camera."""
+        return not is_turned_away(self.angles_deg)
+
 
 def sample_place(rng: np.random.Generator) -> np.ndarray:
     """Draw the head centre (3,) in mm in the camera's frame: 400 to 1300 mm away, up to 18 degrees off the axis."""
@@ -50,9 +55,18 @@ def sample_placement(rng: np.random.Generator) -> Placement:
     place = sample_place(rng)
     follow = rng.uniform(0.2, 0.7)
     torso = rotation_from_angles(rng.normal(0, 3), rng.normal(0, 4), follow * yaw + rng.normal(0, 6))
-    head = rotation_from_angles(roll, pitch, yaw)
-    turned = CAMERA_FROM_FACING @ head.T @ torso @ CAMERA_FROM_FACING
-    return Placement((float(roll), float(pitch), float(yaw)), place, turned)
+    return _placed((float(roll), float(pitch), float(yaw)), place, torso)
+
+
+def sample_turned_placement(rng: np.random.Generator) -> Placement:
+    """Draw a pose that shows no face, as `sample_turned_angles` has it; the place as `sample_placement`."""
+    angles = sample_turned_angles(rng)
+    return _placed(angles, sample_place(rng), sample_turned_torso(rng, angles))
+
+
+def _placed(angles_deg: tuple[float, float, float], place: np.ndarray, torso: np.ndarray) -> Placement:
+    head = rotation_from_angles(*angles_deg)
+    return Placement(angles_deg, place, CAMERA_FROM_FACING @ head.T @ torso @ CAMERA_FROM_FACING)
 
 
 def crop_view(

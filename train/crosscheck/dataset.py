@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from train.crosscheck.body_model import BodyModel
-from train.crosscheck.camera import REACH_MM, sample_placement
+from train.crosscheck.camera import REACH_MM, sample_placement, sample_turned_placement
 from train.crosscheck.figure import Atelier, Figure
 from train.crosscheck.hair import Styles
 from train.crosscheck.path_tracer import PathTracer
@@ -34,6 +34,7 @@ class CrossConfig:
         samples: paths a pixel.
         crop_px: rows and columns of a crop.
         margin: a crop reaches over margin * 320 mm at the head's distance.
+        turned: share of the frames in which the head is turned away from the camera and shows no face.
     """
 
     subjects: int = 36
@@ -43,6 +44,7 @@ class CrossConfig:
     samples: int = 24
     crop_px: int = 144
     margin: float = 1.5
+    turned: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("subjects", "mean_subjects", "frames", "samples", "crop_px"):
@@ -50,6 +52,8 @@ class CrossConfig:
                 raise ConfigError.of(f"CrossConfig.{name}", getattr(self, name), ">= 1", "Give a number from 1 up.")
         if not 1 <= self.margin < math.inf:
             raise ConfigError.of("CrossConfig.margin", self.margin, "a number from 1 up", "The crop must hold the box.")
+        if not 0 <= self.turned <= 1:
+            raise ConfigError.of("CrossConfig.turned", self.turned, "0 to 1", "Give a share.")
         if self.seed < 0:
             raise ConfigError.of("CrossConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
 
@@ -85,7 +89,8 @@ class Workshop:
         config = self.config
         rng = np.random.default_rng([config.seed, 12, number, frame])
         actions, gaze = sample_expression(rng, self.model.action_labels)
-        pose = sample_placement(rng)
+        turned = config.turned > 0 and rng.uniform() < config.turned
+        pose = sample_turned_placement(rng) if turned else sample_placement(rng)
         own, body = figure.parts(actions, gaze, pose.torso_from_head)
         attributes = {
             "hair": person.hair,
@@ -96,6 +101,7 @@ class Workshop:
             "age": round(person.phenotype["age"], 4),
             "female": person.female,
             "jaw_open": round(actions.get("jawOpen", 0.0), 3),
+            **({"turned_away": turned} if config.turned > 0 else {}),
         }
         film = Film(config.crop_px, config.margin, config.samples)
         return shoot(self.tracer, film, own, body, pose, frame, attributes, rng, infrared=person.infrared)
@@ -104,6 +110,8 @@ class Workshop:
 def set_note(config: CrossConfig, *, hair: bool) -> SetNote:
     """Return what dataset.json says of the set."""
     generator = {"name": "train.crosscheck", **asdict(config), "hair": hair}
+    if config.turned == 0:
+        del generator["turned"]  # sets that are older than the setting do not have it
     return SetNote(config.crop_px, config.margin, REACH_MM, config.seed, config.splits(), config.frames, generator)
 
 

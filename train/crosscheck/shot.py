@@ -78,11 +78,12 @@ def shoot(
     radiance = tracer.render(parts, light, focal, principal, film.crop_px, film.samples, seed)
     if head.any():
         radiance = np.minimum(radiance, _BRIGHTEST * float(radiance[head].mean()))
+    visible = float((alone & head).sum() / max(int(alone.sum()), 1)) if pose.shows_face else 0.0
     note = {
         "frame": frame,
         "distance_mm": round(distance, 2),
-        "visible": round(float((alone & head).sum() / max(int(alone.sum()), 1)), 4),
-        "face": True,
+        "visible": round(visible, 4),
+        "face": pose.shows_face,
         "focal_px": round(focal, 4),
         "principal_xy": [round(c, 4) for c in principal],
         "head_center_xy": [film.crop_px / 2, film.crop_px / 2],

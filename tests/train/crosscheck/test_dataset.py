@@ -66,6 +66,11 @@ def test_a_written_set_reads_back(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.partial"))
 
 
+def test_older_sets_have_no_share_of_turned_heads() -> None:
+    assert "turned" not in set_note(CrossConfig(), hair=True).generator
+    assert set_note(CrossConfig(turned=0.5), hair=True).generator["turned"] == 0.5
+
+
 def test_a_wrong_setting_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in (
         ("frames", 0),
@@ -73,6 +78,7 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("margin", float("nan")),
         ("margin", float("inf")),
         ("seed", -1),
+        ("turned", 1.5),
     ):
         with pytest.raises(ConfigError, match=name):
             CrossConfig(**{name: value})

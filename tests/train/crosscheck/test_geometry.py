@@ -6,7 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.crosscheck.camera import CAMERA_FROM_FACING, Placement, crop_view, pixel_slopes, sample_placement
+from train.crosscheck.camera import (
+    CAMERA_FROM_FACING,
+    Placement,
+    crop_view,
+    pixel_slopes,
+    sample_placement,
+    sample_turned_placement,
+)
 from train.crosscheck.depth_truth import Truth, head_distance
 from train.crosscheck.lattice import field, ramp
 from train.crosscheck.parts import BACKGROUND, BODY, SKIN, Part, cut_out, triangles_of
@@ -62,6 +69,17 @@ def test_poses_stay_in_their_range_and_use_it() -> None:
     turn = drawn[7].torso_from_head
     assert np.allclose(turn @ turn.T, np.eye(3))
     assert np.linalg.det(turn) == pytest.approx(1.0)
+
+
+def test_turned_poses_show_no_face() -> None:
+    drawn = [sample_turned_placement(np.random.default_rng(seed)) for seed in range(200)]
+    assert not any(placement.shows_face for placement in drawn)
+    assert all(sample_placement(np.random.default_rng(seed)).shows_face for seed in range(200))
+    looks = np.array([(placement.camera_from_head @ [0, 0, 1])[2] for placement in drawn])  # -1: into the camera
+    assert looks.min() > -np.cos(np.deg2rad(65))
+    assert looks.max() > 0.98
+    apart = np.array([placement.torso_from_head[2, 2] for placement in drawn])  # 1: head and torso look the same way
+    assert np.median(apart) > np.cos(np.deg2rad(60))
 
 
 def test_depth_is_z_and_not_the_ray_length() -> None:
