@@ -356,7 +356,9 @@ def _why_not_valid(
     if validity is not None and spec.outputs.validity is not None:
         threshold = spec.outputs.validity.threshold
         if not validity >= threshold:
-            return f"no usable face in the box: validity {validity:.2f} is below {threshold:.2f}"
+            head = face_seen is not None and face_seen >= LEAST_SEEN
+            what = "a head turned away, or its face covered" if head else "no usable face in the box"
+            return f"{what}: validity {validity:.2f} is below {threshold:.2f}"
     if not has_head:
         return "no head in the box: the mask is empty"
     if face_seen is not None and not face_seen >= LEAST_SEEN:

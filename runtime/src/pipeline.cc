@@ -142,7 +142,8 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
   } else if (!(found_.contrast_levels >= kLeastContrastLevels)) {
     found_.reason = "nothing to see in the box: its contrast is too small";
   } else if (output.validity != nullptr && !(static_cast<double>(*output.validity) >= spec_.validity_threshold)) {
-    found_.reason = "no usable face in the box: its validity is too small";
+    found_.reason = found_.face_seen >= kLeastSeen ? "a head turned away, or its face covered: its validity is too small"
+                                                   : "no usable face in the box: its validity is too small";
   } else if (!summary.has_head) {
     found_.reason = "no head in the box: the mask is empty";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {

@@ -169,6 +169,8 @@ TEST_CASE("what cannot be used is not valid, and says why") {
     return std::string(found.reason);
   };
   scene.engine->validity_ = 0.4F;
+  CHECK(reason().rfind("a head turned away, or its face covered", 0) == 0);
+  scene.engine->mask_.assign(kSide * kSide, 0.1F);
   CHECK(reason().rfind("no usable face", 0) == 0);
   scene.engine->validity_ = std::nanf("");
   CHECK(reason().rfind("no usable face", 0) == 0);

@@ -269,7 +269,14 @@ def stripes(low: int, high: int) -> np.ndarray:
 def test_validity_below_its_threshold(tiny_edge: EdgeDepth) -> None:
     black = tiny_edge.predict(stripes(0, 8), (100, 100))
     assert not black.valid
-    assert black.reason.startswith("no usable face in the box: validity 0.01 is below 0.50")
+    assert black.face_seen == 1.0  # to the tiny model all that is dark is head
+    assert black.reason == "a head turned away, or its face covered: validity 0.01 is below 0.50"
+    lamp = stripes(0, 8)
+    lamp[80:120, 85:115] = stripes(215, 225)[80:120, 85:115]
+    elsewhere = tiny_edge.predict(lamp, (100, 100))
+    assert elsewhere.face_seen < 0.6
+    assert not elsewhere.valid
+    assert elsewhere.reason.startswith("no usable face in the box: validity 0.")
     gray = tiny_edge.predict(stripes(105, 115), (100, 100))
     assert (gray.valid, gray.reason) == (True, "")
 
