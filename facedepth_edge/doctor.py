@@ -24,6 +24,7 @@ from facedepth_edge.engine_cache import cache_folder
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
 from facedepth_edge.native import find_native
 from facedepth_edge.verify import check_golden_faces
+from facedepth_edge.verify_frame import check_frame, worst_of
 
 JETSON_FILE = Path("/etc/nv_tegra_release")
 JETSON_MODEL_FILE = Path("/proc/device-tree/model")
@@ -89,7 +90,7 @@ class Diagnosis:
 def diagnose(model: str = "edge") -> Diagnosis:
     """Look at this installation, this machine and one model.
 
-    Nothing is built, and nothing is downloaded.
+    No engine is built, and nothing is downloaded; the crop's kernel is compiled where a backend on a GPU lacks it.
 
     Args:
         model: the model that the backends are tried with; all bundled ones are checked.
@@ -241,25 +242,34 @@ def _try_backends(found: Diagnosis, artifact: Artifact) -> None:
 
 
 def _try_backend(artifact: Artifact, name: str) -> tuple[Finding, tuple[str, ...]]:
-    """Open one backend as `auto` would, run the golden faces through it, and let it go.
+    """Open one backend as `auto` would, run the golden faces and on a GPU the demo frame through it, and let it go.
 
     Returns:
         (what was found, why it runs no better, one sentence each).
     """
     try:
         backend = open_without_building(name, artifact, "auto", None)
-        try:
-            checks = check_golden_faces(artifact, backend)
-        finally:
-            backend.close()
     except ArtifactError as error:
         return Finding(name, f"wrong model: {error}", "broken"), ()
     except FaceDepthError as error:
         return Finding(name, f"not used: {error}", "note"), ()
+    try:
+        checks = check_golden_faces(artifact, backend)
+        frame = check_frame(artifact, backend)
+    except ArtifactError as error:
+        return Finding(name, f"wrong model: {error}", "broken"), ()
+    except FaceDepthError as error:
+        return Finding(name, f"fails: {error}", "broken"), ()
+    finally:
+        backend.close()
     worst = max(check.mean_mm for check in checks)
-    what = f"{backend.precision} on {backend.provider}, golden faces within {worst:.2f} mm, {_way_of(backend)}"
-    notes = tuple(filter(None, (*backend.notes, getattr(backend, "why_no_capture", ""))))
-    if all(check.ok for check in checks):
+    what = f"{backend.precision} on {backend.provider}, golden faces within {worst:.2f} mm, "
+    notes = backend.notes
+    if frame is not None:
+        what += f"demo frame against the CPU's crop: {worst_of(frame.faces)}, "
+        notes = (*notes, *([frame.why_no_graph] if frame.why_no_graph else []))
+    what += _way_of(backend)
+    if all(check.ok for check in checks) and (frame is None or frame.ok):
         return Finding(name, f"works: {what}"), notes
     fix = f"Run facedepth-edge verify --backend {name}; do not use it until that passes."
     return Finding(name, f"wrong answers: {what}", "broken", fix), notes
