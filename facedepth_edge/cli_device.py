@@ -19,29 +19,36 @@ from facedepth_edge.cli_report import json_option, model_options, reported
 @model_options
 @json_option
 def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) -> None:
-    """Run the model's golden faces through a backend and compare with PyTorch's stored answers."""
+    """Run the model's golden faces through a backend and compare with PyTorch's stored answers.
+
+    With a backend in a GPU's memory a whole frame is run too, and compared with the CPU's crop on the same network.
+    """
     with reported("verify", as_json) as report:
         from facedepth_edge.verify import LIMITS, check_golden_faces, check_live, table_of
+        from facedepth_edge.verify_frame import check_frame
 
         artifact = open_artifact(model)
         opened = choose_backend(artifact, precision, None) if backend == "auto" else open_backend(
             backend, artifact, precision, None
         )  # fmt: skip
         checks = check_golden_faces(artifact, opened) + (check_live(artifact, opened) if live else [])
+        frame = check_frame(artifact, opened)
         limits = LIMITS[opened.precision]
         report.data |= {
             "model": artifact.spec.name, "version": artifact.spec.version, "backend": opened.name,
             "provider": opened.provider, "precision": opened.precision, "memory": opened.memory,
             "why_not": list(opened.notes), "limits": dataclasses.asdict(limits),
             "faces": [_without_nan(dataclasses.asdict(check)) for check in checks],
+            "frame": None if frame is None else frame.as_json(),
         }  # fmt: skip
         opened.close()
         report.lines += [
             f"{artifact.spec.name} {artifact.spec.version}, {opened.precision}, {opened.name} ({opened.provider})",
             *table_of(checks),
             f"limits: mean {limits.mean_mm:g} mm, mask IoU {limits.mask_iou:g}, validity {limits.validity:g}",
+            *([] if frame is None else frame.lines()),
         ]
-        report.data["ok"] = all(check.ok for check in checks)
+        report.data["ok"] = all(check.ok for check in checks) and (frame is None or frame.ok)
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
@@ -72,11 +79,12 @@ def doctor(model: str, as_json: bool) -> None:
 @click.command("build-engine")
 @click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder.")
 @click.option("--precision", type=click.Choice(("auto", "fp16", "int8")), default="auto", show_default=True)
-@click.option("--workspace-mib", type=click.IntRange(16, 65536), default=1024, show_default=True,
-              help="Most scratch memory of a layer; lower it where memory is short.")  # fmt: skip
+@click.option("--workspace-mib", type=click.IntRange(16, 65536),
+              help="Most scratch memory of a layer; lower it where memory is short.  [default: as before, else 1024]",
+              )  # fmt: skip
 @click.option("--force", is_flag=True, help="Build even if the cache has it.")
 @json_option
-def build_engine(model: str, precision: str, workspace_mib: int, force: bool, as_json: bool) -> None:
+def build_engine(model: str, precision: str, workspace_mib: int | None, force: bool, as_json: bool) -> None:
     """Build the TensorRT engine of a model on this device, and keep it in the cache."""
     with reported("build-engine", as_json) as report:
         from facedepth_edge.backends.tensorrt import TensorRtBackend

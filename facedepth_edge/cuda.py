@@ -9,6 +9,7 @@ own ``autoinit`` would make another one beside it.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
 import importlib
 import sys
@@ -124,6 +125,8 @@ class Session:
         """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         """Those who keep buffers or engines in the context; each has close()."""
+        self.capturing = threading.Lock()
+        """Held while a stream is captured, and while somebody waits for the whole context, which a capture forbids."""
         with self._named("cuInit"):
             pycuda.init()
             count = pycuda.Device.count()
@@ -142,11 +145,12 @@ class Session:
         """Let everything go while the interpreter still works: PyCUDA would release the context by the wrong call."""
         for user in list(self.users):
             user.close()
-        self._context.detach()
+        if self._context is not None:
+            self._context.detach()
 
     def _retain(self) -> None:
         with self._named("cuDevicePrimaryCtxRetain"):
-            self._context = self._device.retain_primary_context()
+            self._context: Any = self._device.retain_primary_context()
 
     @contextmanager
     def _named(self, call: str) -> Iterator[None]:
@@ -164,6 +168,8 @@ class Session:
         Raises:
             CudaError: it cannot be made current, or a call of CUDA in the block failed.
         """
+        if self._context is None:
+            raise cuda_error("CUDA", "a lost context that could not be made anew", sticky=True)
         with self._named("cuCtxPushCurrent"):
             self._context.push()
         try:
@@ -204,15 +210,20 @@ class Session:
         with self._named("cuStreamSynchronize"):
             stream.synchronize()
 
-    def recover(self, user: object, error: CudaError) -> None:
-        """Tear the lost context down and make a new one.
+    def wait_for_everything(self) -> None:
+        """Wait until all work in the current context is done, whosever it is; the other threads of Python run."""
+        with self.capturing:
+            self.driver.wait_for_context()
+
+    def require_sole_user(self, user: object, error: CudaError) -> None:
+        """Raise CudaError unless the lost context may be torn down.
 
         Args:
-            user: who asks; it has let go everything that it made in the old context.
+            user: who asks.
             error: what lost it.
 
         Raises:
-            CudaError: others have something in the context too, or there is no new one to be had.
+            CudaError: others have something in the context too.
         """
         others = [name for name in OTHER_USERS if name in sys.modules]
         if any(other is not user for other in self.users):
@@ -220,9 +231,29 @@ class Session:
         if others or self._found_active:
             who = ", ".join(others) or "another user of the GPU in this process"
             raise cuda_error("CUDA", f"{error} The context is shared with {who}", sticky=True) from error
-        self._context.detach()  # from now on PyCUDA frees nothing of what was made in it
+
+    def recover(self, user: object, error: CudaError) -> None:
+        """Tear the lost context down and make a new one.
+
+        Args:
+            user: who asks; it has let go everything that it made in the old context, or keeps it for ever.
+            error: what lost it.
+
+        Raises:
+            CudaError: others have something in the context too, or there is no new one to be had; in the latter case
+                the session has none from then on.
+        """
+        self.require_sole_user(user, error)
+        context, self._context = self._context, None
+        with self._named("cuDevicePrimaryCtxRelease"):
+            context.detach()  # from now on PyCUDA frees nothing of what was made in it
         self.driver.reset_primary_context(self.index)
         self._retain()
+
+
+def keep_for_ever(thing: object) -> None:
+    """Never let a thing go, not even at the end: in a lost context destructors fail, and that may end the process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 _opening = threading.Lock()  # functools.cache alone would let two threads make two

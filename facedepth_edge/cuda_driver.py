@@ -14,7 +14,8 @@ LIBRARY = "libcuda.so.1"
 LEGACY_STREAM = 1  # CU_STREAM_LEGACY: the handle of the default stream that every thread shares
 
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: another thread's allocations do not break the capture
-_SUCCESS = 0
+_DEVICE_ORDINAL = 9  # CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+_SUCCESS, _INVALID_VALUE = 0, 1
 
 STICKY_CODES = frozenset((214, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 911))
 """CUresult values after which every later call in the context fails the same way, by cuda.h: uncorrectable ECC,
@@ -33,6 +34,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "cuCtxSynchronize": (),
     "cuDevicePrimaryCtxGetState": (_INT, ctypes.POINTER(ctypes.c_uint), ctypes.POINTER(_INT)),
     "cuDevicePrimaryCtxReset_v2": (_INT,),
+    "cuPointerGetAttribute": (_POINTER, _INT, ctypes.c_ulonglong),
     "cuStreamSynchronize": (_POINTER,),
     "cuModuleLoadData": (ctypes.POINTER(_POINTER), ctypes.c_char_p),
     "cuModuleUnload": (_POINTER,),
@@ -109,7 +111,9 @@ class Driver:
         Raises:
             CudaError: it returned anything but success.
         """
-        code = getattr(self._library, name)(*arguments)
+        self._require(name, getattr(self._library, name)(*arguments))
+
+    def _require(self, name: str, code: int) -> None:
         if code != _SUCCESS:
             raise cuda_error(name, self.describe(code), sticky=code in STICKY_CODES)
 
@@ -139,6 +143,27 @@ class Driver:
             names.append(text.value.decode("utf-8", "replace"))
         return names
 
+    def gpu_of(self, address: int) -> int | None:
+        """Return the index of the GPU on which memory was allocated or registered, among those that are visible.
+
+        Managed and page-locked memory has the GPU that was current when it was made.
+
+        Args:
+            address: anywhere in the memory.
+
+        Returns:
+            The index, or None where CUDA does not know the address, as with malloc's.
+
+        Raises:
+            CudaError: the call failed for another reason.
+        """
+        index = _INT()
+        code = self._library.cuPointerGetAttribute(ctypes.byref(index), _DEVICE_ORDINAL, address)
+        if code == _INVALID_VALUE:
+            return None
+        self._require("cuPointerGetAttribute", code)
+        return index.value
+
     def context_is_lost(self) -> bool:
         """Say whether the current context has a sticky error; waits for the work on its way."""
         return self._library.cuCtxSynchronize() in STICKY_CODES
@@ -166,6 +191,10 @@ class Driver:
             yield
         finally:
             self._library.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+
+    def wait_for_context(self) -> None:
+        """Wait until all streams of the current context have done their work; none of them may be captured."""
+        self.call("cuCtxSynchronize")
 
     def wait_for_stream(self, stream: int) -> None:
         """Wait until a stream of anybody's has done its work."""

@@ -85,17 +85,17 @@ def _compile(name: str, source: bytes, architecture: str) -> bytes:
         rule = f"nvcc on PATH, in $CUDA_HOME/bin or in {TOOLKIT_FOLDER}/bin"
         fix = "Install the CUDA toolkit: on a Jetson sudo apt install nvidia-jetpack."
         raise BackendUnavailable.of("CUDA compiler", "none", rule, fix)
-    with tempfile.TemporaryDirectory() as folder:
-        path, result = Path(folder, name), Path(folder, "kernel.cubin")
-        path.write_bytes(source)
-        command = [nvcc, *FLAGS, f"-arch={architecture}", "-o", str(result), str(path)]
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path, result = Path(folder, name), Path(folder, "kernel.cubin")
+            path.write_bytes(source)
+            command = [nvcc, *FLAGS, f"-arch={architecture}", "-o", str(result), str(path)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
             reason = done.stdout + done.stderr or f"exit status {done.returncode}"
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = str(error)
-        cubin = read_if_there(result)
+            cubin = read_if_there(result)
+    except (OSError, subprocess.TimeoutExpired) as error:  # OSError also where no temporary file can be written
+        cubin, reason = b"", str(error)
     if not cubin:
-        fix = "Check that the CUDA toolkit fits this GPU and that a C++ compiler is installed."
+        fix = "Check that the CUDA toolkit fits this GPU, that a C++ compiler is there, and that $TMPDIR has room."
         raise BackendUnavailable.of("nvcc", reason, f"a kernel compiled for {architecture}", fix)
     return cubin

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +15,11 @@ from facedepth_edge.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from facedepth_edge.cuda_driver import Driver
+    from facedepth_edge.cuda import Session
 
 INTERFACE = "__cuda_array_interface__"
 _FIX = "Give a CuPy array, a PyTorch CUDA tensor of uint8, or a NumPy array; copy it first if its pixels lie apart."
+_SOME_STREAM = -1  # no handle of a stream: the producer does not say which
 
 
 class DeviceFrame:
@@ -38,6 +41,7 @@ class DeviceFrame:
             rule = f"a NumPy array, or an object with {INTERFACE}"
             raise InputError.of(where, f"a {type(frame).__name__}", rule, _FIX)
         self.owner = frame
+        self._where = where
         self.dtype = np.dtype(interface["typestr"])
         shape = tuple(int(size) for size in interface["shape"])
         item = self.dtype.itemsize
@@ -48,14 +52,54 @@ class DeviceFrame:
         self.shape = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
         self.row_bytes = int(strides[0]) if strides else 0
         self.address = int(interface["data"][0])
-        self._stream = interface.get("stream", LEGACY_STREAM)  # without the entry: of version 2, which says nothing
+        self._stream = _producer_stream(frame, interface)
 
     @property
     def stand_in(self) -> NDArray[Any]:
         """An array in host memory of the same shape and type for the checks that read no pixel; it takes no memory."""
         return np.broadcast_to(np.zeros((), self.dtype), self.shape)
 
-    def wait_for_producer(self, driver: Driver) -> None:
-        """Wait until the stream that writes the frame has done so; None in the interface means that it has."""
-        if self._stream is not None:
-            driver.wait_for_stream(int(self._stream))
+    def require_gpu(self, session: Session) -> None:
+        """Raise InputError unless the memory was allocated on the session's GPU; the session's context is current.
+
+        The kernel reads the address as it is, and what cannot be read costs the context. Both indices are the driver's
+        own, so CUDA_VISIBLE_DEVICES changes both alike.
+        """
+        index = session.driver.gpu_of(self.address)
+        if index == session.index:
+            return
+        names = session.driver.device_names()
+        got = "an address that CUDA does not know" if index is None else f"memory of {_gpu_text(index, names)}"
+        rule = f"memory of {_gpu_text(session.index, names)}, where the network runs"
+        fix = (
+            f"Copy the frame to GPU {session.index} or into a NumPy array first, or start the process with the frame's "
+            "GPU as the first in CUDA_VISIBLE_DEVICES; GPUs are counted from 0 among those that are visible."
+        )
+        raise InputError.of(self._where, got, rule, fix)
+
+    def wait_for_producer(self, session: Session) -> None:
+        """Wait until the frame is written: for its stream, or for the whole context where nobody says which it is."""
+        if self._stream == _SOME_STREAM:
+            session.wait_for_everything()
+        elif self._stream is not None:
+            session.driver.wait_for_stream(self._stream)
+
+
+def _gpu_text(index: int, names: list[str]) -> str:
+    return f"GPU {index} ({names[index]})" if 0 <= index < len(names) else f"GPU {index}"
+
+
+def _producer_stream(frame: Any, interface: Mapping[str, Any]) -> int | None:
+    """Return the stream to wait for, None if the frame is complete.
+
+    Version 2 of the interface has no entry for it. PyTorch gives version 2, and its convention is that a consumer works
+    on the current stream, or after it.
+    """
+    if "stream" in interface:
+        stream = interface["stream"]
+        return None if stream is None else int(stream)
+    torch: Any = sys.modules.get("torch")
+    tensor: Any = getattr(torch, "Tensor", ())  # none yet while another thread imports PyTorch
+    if isinstance(frame, tensor):
+        return int(torch.cuda.current_stream(frame.device).cuda_stream) or LEGACY_STREAM
+    return _SOME_STREAM

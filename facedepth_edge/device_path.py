@@ -1,253 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one frame on a GPU: part of the frame up, one kernel, the network, the answers down, one wait.
+"""The way of frames on a GPU: part of the frame up, one kernel, the network, the answers down, one wait.
 
-DevicePath is the way for every backend whose ``memory`` is "cuda". After warm-up the kernel and the network of a single
-face replay as one CUDA graph; the copies stay outside, because their size varies. A backend that must not be captured
-(``why_no_capture``) has the kernel launched before it instead. Nothing is allocated for a frame that is no larger than
-those before it.
+DevicePath is the way for every backend whose ``memory`` is "cuda". Each thread has a Lane. After warm-up the kernel and
+the network of a single face replay as one CUDA graph; the copies stay outside, because their size varies. A backend
+that must not be captured (``why_no_capture``) has the kernel launched before it instead. Nothing is allocated for a
+frame that is no larger than those before it.
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from facedepth_edge.backends.base import DeviceBackend
 from facedepth_edge.box import Box
-from facedepth_edge.cuda import DeviceBuffer, HostBuffer
-from facedepth_edge.cuda_driver import CudaError, Graph, Kernel
-from facedepth_edge.cuda_kernels import CROP_KERNEL, CROP_SOURCE, compiled_kernel
+from facedepth_edge.cuda_driver import CudaError, cuda_error
 from facedepth_edge.device_frame import DeviceFrame
-from facedepth_edge.face_crop import WHITE, require_within
+from facedepth_edge.device_lane import Lane
+from facedepth_edge.errors import FaceDepthError
 from facedepth_edge.frame_path import NetworkOutput, closed_error
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-HEADER = np.dtype(
-    [
-        ("pixels", np.uint64),
-        ("width", np.int32),
-        ("height", np.int32),
-        ("channels", np.int32),
-        ("bytes_a_value", np.int32),
-        ("row_bytes", np.int64),
-        ("level", np.float64),
-        ("scale", np.float64),
-        ("offset", np.float64),
-        ("box", np.float64, (8, 4)),
-    ]
-)
-"""CropHeader in runtime/cuda/face_crop.cu, field for field."""
-HEADER_BYTES = 512  # before the pixels, so that these begin aligned
-FIRST_ROOM_BYTES = 4 << 20
-"""What is set aside for the part of a frame at first: a box of 1,180 pixels square in colour. More is found when it is
-needed, and the graph is captured again."""
-STATISTICS = ("mean", "squares", "smallest", "largest")  # of each output row
-
-_MAX_THREADS = 256  # kMaxThreads in face_crop.cu
-_EAGER_RUNS = 2  # before the capture: TensorRT does the work of its first runs only then
-
-
-class _Lane:
-    """What one thread owns: a backend with its stream, the buffers on both sides, the kernel and its graph."""
-
-    def __init__(self, backend: DeviceBackend, spec: ModelSpec) -> None:
-        self.backend = backend
-        self.lock = threading.Lock()  # held while a frame is on its way, so that close() waits for it
-        self.closed = False
-        self.why_no_graph = backend.why_no_capture
-        self._spec = spec
-        self._session = session = backend.session
-        self._graph: Graph | None = None
-        self._graph_address = 0
-        self._eager_runs = 0
-        height, width = spec.input_hw
-        self._threads = min(-(-width // 32) * 32, _MAX_THREADS)
-        with session.current():
-            self._kernel = self._load_kernel()
-            statistics_bytes = backend.max_batch * height * len(STATISTICS) * np.dtype(np.float32).itemsize
-            self._statistics = session.host_buffer(statistics_bytes)
-            self._staging = session.host_buffer(FIRST_ROOM_BYTES)
-            self._uploaded: DeviceBuffer | None = None  # none where the GPU reads the host's memory as fast as its own
-            if not session.gpu.integrated:
-                self._uploaded = session.device_buffer((FIRST_ROOM_BYTES,), np.uint8)
-            self._answers: dict[int, HostBuffer] = {}
-
-    def _load_kernel(self) -> Kernel:
-        driver, architecture = self._session.driver, self._session.gpu.architecture
-        try:
-            return Kernel(driver, compiled_kernel(CROP_SOURCE, architecture), CROP_KERNEL)
-        except CudaError as error:  # a cubin of another CUDA, or a damaged one
-            if error.sticky:
-                raise
-            return Kernel(driver, compiled_kernel(CROP_SOURCE, architecture, anew=True), CROP_KERNEL)
-
-    def run(
-        self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], max_value: float | None
-    ) -> tuple[list[NetworkOutput], float, float]:
-        """Do what DevicePath.run() promises; the caller holds the lock."""
-        backend, session, stream = self.backend, self._session, self.backend.stream
-        started = time.perf_counter()
-        with session.current():
-            backend.reserve(len(boxes))
-            level = 1.0 if frame.dtype == np.uint8 else WHITE / float(max_value or WHITE)
-            header = self._stage(frame, boxes, level)
-            staged = time.perf_counter()
-            if len(boxes) == 1:
-                self._replay_or_enqueue(header)
-            else:
-                self._enqueue(header, len(boxes))
-            answers = self._answers_for(len(boxes))
-            session.download(answers.array, backend.output_block.address, stream)
-            session.wait(stream)
-        done = time.perf_counter()
-        summaries = self._summaries(len(boxes))
-        if frame.dtype == np.uint16:
-            brightest = max(largest for _, largest in summaries)
-            require_within(brightest, float(max_value or WHITE))
-        return self._outputs(answers, summaries), (staged - started) * 1e3, (done - staged) * 1e3
-
-    def _stage(self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], level: float) -> int:
-        """Put the header, and of a frame in host memory the pixels that the boxes need, where the kernel reads them.
-
-        Returns:
-            The header's address for the GPU.
-        """
-        height, width = frame.shape[:2]
-        top, bottom = _needed([(box.y0, box.y1) for box in boxes], height)
-        left, right = _needed([(box.x0, box.x1) for box in boxes], width)
-        channels = frame.shape[2] if len(frame.shape) == 3 else 1
-        item = frame.dtype.itemsize
-        row_bytes = (right - left) * channels * item
-        size = HEADER_BYTES
-        on_device = isinstance(frame, DeviceFrame)
-        if not on_device:
-            size += (bottom - top) * row_bytes
-        self._grow(size)
-        address = self._staging.address if self._uploaded is None else self._uploaded.address
-        array = self._staging.array
-        if isinstance(frame, DeviceFrame):
-            frame.wait_for_producer(self._session.driver)
-            pixels = frame.address + top * frame.row_bytes + left * channels * item
-            row_bytes = frame.row_bytes
-        else:
-            pixels = address + HEADER_BYTES
-            shape = (bottom - top, right - left, *frame.shape[2:])
-            np.copyto(array[HEADER_BYTES:size].view(frame.dtype).reshape(shape), frame[top:bottom, left:right])
-        preprocessing = self._spec.preprocessing
-        header = array[: HEADER.itemsize].view(HEADER)[0]
-        header["pixels"], header["row_bytes"] = pixels, row_bytes
-        header["width"], header["height"] = right - left, bottom - top
-        header["channels"], header["bytes_a_value"] = channels, item
-        header["level"], header["scale"], header["offset"] = level, preprocessing.scale, preprocessing.offset
-        for index, box in enumerate(boxes):
-            header["box"][index] = (box.x0 - left, box.y0 - top, box.x1 - left, box.y1 - top)
-        if self._uploaded is not None:
-            self._session.upload(address, array[:size], self.backend.stream)
-        return address
-
-    def _grow(self, size: int) -> None:
-        """Make room for a larger part of a frame than ever before; half as much again, so that it happens seldom."""
-        if size <= len(self._staging.array):
-            return
-        room = size + size // 2
-        staging = self._session.host_buffer(room)
-        try:
-            uploaded = None if self._uploaded is None else self._session.device_buffer((room,), np.uint8)
-        except BaseException:
-            staging.close()
-            raise
-        self._staging.close()
-        if self._uploaded is not None:
-            self._uploaded.close()
-        self._staging, self._uploaded = staging, uploaded
-
-    def _enqueue(self, header: int, faces: int) -> None:
-        backend = self.backend
-        height, width = self._spec.input_hw
-        addresses = [ctypes.c_void_p(each) for each in (header, backend.input.address, self._statistics.address)]
-        self._kernel.launch((height, faces), self._threads, backend.stream.handle, *addresses, ctypes.c_int(width))
-        backend.enqueue(backend.stream)
-
-    def _replay_or_enqueue(self, header: int) -> None:
-        """Run one face: as a graph once it was captured for this header's address, else step by step."""
-        handle = self.backend.stream.handle
-        if self._graph is not None and self._graph_address != header:
-            self._graph.close()
-            self._graph, self._eager_runs = None, 0
-        if self._graph is None and self._eager_runs >= _EAGER_RUNS and not self.why_no_graph:
-            graph = Graph(self._session.driver)
-            try:
-                with graph.capture(handle):
-                    self._enqueue(header, 1)
-                self._graph, self._graph_address = graph, header
-            except CudaError as error:
-                if error.sticky:
-                    raise
-                graph.close()
-                self.why_no_graph = str(error)
-        if self._graph is not None:
-            self._graph.launch(handle)
-        else:
-            self._eager_runs += 1
-            self._enqueue(header, 1)
-
-    def _answers_for(self, faces: int) -> HostBuffer:
-        """Return the page-locked copy of the block that holds all outputs of so many faces."""
-        if faces not in self._answers:
-            self._answers[faces] = self._session.host_buffer(self.backend.output_block.bytes)
-        return self._answers[faces]
-
-    def _summaries(self, faces: int) -> list[tuple[float, float]]:
-        """Return each crop's standard deviation and largest value in gray levels, from the kernel's row by row."""
-        height, width = self._spec.input_hw
-        rows = self._statistics.array.view(np.float32)[: faces * height * len(STATISTICS)]
-        mean, squares, _, largest = np.moveaxis(rows.reshape(faces, height, len(STATISTICS)), 2, 0).astype(np.float64)
-        scale, offset = self._spec.preprocessing.scale, self._spec.preprocessing.offset
-        between = ((mean - mean.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) * width
-        deviation = np.sqrt((squares.sum(axis=1) + between) / (height * width)) / scale
-        brightest = (largest.max(axis=1) - offset) / scale
-        return list(zip(deviation.tolist(), brightest.tolist(), strict=True))
-
-    def _outputs(self, answers: HostBuffer, summaries: list[tuple[float, float]]) -> list[NetworkOutput]:
-        outputs, arrays = self._spec.outputs, {}
-        for name, view in self.backend.output.items():
-            first = self.backend.output_offsets[name]
-            arrays[name] = answers.array[first : first + view.bytes].view(np.float32).reshape(view.shape)
-        depth = arrays[outputs.depth.name]
-        mask = None if outputs.mask is None else arrays[outputs.mask.name]
-        validity = None if outputs.validity is None else arrays[outputs.validity.name].reshape(-1)
-        return [
-            NetworkOutput(
-                depth=depth[index, 0],
-                mask=None if mask is None else mask[index, 0],
-                validity=None if validity is None else float(validity[index]),
-                contrast=contrast,
-            )
-            for index, (contrast, _) in enumerate(summaries)
-        ]
-
-    def close(self) -> None:
-        """Let everything go but the network, which other lanes may have; the caller holds the lock."""
-        self.closed = True
-        with self._session.current():
-            if self._graph is not None:
-                self._graph.close()
-            self._graph = None
-            self._kernel.close()
-            uploaded = () if self._uploaded is None else (self._uploaded,)
-            for buffer in (self._statistics, self._staging, *uploaded, *self._answers.values()):
-                buffer.close()
-        self.backend.release()
 
 
 class _Hold:
@@ -256,12 +33,12 @@ class _Hold:
     PyCUDA itself frees nothing outside the thread that made the context.
     """
 
-    def __init__(self, lane: _Lane) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
         weakref.finalize(self, _close_lane, lane)
 
 
-def _close_lane(lane: _Lane) -> None:
+def _close_lane(lane: Lane) -> None:
     with lane.lock:
         if not lane.closed:
             lane.close()
@@ -284,15 +61,24 @@ class DevicePath:
         self._spec = spec
         self._guard = threading.Lock()
         self._recovered = False
+        self._lost: CudaError | None = None  # what every frame gets from now on: everything is closed, nothing is anew
         self._begin(backend)
         backend.session.users.add(self)
 
     def _begin(self, backend: DeviceBackend) -> None:
-        lane = _Lane(backend, self._spec)
+        lane = Lane(backend, self._spec)
         self._local = threading.local()
         self._local.hold = _Hold(lane)
-        self._lanes: weakref.WeakSet[_Lane] = weakref.WeakSet([lane])
+        self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet([lane])
         self._root: DeviceBackend | None = backend  # whose forks the other threads get; none after close()
+
+    def _begin_anew(self, root: DeviceBackend) -> None:
+        backend = root.reopen()
+        try:
+            self._begin(backend)
+        except BaseException:
+            backend.close()
+            raise
 
     @property
     def max_batch(self) -> int:
@@ -305,16 +91,20 @@ class DevicePath:
         with self._guard:
             return next((lane.why_no_graph for lane in self._lanes if lane.why_no_graph), "")
 
-    def _lane(self) -> _Lane:
+    def _lane(self) -> Lane:
         hold: _Hold | None = getattr(self._local, "hold", None)
-        if hold is not None and self._root is not None:
+        if hold is not None and not hold.lane.closed:
             return hold.lane
-        with self._guard:
+        with self._guard:  # also waits for a recovery that goes on in another thread
             if self._root is None:
                 raise closed_error()
+            if self._lost is not None:
+                again = CudaError(str(self._lost))
+                again.sticky = True
+                raise again from self._lost
             fork = self._root.fork()
             try:
-                lane = _Lane(fork, self._spec)
+                lane = Lane(fork, self._spec)
             except BaseException:
                 fork.release()
                 raise
@@ -356,19 +146,35 @@ class DevicePath:
                     raise
                 self._recover(lane, error)
 
-    def _recover(self, lane: _Lane, error: CudaError) -> None:
-        """Make everything anew in a new context, unless another thread has done so since."""
+    def _recover(self, lane: Lane, error: CudaError) -> None:
+        """Make everything anew in a new context, unless another thread has done so since.
+
+        Nothing is closed while the session would not give a new context. If anything fails after that, every later
+        frame of every thread gets the error.
+
+        Raises:
+            CudaError: there is no new context, or not everything could be made in it.
+        """
         with self._guard:
             if lane.closed and self._root is not None:
                 return
+            lanes = list(self._lanes)
+            for each in lanes:
+                each.keep_network()
             if self._recovered or self._root is None:
                 raise error
-            self._recovered = True
             root = self._root
-            for each in list(self._lanes):
-                _close_lane(each)
-            root.session.recover(self, error)
-            self._begin(root.reopen())
+            root.session.require_sole_user(self, error)
+            self._recovered, self._lost = True, error
+            try:
+                for each in lanes:
+                    _close_lane(each)
+                root.session.recover(self, error)
+                self._begin_anew(root)
+            except FaceDepthError as failure:
+                self._lost = cuda_error("CUDA", f"{error} Nothing could be made anew: {failure}", sticky=True)
+                raise self._lost from failure
+            self._lost = None
 
     def close(self) -> None:
         """Wait for the frames on their way, then let every thread's buffers and the network go; again does nothing."""
@@ -381,14 +187,3 @@ class DevicePath:
         if root is not None:
             root.close()
             root.session.users.discard(self)
-
-
-def _needed(ranges: list[tuple[float, float]], size: int) -> tuple[int, int]:
-    """Return the first pixel of one axis that the crops may read and the one after the last.
-
-    Outside the frame its border is repeated, so at least the border's pixel is needed. One pixel more on each side is
-    for the interpolation of a crop that grows.
-    """
-    first = min(max(math.floor(min(start for start, _ in ranges)) - 1, 0), size - 1)
-    last = min(max(math.ceil(max(end for _, end in ranges)), first), size - 1)
-    return first, last + 1

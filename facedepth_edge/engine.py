@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.cuda import Gpu
 from facedepth_edge.engine_cache import (
+    WORKSPACE,
     EngineKey,
     PlanFiles,
     cache_folder,
@@ -41,7 +42,7 @@ OLDEST, NEWEST_MAJOR = (10, 3), 11
 BATCHES = (1, 1, 8)
 """Fewest, usual and most faces of one run."""
 
-MIN_WORKSPACE_MIB, MAX_WORKSPACE_MIB = 16, 65536
+MIN_WORKSPACE_MIB, USUAL_WORKSPACE_MIB, MAX_WORKSPACE_MIB = 16, 1024, 65536
 _EXPORT = "Export the model again with this version's python -m export."
 _PROGRESS_S = 5.0  # between two lines
 
@@ -54,14 +55,17 @@ class EngineOptions:
     """How an engine is built.
 
     Args:
-        workspace_mib: the most scratch memory that a layer may use, in MiB. The default leaves room on a device whose
-            8 GB are shared by CPU and GPU.
+        workspace_mib: the most scratch memory that a layer may use, in MiB; a plan that was built with another is built
+            again. None: any plan will do; where one must be built, as much as its predecessor, else
+            USUAL_WORKSPACE_MIB, which leaves room on a device whose 8 GB are shared by CPU and GPU.
     """
 
-    workspace_mib: int = 1024
+    workspace_mib: int | None = None
 
     def __post_init__(self) -> None:
         value = self.workspace_mib
+        if value is None:
+            return
         ok = isinstance(value, int) and not isinstance(value, bool) and MIN_WORKSPACE_MIB <= value <= MAX_WORKSPACE_MIB
         if not ok:
             rule = f"a whole number of MiB from {MIN_WORKSPACE_MIB} to {MAX_WORKSPACE_MIB}"
@@ -81,22 +85,22 @@ class LoadedEngine:
     """Why it was built just now; empty where it came from the cache."""
 
 
-def check_version(trt: Any) -> tuple[int, int]:
-    """Return the version of TensorRT as numbers.
+def check_version(version: str) -> tuple[int, int]:
+    """Return the first two numbers of a version of TensorRT.
 
     Raises:
         BackendUnavailable: it is one that this package does not know.
     """
-    major, minor = (int(part) for part in trt.__version__.split(".")[:2])
+    major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) < OLDEST or major > NEWEST_MAJOR:
         rule = f"TensorRT {OLDEST[0]}.{OLDEST[1]} to {NEWEST_MAJOR}"
         fix = "On a Jetson use JetPack 6.1 or later; elsewhere pip install 'tensorrt>=10.3,<12'."
-        raise BackendUnavailable.of("backend 'tensorrt'", f"TensorRT {trt.__version__}", rule, fix)
+        raise BackendUnavailable.of("backend 'tensorrt'", f"TensorRT {version}", rule, fix)
     return major, minor
 
 
-def engine_key(artifact: Artifact, precision: str, tensorrt: str, gpu: Gpu, options: EngineOptions) -> EngineKey:
-    """Return everything that the plan of a model depends on."""
+def engine_key(artifact: Artifact, precision: str, tensorrt: str, gpu: Gpu) -> EngineKey:
+    """Return everything that decides whether the plan of a model fits."""
     major, minor = gpu.compute_capability
     return EngineKey(
         model_sha256=artifact.spec.files[FILES[precision]].sha256,
@@ -105,7 +109,7 @@ def engine_key(artifact: Artifact, precision: str, tensorrt: str, gpu: Gpu, opti
         gpu=gpu.name,
         compute_capability=f"{major}.{minor}",
         platform=f"{sys.platform}-{platform.machine()}",
-        options={**asdict(options), "batches": list(BATCHES)},
+        options={"batches": list(BATCHES)},
     )
 
 
@@ -191,7 +195,7 @@ def _interrupt_cancels(progress: Any) -> Iterator[None]:
 
 
 def build_plan(
-    trt: Any, model: bytes, where: str, artifact: Artifact, options: EngineOptions, timings: bytes, report: Report
+    trt: Any, model: bytes, where: str, artifact: Artifact, workspace_mib: int, timings: bytes, report: Report
 ) -> tuple[bytes, bytes]:
     """Build a plan; minutes on a small device.
 
@@ -200,7 +204,7 @@ def build_plan(
         model: the ONNX file's bytes.
         where: its name, for the error's text.
         artifact: the model it is of.
-        options: how to build.
+        workspace_mib: the most scratch memory of a layer.
         timings: the timing cache of an earlier build, or nothing.
         report: takes the progress.
 
@@ -216,7 +220,7 @@ def build_plan(
     logger.told()
     builder = _made(lambda: trt.Builder(logger), "TensorRT builder", logger)
     flags = 0
-    if check_version(trt)[0] == 10:
+    if check_version(trt.__version__)[0] == 10:
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
@@ -226,7 +230,7 @@ def build_plan(
         rule = f"a graph that TensorRT {trt.__version__} can read"
         raise ArtifactError.of(where, "; ".join(lines) or logger.told(), rule, _EXPORT)
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     profile = builder.create_optimization_profile()
     spec = artifact.spec
     shapes = [(batch, spec.input.channels, *spec.input_hw) for batch in BATCHES]
@@ -281,14 +285,14 @@ def load_engine(
         ArtifactError: the ONNX file is missing, altered, or none that TensorRT can read.
         ConfigError: the cache cannot be written.
     """
-    key = engine_key(artifact, precision, trt.__version__, gpu, options)
+    key = engine_key(artifact, precision, trt.__version__, gpu)
     spec = artifact.spec
     files = PlanFiles.named(spec.name, key.model_sha256, precision, f"{gpu.name}-{gpu.architecture}")
     logger = logger_of(trt)
     runtime = _made(lambda: trt.Runtime(logger), "TensorRT runtime", logger)
 
     def cached() -> tuple[Any, str]:
-        plan, reason = files.read(key)
+        plan, reason = files.read(key, options.workspace_mib)
         if plan is None:
             return None, reason
         logger.told()
@@ -309,7 +313,8 @@ def load_engine(
             engine, reason = cached()  # the other process may have built it meanwhile
         if engine is None:
             report(f"building {name} with TensorRT {trt.__version__}: {reason}; this takes some minutes once")
-            _build_into(trt, artifact, options, key, files, report)
+            workspace_mib = options.workspace_mib or files.workspace_mib() or USUAL_WORKSPACE_MIB
+            _build_into(trt, artifact, workspace_mib, key, files, report)
             engine, failure = cached()
             if engine is None:
                 fix = "Run facedepth-edge doctor; free memory on the GPU."
@@ -318,7 +323,7 @@ def load_engine(
 
 
 def _build_into(
-    trt: Any, artifact: Artifact, options: EngineOptions, key: EngineKey, files: PlanFiles, report: Report
+    trt: Any, artifact: Artifact, workspace_mib: int, key: EngineKey, files: PlanFiles, report: Report
 ) -> None:
     """Build and write the plan, its metadata and the timing cache."""
     file = FILES[key.precision]
@@ -330,13 +335,18 @@ def _build_into(
         artifact.read(file),
         str(artifact.folder / file),
         artifact,
-        options,
+        workspace_mib,
         read_if_there(timing_file),
         report,
     )
     seconds = round(time.monotonic() - started, 1)
-    files.write(plan, key, {"model": artifact.spec.name, "version": artifact.spec.version, "seconds": seconds})
-    write_whole(timing_file, timings)
+    spec = artifact.spec
+    made = {"model": spec.name, "version": spec.version, "seconds": seconds, WORKSPACE: workspace_mib}
+    files.write(plan, key, made)
+    try:
+        write_whole(timing_file, timings)
+    except ConfigError as error:  # the plan is there; only the next build is slower
+        report(f"timings not kept: {error}")
     report(f"built {files.plan} in {seconds:.0f} s ({len(plan) / 1e6:.1f} MB)")
 
 

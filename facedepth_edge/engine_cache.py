@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +24,7 @@ from facedepth_edge.errors import ConfigError
 CACHE_VARIABLE = "FACEDEPTH_EDGE_CACHE"
 FORMAT = 1
 FIRST_DIGITS = 12  # of a SHA-256, in a file's name
+WORKSPACE = "workspace_mib"  # what a build was limited to, in its metadata
 
 _FIX = f"Free space, or set {CACHE_VARIABLE} to a folder that may be written."
 
@@ -49,7 +50,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Everything that a plan depends on; it is built again as soon as one of these differs."""
+    """Everything that decides whether a plan fits; it is built again as soon as one of these differs."""
 
     model_sha256: str
     precision: str
@@ -101,11 +102,12 @@ class PlanFiles:
         """The file that is locked while the plan is built; empty."""
         return self.plan.with_suffix(".lock")
 
-    def read(self, key: EngineKey) -> tuple[bytes | None, str]:
+    def read(self, key: EngineKey, workspace_mib: int | None = None) -> tuple[bytes | None, str]:
         """Read the plan if it is whole and fits.
 
         Args:
             key: what it must have been built from and for.
+            workspace_mib: the limit that its build must have had; None: any.
 
         Returns:
             (the plan, "") or (None, why it must be built, in one line).
@@ -122,9 +124,19 @@ class PlanFiles:
         difference = key.difference_from(stored["key"])
         if difference:
             return None, difference
+        limit = _workspace_of(stored)
+        if workspace_mib is not None and limit != workspace_mib:
+            return None, f"workspace was {limit} MiB and is to be {workspace_mib}"
         if stored.get("sha256") != hashlib.sha256(content).hexdigest():
             return None, "the plan is damaged (wrong SHA-256)"
         return content, ""
+
+    def workspace_mib(self) -> int | None:
+        """Return what the build of the plan that lies there was limited to, whether it fits or not; None: unknown."""
+        try:
+            return _workspace_of(json.loads(self.metadata.read_bytes()))
+        except (OSError, ValueError, RecursionError):
+            return None
 
     def write(self, plan: bytes, key: EngineKey, built: Mapping[str, Any]) -> None:
         """Write the plan and its metadata, each whole or not at all.
@@ -143,6 +155,12 @@ class PlanFiles:
         write_whole(self.metadata, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
+def _workspace_of(stored: Any) -> int | None:
+    built = stored.get("built") if isinstance(stored, dict) else None
+    value = built.get(WORKSPACE) if isinstance(built, dict) else None
+    return value if isinstance(value, int) and value > 0 else None
+
+
 def built_plans(model: str, model_sha256: str, precision: str) -> list[Path]:
     """Return the plans of a model that lie in the cache for any GPU, looking at file names only."""
     pattern = f"{file_safe(model)}-{precision}-{model_sha256[:FIRST_DIGITS]}-*.plan"
@@ -158,7 +176,7 @@ def read_if_there(path: Path) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary file beside it, then rename.
+    """Write a file whole or not at all: to a temporary file beside it, then rename. Who may read it is the umask's say.
 
     Args:
         path: the file; one that exists is replaced in one step.
@@ -169,7 +187,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        name = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GOLDEN_FILE = "golden.npz"
 FACE = "face"
 _RANGE_SLACK = 1e-3  # for rounding
-SELF_TEST_FIX = "Run facedepth-edge verify for the table; do not use this device's depth until it passes."
+SELF_TEST_FIX = "Do not use this device's depth until facedepth-edge verify passes."
 _EXPORT = "Install the package again, or export the model again with python -m export."
 
 

@@ -8,9 +8,7 @@ bound must stay where it is. So each fork has a session of its own, with the wei
 
 from __future__ import annotations
 
-import ctypes
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +30,7 @@ from facedepth_edge.backends.onnxruntime_network import (
     no_file_error,
     open_network,
 )
-from facedepth_edge.cuda import DeviceView, Session, open_session
+from facedepth_edge.cuda import DeviceView, Session, keep_for_ever, open_session
 from facedepth_edge.cuda_driver import CudaError, cuda_error
 from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.errors import BackendUnavailable
@@ -43,10 +41,6 @@ GRAPH_VERSION = (1, 18)
 for a batch."""
 GRAPH_OF_ONE_FACE, NO_GRAPH = "1", "-1"
 OWN_GRAPH = "ONNX Runtime replays the network as a CUDA graph of its own; the crop's kernel is launched before it"
-
-_starting = threading.Lock()
-"""Held while a session is made and its graph captured: ONNX Runtime has crashed where two threads made sessions on one
-GPU at once (microsoft/onnxruntime#26610)."""
 
 
 class OnnxRuntimeCudaBackend:
@@ -120,12 +114,16 @@ class OnnxRuntimeCudaBackend:
             self._load(why_no_graph)
 
     def _load(self, why_no_graph: str) -> None:
-        """Make the session on a new stream and run it once, which captures its graph."""
+        """Make the session on a new stream and run it once, which captures its graph.
+
+        One thread at a time: ONNX Runtime has crashed where two made sessions on one GPU at once
+        (microsoft/onnxruntime#26610).
+        """
         if why_no_graph:
             self.why_no_capture = f"ONNX Runtime runs the network kernel by kernel: {why_no_graph}"
         self._has_graph = not why_no_graph
         try:
-            with self.session.current(), _starting:
+            with self.session.current(), self.session.capturing:
                 self.stream: Any = self.session.stream()
                 self._network = self._open_network()
                 self._shapes = checked_outputs(self._network, self._spec, self._where)
@@ -210,7 +208,7 @@ class OnnxRuntimeCudaBackend:
             return
         with self.session.current():
             if self.session.driver.context_is_lost():
-                _keep_for_ever((self._network, [bound.io for bound in self._bound.values()]))
+                keep_for_ever((self._network, [bound.io for bound in self._bound.values()]))
             for bound in self._bound.values():
                 bound.io = None
             self._network = None  # before the stream that it computes on
@@ -244,8 +242,3 @@ class _Bound:
         self.io.bind_input(self._input_name, DEVICE_TYPE, device_id, np.float32, face.shape, face.address)
         for name, view in self.buffers.output.items():
             self.io.bind_output(name, DEVICE_TYPE, device_id, np.float32, view.shape, view.address)
-
-
-def _keep_for_ever(thing: object) -> None:
-    """Never let a thing go: in a lost context ONNX Runtime's destructors fail, and that ends the process."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

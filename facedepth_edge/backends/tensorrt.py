@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from facedepth_edge.artifacts import Artifact
@@ -13,6 +15,7 @@ from facedepth_edge.backends.base import missing_library
 from facedepth_edge.backends.device_buffers import DeviceBuffers, no_input
 from facedepth_edge.cuda import DeviceView, Session, open_session
 from facedepth_edge.cuda_driver import cuda_error
+from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.engine import (
     BATCHES,
     FILES,
@@ -75,6 +78,7 @@ class TensorRtBackend:
         self._artifact = artifact
         self._options = EngineOptions() if options is None else options
         self.session: Session = open_session()
+        compiled_kernel(CROP_SOURCE, self.session.gpu.architecture)  # without it frames cannot go this way
         with self.session.current():
             self.loaded: LoadedEngine = load_engine(
                 trt,
@@ -96,13 +100,15 @@ class TensorRtBackend:
     def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
         """Open the backend only if its engine lies in the cache: for `auto`, which never builds for minutes unasked.
 
-        Nothing large is imported before a file of that name was found.
+        Of several the first that fits; nothing large is imported before a file of that name was found.
 
         Raises:
             As the constructor.
         """
         if importlib.util.find_spec("tensorrt") is None:
             raise missing_library(cls.name, ModuleNotFoundError("No module named 'tensorrt'"))
+        with suppress(PackageNotFoundError, ValueError):  # as far as can be known without importing it
+            check_version(version("tensorrt"))
         spec = artifact.spec
         wanted = choose_precisions(artifact, precision)
         found = [name for name in wanted if built_plans(spec.name, spec.files[FILES[name]].sha256, name)]
@@ -110,7 +116,13 @@ class TensorRtBackend:
             rule = "an engine that was built on this device"
             fix = f"Run facedepth-edge build-engine --precision {wanted[0]}, which takes some minutes once."
             raise BackendUnavailable.of(f"backend {cls.name!r}", f"no engine of {spec.name} yet", rule, fix)
-        return cls(artifact, found[0], threads, may_build=False)
+        refusals = []
+        for name in found:
+            try:
+                return cls(artifact, name, threads, may_build=False)
+            except BackendUnavailable as error:
+                refusals.append(error)
+        raise refusals[0]
 
     def reopen(self) -> TensorRtBackend:
         """Return another backend with the same engine loaded anew, after the context was lost."""
@@ -219,7 +231,7 @@ def import_tensorrt() -> Any:
         tensorrt: Any = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:  # OSError: one of its shared libraries is missing
         raise missing_library(TensorRtBackend.name, error) from error
-    check_version(tensorrt)
+    check_version(tensorrt.__version__)
     return tensorrt
 
 

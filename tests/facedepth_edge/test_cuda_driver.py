@@ -10,6 +10,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facedepth_edge import cuda
@@ -17,6 +18,8 @@ from facedepth_edge.cuda_driver import _SIGNATURES, STICKY_CODES, CudaError, Dri
 from facedepth_edge.cuda_kernels import find_nvcc
 from facedepth_edge.errors import BackendUnavailable
 from tests.fake_gpu.installed import Machine
+
+OF_FOUR_BYTES = ("unsigned int", "int", "CUdevice", "CUresult", "CUstreamCaptureMode", "CUpointer_attribute")
 
 
 def header() -> str:
@@ -40,13 +43,14 @@ def test_names_and_arguments_are_those_of_cuda_h() -> None:
         sizes = []
         for part in parameters:
             kind = re.sub(r"\bconst\b|\s+\w+$", "", part).strip()
-            small = "*" not in part and kind in ("unsigned int", "int", "CUdevice", "CUresult", "CUstreamCaptureMode")
-            sizes.append(4 if small else 8)
+            sizes.append(4 if "*" not in part and kind in OF_FOUR_BYTES else 8)
         assert sizes == [ctypes.sizeof(each) for each in types], f"{name}({prototypes[name]})"
     for code in STICKY_CODES:
         assert re.search(rf"CUDA_ERROR_\w+\s*=\s*{code}\b", text)
     assert re.search(r"CU_STREAM_CAPTURE_MODE_THREAD_LOCAL\s*=\s*1\b", text)
     assert re.search(r"CU_STREAM_NON_BLOCKING\s*=\s*0x1\b", text)
+    assert re.search(r"CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL\s*=\s*9\b", text)
+    assert re.search(r"CUDA_ERROR_INVALID_VALUE\s*=\s*1\b", text)
 
 
 def test_driver_that_lacks_a_function(tmp_path: Path) -> None:
@@ -124,3 +128,21 @@ def test_context_of_somebody_else_is_never_reset(gpu: Machine) -> None:
     with pytest.raises(CudaError, match="shared with another user of the GPU in this process"):
         session.recover(object(), CudaError("lost"))
     assert "cuDevicePrimaryCtxReset_v2" not in gpu.log()
+
+
+def test_gpu_of_an_address(gpu: Machine) -> None:
+    """Ours, anywhere in it; another GPU's; the host's, which CUDA does not know; and an error that is none of these."""
+    session = cuda.open_session()
+    with session.current():
+        buffer, page_locked = session.device_buffer((64,), np.uint8), session.host_buffer(64)
+        assert session.driver.gpu_of(buffer.address) == session.driver.gpu_of(buffer.address + 63) == 0
+        assert session.driver.gpu_of(page_locked.address) == 0
+        other, plain = gpu.place(np.zeros(64, np.uint8), 1), np.zeros(64, np.uint8)
+        assert session.driver.gpu_of(other.ctypes.data + 63) == 1
+        assert session.driver.gpu_of(plain.ctypes.data) is None
+        gpu.driver.fake_fail(b"cuPointerGetAttribute", 700, 1)
+        with pytest.raises(CudaError, match="cuPointerGetAttribute: got 700") as caught:
+            session.driver.gpu_of(buffer.address)
+        assert caught.value.sticky
+        buffer.close()
+        page_locked.close()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facedepth_edge.cuda_kernels import FLAGS, find_nvcc
-from facedepth_edge.device_path import HEADER, _needed
+from facedepth_edge.device_lane import HEADER, _needed
 from tests.fake_gpu.build import KERNEL_SOURCE, host_kernel
 from tests.oracles.face_crop import crop_levels
 

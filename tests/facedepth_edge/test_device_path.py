@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facedepth_edge import Camera, EdgeDepth, device_path
+from facedepth_edge import Camera, EdgeDepth, device_lane
 from facedepth_edge.cuda_driver import CudaError
-from facedepth_edge.errors import BackendUnavailable, ConfigError, InputError
+from facedepth_edge.errors import ConfigError, InputError
 from tests.fake_gpu.installed import Machine
 from tests.oracles.face_crop import crop_levels
 from tests.tiny_model import tiny_outputs
@@ -120,7 +118,7 @@ def test_graph_gives_the_eager_bits(gpu: Machine, trt_artifact: Path, frame: np.
 def test_frame_that_needs_more_room_is_captured_again(
     gpu: Machine, trt_artifact: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_path, "FIRST_ROOM_BYTES", 1024)
+    monkeypatch.setattr(device_lane, "FIRST_ROOM_BYTES", 1024)
     large = np.kron(frame[:, :, 0], np.ones((4, 4), np.uint8))
     with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
         edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
@@ -151,52 +149,6 @@ def test_shared_memory_is_not_uploaded(jetson: Machine, trt_artifact: Path, fram
             assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
     assert "cuMemcpyHtoDAsync_v2" not in jetson.log()
     assert jetson.log().count("cuMemcpyDtoHAsync_v2") == 3
-
-
-class OnDevice:
-    """An array in the GPU's memory; the stand-in's is the host's."""
-
-    def __init__(self, array: np.ndarray, stream: int | None = None, **more: Any) -> None:
-        self.array = array
-        data = (array.ctypes.data, False)
-        self.__cuda_array_interface__ = {
-            "shape": array.shape, "typestr": array.dtype.str, "data": data, "version": 3, "strides": array.strides,
-            "stream": stream, **more,
-        }  # fmt: skip
-
-
-@pytest.mark.parametrize("view", [lambda frame: frame, lambda frame: frame[::-2, 20:-3], lambda frame: frame[:, :, :1]])
-def test_frame_on_the_device_is_taken_without_a_copy(
-    gpu: Machine, edge: EdgeDepth, frame: np.ndarray, view: Any
-) -> None:
-    seen = np.ascontiguousarray(view(frame)) if view(frame).shape[2] == 1 else view(frame)
-    center = (seen.shape[1] / 2, seen.shape[0] / 2)
-    host = edge.predict(np.ascontiguousarray(seen), center, distance_mm=DISTANCE_MM)
-    gpu.driver.fake_clear_log()
-    device = edge.predict(OnDevice(seen, stream=1), center, distance_mm=DISTANCE_MM)  # type: ignore[arg-type]
-    assert np.array_equal(host.depth_mm, device.depth_mm)
-    assert host.frame_hw == device.frame_hw
-    assert gpu.log().count("cuStreamSynchronize") == 2, "the producer's stream, and ours"
-
-
-def test_frame_of_a_producer_that_has_finished(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
-    gpu.driver.fake_clear_log()
-    edge.predict(OnDevice(frame, stream=None), CENTER)  # type: ignore[arg-type]
-    assert gpu.log().count("cuStreamSynchronize") == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        (OnDevice(np.zeros((4, 4), np.float32)), "frame: got dtype float32, expected uint8 or uint16"),
-        (OnDevice(np.zeros((4, 8, 3), np.uint8)[:, ::2]), r"frame: got strides \(24, 6, 1\), expected pixels of a row"),
-        (OnDevice(np.zeros((4, 4, 4), np.uint8)), r"frame: got shape \(4, 4, 4\)"),
-        ("a text", "frame: got a str, expected a NumPy array, or an object with __cuda_array_interface__"),
-    ],
-)
-def test_frame_on_the_device_that_cannot_be_read(edge: EdgeDepth, given: Any, text: str) -> None:
-    with pytest.raises(InputError, match=text):
-        edge.predict(given, (2, 2))
 
 
 def test_each_thread_has_its_own(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
@@ -266,45 +218,6 @@ def test_nothing_grows_with_the_frames(gpu: Machine, edge: EdgeDepth, frame: np.
         edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
     after = gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations(), gpu.driver.fake_graphs()
     assert before == after
-
-
-def test_lost_context_is_made_anew_once(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
-    right = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
-    other = threading.Thread(target=edge.predict, args=(frame, CENTER))
-    other.start()
-    other.join(10)
-    gpu.driver.fake_clear_log()
-    gpu.driver.fake_lose()
-    again = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).depth_mm
-    assert np.array_equal(right, again)
-    assert gpu.log().count("cuDevicePrimaryCtxReset_v2") == 1
-    assert gpu.driver.fake_live_at_reset() == 0, "what is freed later may be somebody else's by then"
-    assert gpu.trt.builds == 1
-    gpu.driver.fake_lose()
-    with pytest.raises(CudaError, match=r"an illegal memory access was encountered.*Restart the process") as caught:
-        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
-    assert caught.value.sticky
-    assert isinstance(caught.value, BackendUnavailable)
-
-
-def test_lost_context_of_others_is_not_torn_down(
-    gpu: Machine, edge: EdgeDepth, trt_artifact: Path, frame: np.ndarray
-) -> None:
-    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as second:
-        second.predict(frame, CENTER)
-        gpu.driver.fake_lose()
-        with pytest.raises(CudaError, match="The context is shared with another EdgeDepth"):
-            edge.predict(frame, CENTER)
-        assert "cuDevicePrimaryCtxReset_v2" not in gpu.log()
-
-
-def test_lost_context_beside_torch(
-    gpu: Machine, edge: EdgeDepth, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
-    gpu.driver.fake_lose()
-    with pytest.raises(CudaError, match="The context is shared with torch"):
-        edge.predict(frame, CENTER)
 
 
 @pytest.mark.parametrize(

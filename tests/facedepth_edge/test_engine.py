@@ -71,8 +71,9 @@ def test_plan_is_plain_and_its_metadata_lies_beside_it(gpu: Machine, trt_artifac
         "gpu": "Fake Orin",
         "compute_capability": "8.7",
         "platform": f"{sys.platform}-{os.uname().machine}",
-        "options": {"workspace_mib": 1024, "batches": [1, 1, 8]},
+        "options": {"batches": [1, 1, 8]},
     }
+    assert data["built"]["workspace_mib"] == 1024
 
 
 def test_network_is_strongly_typed_by_name_in_10_and_as_it_is_in_11(
@@ -109,7 +110,7 @@ def test_workspace_that_is_none(value: Any) -> None:
         ({"compute_capability": "8.9"}, "compute capability was '8.9' and is '8.7'"),
         ({"model_sha256": "0" * 64}, "model sha256 was '000"),
         ({"platform": "linux-s390x"}, "platform was 'linux-s390x'"),
-        ({"options": {"workspace_mib": 1, "batches": [1, 1, 8]}}, "options was {'workspace_mib': 1"),
+        ({"options": {"batches": [1, 1, 4]}}, "options was {'batches': [1, 1, 4]}"),
     ],
 )
 def test_stale_key_is_built_again_with_one_line(
@@ -126,10 +127,51 @@ def test_stale_key_is_built_again_with_one_line(
     assert gpu.trt.builds == 2
 
 
-def test_other_options_build_again(gpu: Machine, trt_artifact: Path) -> None:
+def test_a_plan_built_with_less_workspace_fits_and_is_remembered(gpu: Machine, trt_artifact: Path) -> None:
+    open_fp16(trt_artifact, options=EngineOptions(workspace_mib=256))
     open_fp16(trt_artifact)
-    open_fp16(trt_artifact, options=EngineOptions(workspace_mib=512))
-    assert gpu.trt.builds == 2
+    open_fp16(trt_artifact, may_build=False)
+    assert gpu.trt.builds == 1
+    gpu.trt.__version__ = "10.5.0"
+    open_fp16(trt_artifact)
+    assert gpu.trt.workspaces == [256 * 2**20] * 2  # who had little memory has little still
+    lines: list[str] = []
+    open_fp16(trt_artifact, lines, options=EngineOptions(workspace_mib=512))
+    assert "workspace was 256 MiB and is to be 512" in lines[0]
+    assert gpu.trt.workspaces[2:] == [512 * 2**20]
+
+
+@pytest.mark.parametrize("built", [{}, {"workspace_mib": "much"}, {"workspace_mib": 0}, []])
+def test_a_workspace_that_nobody_noted_is_the_usual_one(gpu: Machine, trt_artifact: Path, built: Any) -> None:
+    open_fp16(trt_artifact, options=EngineOptions(workspace_mib=256))
+    path = plan_of(gpu).with_suffix(".json")
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "built": built}))
+    open_fp16(trt_artifact)
+    assert gpu.trt.builds == 1
+    open_fp16(trt_artifact, force=True)
+    assert gpu.trt.workspaces[1:] == [1024 * 2**20]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_who_may_read_what_was_built_is_the_umasks_say(gpu: Machine, trt_artifact: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        open_fp16(trt_artifact)
+    finally:
+        os.umask(before)
+    files = [path for path in gpu.cache.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".plan", ".json", ".lock", ".cache", ".cubin"}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+
+
+def test_timings_that_cannot_be_kept_fail_no_build(gpu: Machine, trt_artifact: Path) -> None:
+    gpu.cache.mkdir(parents=True)
+    (gpu.cache / "timing").write_text("a file where a folder should be")
+    lines: list[str] = []
+    assert open_fp16(trt_artifact, lines).loaded.built == "none was built yet"
+    (told,) = [line for line in lines if line.startswith("timings not kept: ")]
+    assert str(gpu.cache / "timing") in told
+    assert lines[-1].startswith("built ")
 
 
 @pytest.mark.parametrize(

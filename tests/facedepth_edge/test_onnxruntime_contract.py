@@ -38,7 +38,7 @@ OBJECTS = {
     "value": "NodeArg",
 }
 """What our code calls an object -> what it is in the module; every use of these names in FILES is checked."""
-OURS = {"session": {"current", "index", "driver", "gpu", "stream", "wait", "device_buffer"}}  # cuda.Session
+OURS = {"session": {"current", "index", "driver", "gpu", "stream", "wait", "device_buffer", "capturing"}}  # Session
 
 
 def real_name(parts: list[str]) -> str | None:

@@ -45,7 +45,7 @@ def depth_of(edge: EdgeDepth) -> np.ndarray:
 
 
 def test_golden_faces_and_graph(edge: EdgeDepth) -> None:
-    """self_test=True has compared the golden faces already."""
+    """self_test=True has compared the golden faces and the demo frame already."""
     assert edge.info["precision"] == "fp16"
     assert edge.info["graph_why_not"] == OWN_GRAPH
     with EdgeDepth(backend="onnxruntime", precision="fp32", camera=load_demo_frame().camera) as exact:

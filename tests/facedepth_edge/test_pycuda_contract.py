@@ -65,7 +65,8 @@ def test_stand_in_has_only_what_pycuda_has(environment: dict[str, str]) -> None:
 @pytest.mark.slow
 def test_whole_path_on_pycuda_itself(environment: dict[str, str]) -> None:
     """Every test of a frame's way and of the engine, with PyCUDA in place of its stand-in."""
-    files = [str(ROOT / "tests" / "facedepth_edge" / name) for name in ("test_device_path.py", "test_engine.py")]
+    names = ("test_device_path.py", "test_device_frame.py", "test_lost_context.py", "test_engine.py")
+    files = [str(ROOT / "tests" / "facedepth_edge" / name) for name in names]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         capture_output=True, text=True, env=environment, cwd=ROOT, check=False,

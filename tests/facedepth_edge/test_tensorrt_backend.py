@@ -20,6 +20,7 @@ from facedepth_edge.backends.base import choose_backend
 from facedepth_edge.backends.tensorrt import TensorRtBackend, import_tensorrt
 from facedepth_edge.cli import main
 from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
+from facedepth_edge.doctor import diagnose
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.verify import check_golden_faces
 from tests.fake_gpu.installed import Machine, tensorrt_artifact
@@ -205,6 +206,35 @@ def test_compiler_that_is_missing_or_fails(gpu: Machine, tmp_path: Path, monkeyp
         compiled_kernel(CROP_SOURCE, "sm_99")
 
 
+def test_compiler_without_room_for_its_files(gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facedepth_edge import cuda_kernels
+
+    monkeypatch.setattr(cuda_kernels.tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(BackendUnavailable, match=r"nvcc: got .*No such file .*nowhere.*TMPDIR"):
+        compiled_kernel(CROP_SOURCE, "sm_99")
+
+
+def test_auto_goes_on_where_the_kernel_cannot_be_compiled(
+    gpu: Machine, trt_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facedepth_edge import cuda_kernels
+
+    build(trt_artifact)
+    for cubin in (gpu.cache / "kernels").iterdir():
+        cubin.unlink()
+    (tmp_path / "tools" / "nvcc").unlink()
+    monkeypatch.setattr(cuda_kernels, "TOOLKIT_FOLDER", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"))
+    with EdgeDepth(trt_artifact) as edge:
+        assert edge.info["backend"] == "onnxruntime"
+        assert any("CUDA compiler: got none" in line for line in edge.info["why_not"])
+    with pytest.raises(BackendUnavailable, match="CUDA compiler: got none"):
+        EdgeDepth(trt_artifact, "tensorrt", "fp16")
+    found = diagnose(str(trt_artifact))
+    assert found.auto == "onnxruntime"
+    assert "works" not in found.backends["tensorrt"]
+
+
 def test_nvcc_is_found_in_the_toolkits_folder(gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from facedepth_edge import cuda_kernels
 
@@ -231,8 +261,9 @@ def test_build_engine_command(gpu: Machine, trt_artifact: Path) -> None:
     assert gpu.trt.workspaces == [200 * 2**20]
     assert done.stderr.splitlines()[-1].startswith("PASS facedepth-edge build-engine")
     assert list((gpu.cache / "kernels").iterdir()), "the first frame need not wait for the compiler"
-    again = run_cli("build-engine", "--model", str(trt_artifact), "--precision", "fp16", "--workspace-mib", "200")
-    assert "was there and fits" in again.stdout
+    for more in (["--workspace-mib", "200"], []):
+        again = run_cli("build-engine", "--model", str(trt_artifact), "--precision", "fp16", *more)
+        assert "was there and fits" in again.stdout
     assert gpu.trt.builds == 1
 
 
@@ -241,6 +272,29 @@ def test_an_engine_of_the_command_is_the_one_that_runs(gpu: Machine, trt_artifac
     with EdgeDepth(trt_artifact) as edge:
         assert edge.info["backend"] == "tensorrt"
     assert gpu.trt.builds == 1
+
+
+def test_a_stale_engine_does_not_hide_another_that_fits(gpu: Machine, trt_artifact: Path) -> None:
+    build(trt_artifact, "int8")
+    gpu.trt.__version__ = "10.5.0"
+    build(trt_artifact, "fp16")
+    with EdgeDepth(trt_artifact) as edge:
+        assert (edge.info["backend"], edge.info["precision"]) == ("tensorrt", "fp16")
+    gpu.trt.__version__ = "10.7.0"
+    with EdgeDepth(trt_artifact) as edge:
+        assert edge.info["backend"] == "onnxruntime"
+        assert "no int8 engine: tensorrt was '10.3.0' and is '10.7.0'" in edge.info["why_not"][0]
+    assert gpu.trt.builds == 2
+
+
+def test_auto_tells_a_tensorrt_that_is_too_old_before_a_build_is_asked_for(
+    gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facedepth_edge.backends.tensorrt.version", lambda name: {"tensorrt": "8.6.2"}[name])
+    with EdgeDepth(trt_artifact) as edge:
+        (why,) = [line for line in edge.info["why_not"] if "TensorRT" in line]
+    assert "got TensorRT 8.6.2, expected TensorRT 10.3 to 11" in why
+    assert "build-engine" not in why
 
 
 def test_build_engine_without_tensorrt(trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ class Mixed:
 
 def main() -> None:
     """Check the bindings that are on the path."""
-    from facedepth_edge.engine import EngineOptions, _made, _progress_monitor, build_plan, check_version, logger_of
+    from facedepth_edge.engine import _made, _progress_monitor, build_plan, check_version, logger_of
     from facedepth_edge.errors import BackendUnavailable
 
     trt = importlib.import_module("tensorrt_bindings")
@@ -168,10 +168,10 @@ def main() -> None:
     mixed = Mixed(trt)
     input_spec = SimpleNamespace(name="face", channels=1)
     artifact: Any = SimpleNamespace(spec=SimpleNamespace(input=input_spec, input_hw=(96, 96)))
-    plan, _ = build_plan(mixed, b"model", "model.onnx", artifact, EngineOptions(), b"", lines.append)
+    plan, _ = build_plan(mixed, b"model", "model.onnx", artifact, 1024, b"", lines.append)
     print(
         json.dumps({
-            "version": trt.__version__, "known": check_version(trt), "names": names, "calls": calls,
+            "version": trt.__version__, "known": check_version(trt.__version__), "names": names, "calls": calls,
             "problems": problems, "told": told, "real": is_real, "going_on": going_on, "lines": lines,
             "no_gpu": no_gpu, "flags": mixed.fake.networks, "plan": plan[:4].decode(),
             "dims": list(trt.Dims((-1, 1, 96, 96))), "python": sys.version.split()[0],

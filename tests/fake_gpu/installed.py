@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from facedepth_edge import cuda, cuda_driver
@@ -48,6 +49,14 @@ class Machine:
         """The driver's functions that were called, in order."""
         self.driver.fake_log.restype = ctypes.c_char_p
         return list(self.driver.fake_log().decode().split())
+
+    def place(self, array: np.ndarray, index: int = 0) -> np.ndarray:
+        """Say that the memory of an array, and of what it is a view of, was allocated on a GPU; returns the array."""
+        whole = array
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        self.driver.fake_place(ctypes.c_void_p(whole.ctypes.data), ctypes.c_size_t(whole.nbytes), index)
+        return array
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, *, version: str, integrated: bool) -> Machine:

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stand-in for libcuda: one GPU in host memory, with a log and failures on demand.
+// A stand-in for libcuda: one GPU in host memory, with a log and failures on demand. Others can be seen beside it.
 //
-// Work on a stream is done when somebody waits for the stream, not when it is enqueued, so what forgets to wait reads
-// old bytes. A launch of any kernel runs the crop kernel on the host.
+// Work on a stream is done when somebody waits for the stream or the context, not when it is enqueued, so what forgets to
+// wait reads old bytes. A launch of any kernel runs the crop kernel on the host.
 #include <algorithm>
+#include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -36,6 +39,10 @@ std::map<void*, Work> recorded;   // of each stream that is being captured
 std::map<void*, Work> graphs;     // graphs and what can be launched
 std::map<void*, std::size_t> device_memory;
 std::map<void*, std::size_t> host_memory;
+std::map<void*, std::pair<std::size_t, int>> placed;  // a test's own memory: bytes, and the GPU that it is said to be of
+std::set<void*> running;                              // streams whose work somebody does just now
+std::condition_variable has_run;
+int gpus = 1;
 std::size_t next_handle = 0x1000;
 thread_local int depth = 0;  // of this thread's stack of contexts
 thread_local int capture_mode = 0;  // of this thread, CU_STREAM_CAPTURE_MODE_: 0 GLOBAL, 1 THREAD_LOCAL
@@ -74,6 +81,25 @@ void enqueue(void* stream, std::function<void()> work) {
   (capture == recorded.end() ? pending[stream] : capture->second).push_back(std::move(work));
 }
 
+// Does a stream's work, after what another thread does of it; without the lock, for it may wait for Python's.
+void run_pending(void* stream) {
+  std::unique_lock<std::mutex> lock(guard);
+  has_run.wait(lock, [=] { return running.count(stream) == 0; });
+  Work work;
+  work.swap(pending[stream]);
+  running.insert(stream);
+  lock.unlock();
+  for (const auto& each : work) each();
+  lock.lock();
+  running.erase(stream);
+  has_run.notify_all();
+}
+
+bool holds(void* first, std::size_t size, std::uintptr_t address) {
+  const auto start = reinterpret_cast<std::uintptr_t>(first);
+  return start <= address && address - start < size;
+}
+
 }  // namespace
 
 #define LOCKED const std::lock_guard<std::mutex> locked(guard)
@@ -100,6 +126,8 @@ void fake_reset(int is_integrated) {
   graphs.clear();
   device_memory.clear();  // not freed: an object of an earlier test must not free what a later one has
   host_memory.clear();
+  placed.clear();
+  gpus = 1;
   live_at_reset = -1;
   capturing_thread = {};
 }
@@ -121,6 +149,12 @@ void fake_fail(const char* name, int code, int times) {
   failing_times = times;
 }
 void fake_lose() { lost = true; }
+void fake_add_gpu() { ++gpus; }
+// Says that memory of the test's own is of a GPU.
+void fake_place(void* address, std::size_t size, int gpu) {
+  LOCKED;
+  placed[address] = {size, gpu};
+}
 int fake_is_lost() { return lost; }
 int fake_resets() { return resets; }
 void fake_activate() { active = true; }
@@ -148,17 +182,17 @@ int cuDriverGetVersion(int* version) {
 }
 int cuDeviceGetCount(int* count) {
   ENTER("cuDeviceGetCount");
-  *count = 1;
+  *count = gpus;
   return 0;
 }
 int cuDeviceGet(int* device, int index) {
   ENTER("cuDeviceGet");
   *device = index;
-  return index == 0 ? 0 : 101;
+  return index < gpus ? 0 : 101;
 }
-int cuDeviceGetName(char* name, int size, int) {
+int cuDeviceGetName(char* name, int size, int device) {
   ENTER("cuDeviceGetName");
-  std::strncpy(name, "Fake Orin", static_cast<std::size_t>(size));
+  std::strncpy(name, device == 0 ? "Fake Orin" : "Fake Thor", static_cast<std::size_t>(size));
   return 0;
 }
 int cuDeviceComputeCapability(int* major, int* minor, int) {
@@ -221,8 +255,32 @@ int cuCtxPopCurrent_v2(void** context) {
   return 0;
 }
 int cuCtxSynchronize() {
-  ENTER_IN_CONTEXT("cuCtxSynchronize");
+  std::vector<void*> streams;
+  {
+    ENTER_IN_CONTEXT("cuCtxSynchronize");
+    if (!recorded.empty()) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+    for (const auto& each : pending) streams.push_back(each.first);
+  }
+  for (void* stream : streams) run_pending(stream);
   return 0;
+}
+int cuPointerGetAttribute(void* data, int attribute, unsigned long long address) {
+  ENTER_IN_CONTEXT("cuPointerGetAttribute");
+  if (attribute != 9) return 1;  // CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+  int& gpu = *static_cast<int*>(data);
+  for (const auto& [first, of] : placed) {
+    if (!holds(first, of.first, address)) continue;
+    gpu = of.second;
+    return 0;
+  }
+  for (const auto* memory : {&device_memory, &host_memory}) {
+    for (const auto& [first, size] : *memory) {
+      if (!holds(first, size, address)) continue;
+      gpu = 0;
+      return 0;
+    }
+  }
+  return 1;  // CUDA_ERROR_INVALID_VALUE
 }
 int cuMemAlloc_v2(void** address, std::size_t size) {
   ENTER_UNSAFE("cuMemAlloc_v2");
@@ -276,13 +334,11 @@ int cuStreamDestroy_v2(void*) {
   return 0;
 }
 int cuStreamSynchronize(void* stream) {
-  Work work;
   {
     ENTER_IN_CONTEXT("cuStreamSynchronize");
     if (recorded.count(stream) != 0) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
-    work.swap(pending[stream]);
   }
-  for (const auto& each : work) each();  // without the lock: it may wait for Python's
+  run_pending(stream);
   return 0;
 }
 int cuModuleLoadData(void** module, const void* image) {

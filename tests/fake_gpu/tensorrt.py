@@ -129,6 +129,7 @@ class FakeTensorRt:
         self.depth_dtype = self.DataType.FLOAT
         self.executions = 0
         self.no_gpu = False
+        self.destroyed_in_lost_context = 0
         self.logger: Any = None
 
     def Builder(self, logger: Any) -> Any:  # noqa: N802 - TensorRT's own name
@@ -279,9 +280,22 @@ class _Runtime:
         return _Engine(self._trt)
 
 
-class _Engine:
+class _OnGpu:
+    """What has memory in the context in which it was made, and frees it in the end."""
+
     def __init__(self, trt: FakeTensorRt) -> None:
         self._trt = trt
+        self._resets = trt.gpu._library.fake_resets()
+
+    def __del__(self) -> None:
+        library = self._trt.gpu._library
+        if library.fake_is_lost() or library.fake_resets() != self._resets:
+            self._trt.destroyed_in_lost_context += 1  # the real one frees what is not its own any more
+
+
+class _Engine(_OnGpu):
+    def __init__(self, trt: FakeTensorRt) -> None:
+        super().__init__(trt)
         self.num_io_tensors = len(SHAPES)
 
     def get_tensor_name(self, index: int) -> str:
@@ -300,9 +314,9 @@ class _Engine:
         return _Context(self._trt)
 
 
-class _Context:
+class _Context(_OnGpu):
     def __init__(self, trt: FakeTensorRt) -> None:
-        self._trt = trt
+        super().__init__(trt)
         self._batch = 0
         self._addresses: dict[str, int] = {}
         self._kept: list[Any] = []  # ctypes' callbacks must live until the driver has called them
@@ -317,10 +331,10 @@ class _Context:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         assert self._addresses.keys() == SHAPES.keys()
-        batch, addresses = self._batch, dict(self._addresses)
+        trt, batch, addresses = self._trt, self._batch, dict(self._addresses)
 
-        def work(token: int) -> None:
-            self._trt.executions += 1
+        def work(token: int) -> None:  # without self, which would be a circle and live until it is collected
+            trt.executions += 1
             arrays = {name: _array_at(addresses[name], (batch, *shape)) for name, shape in SHAPES.items()}
             for name, value in tiny_outputs(arrays["face"]).items():
                 arrays[name][...] = value
