@@ -43,6 +43,8 @@ class Gpu:
     compute_capability: tuple[int, int]
     integrated: bool
     """Whether it shares its memory with the CPU, as on a Jetson."""
+    multiprocessors: int
+    """How many it has: devices of one name differ in it, as AGX Orin and Orin NX do."""
 
     @property
     def architecture(self) -> str:
@@ -135,8 +137,13 @@ class Session:
             raise BackendUnavailable.of("CUDA", f"{count} GPUs", rule, "Check CUDA_VISIBLE_DEVICES and nvidia-smi.")
         with self._named("cuDeviceGet"):
             self._device = pycuda.Device(device)
-            integrated = self._device.get_attribute(pycuda.device_attribute.INTEGRATED)
-            self.gpu = Gpu(self._device.name(), tuple(self._device.compute_capability()), bool(integrated))
+            has = self._device.get_attribute
+            self.gpu = Gpu(
+                name=self._device.name(),
+                compute_capability=tuple(self._device.compute_capability()),
+                integrated=bool(has(pycuda.device_attribute.INTEGRATED)),
+                multiprocessors=int(has(pycuda.device_attribute.MULTIPROCESSOR_COUNT)),
+            )
         self._found_active = driver.primary_context_is_active(device)
         self._retain()
         atexit.register(self._finish)

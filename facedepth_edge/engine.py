@@ -108,6 +108,7 @@ def engine_key(artifact: Artifact, precision: str, tensorrt: str, gpu: Gpu) -> E
         tensorrt=tensorrt,
         gpu=gpu.name,
         compute_capability=f"{major}.{minor}",
+        multiprocessors=gpu.multiprocessors,
         platform=f"{sys.platform}-{platform.machine()}",
         options={"batches": list(BATCHES)},
     )

@@ -57,6 +57,7 @@ class EngineKey:
     tensorrt: str
     gpu: str
     compute_capability: str
+    multiprocessors: int
     platform: str
     options: Mapping[str, Any]
 

@@ -32,5 +32,25 @@ if(FDE_TENSORRT_MISSING)
                       "or configure with -DFDE_TENSORRT=OFF.")
 endif()
 
+# TensorRT 11 defines NV_TENSORRT_MAJOR by TRT_MAJOR_ENTERPRISE. A header without either is taken as it is.
+set(FDE_TENSORRT_VERSION "")
+if(EXISTS "${FDE_TENSORRT_INCLUDE}/NvInferVersion.h")
+  file(STRINGS "${FDE_TENSORRT_INCLUDE}/NvInferVersion.h" FDE_TENSORRT_LINES
+       REGEX "^#define +(NV_TENSORRT_(MAJOR|MINOR)|TRT_(MAJOR|MINOR)_ENTERPRISE) +[0-9]+")
+  foreach(part MAJOR MINOR)
+    if(FDE_TENSORRT_LINES MATCHES "${part}(_ENTERPRISE)? +([0-9]+)")
+      string(APPEND FDE_TENSORRT_VERSION "${CMAKE_MATCH_2}.")
+    endif()
+  endforeach()
+endif()
+if(FDE_TENSORRT_VERSION MATCHES "^([0-9]+\\.[0-9]+)\\.$")
+  set(FDE_TENSORRT_VERSION "${CMAKE_MATCH_1}")
+  if(FDE_TENSORRT_VERSION VERSION_LESS 10.3 OR FDE_TENSORRT_VERSION VERSION_GREATER_EQUAL 12)
+    message(FATAL_ERROR "FDE_TENSORRT: got TensorRT ${FDE_TENSORRT_VERSION} in ${FDE_TENSORRT_INCLUDE}, "
+                        "expected 10.3 to 11. On a Jetson use JetPack 6.1 or later, elsewhere set TensorRT_ROOT, "
+                        "or configure with -DFDE_TENSORRT=OFF.")
+  endif()
+endif()
+
 set(FDE_TENSORRT_INCLUDES "${FDE_TENSORRT_INCLUDE}" "${FDE_CUDA_INCLUDE}")
 set(FDE_TENSORRT_LIBRARIES "${FDE_TENSORRT_LIBRARY}" "${FDE_CUDA_LIBRARY}")

@@ -70,6 +70,7 @@ def test_plan_is_plain_and_its_metadata_lies_beside_it(gpu: Machine, trt_artifac
         "tensorrt": "10.3.0",
         "gpu": "Fake Orin",
         "compute_capability": "8.7",
+        "multiprocessors": 16,
         "platform": f"{sys.platform}-{os.uname().machine}",
         "options": {"batches": [1, 1, 8]},
     }
@@ -108,6 +109,7 @@ def test_workspace_that_is_none(value: Any) -> None:
         ({"tensorrt": "10.2.0"}, "tensorrt was '10.2.0' and is '10.3.0'"),
         ({"gpu": "Orin Nano"}, "gpu was 'Orin Nano' and is 'Fake Orin'"),
         ({"compute_capability": "8.9"}, "compute capability was '8.9' and is '8.7'"),
+        ({"multiprocessors": 8}, "multiprocessors was 8 and is 16"),
         ({"model_sha256": "0" * 64}, "model sha256 was '000"),
         ({"platform": "linux-s390x"}, "platform was 'linux-s390x'"),
         ({"options": {"batches": [1, 1, 4]}}, "options was {'batches': [1, 1, 4]}"),

@@ -18,7 +18,7 @@ SURFACE = {
     "Error": (),
     "init": (),
     "Device": ("count", "name", "compute_capability", "get_attribute", "retain_primary_context"),
-    "device_attribute": ("INTEGRATED",),
+    "device_attribute": ("INTEGRATED", "MULTIPROCESSOR_COUNT"),
     "Context": ("push", "pop", "detach"),
     "Stream": ("handle", "synchronize"),
     "DeviceAllocation": ("free", "__int__"),
@@ -154,6 +154,7 @@ class FakePyCuda:
 
         class device_attribute:  # noqa: N801 - PyCUDA's own name
             INTEGRATED = 18
+            MULTIPROCESSOR_COUNT = 16
 
         class host_alloc_flags:  # noqa: N801
             DEVICEMAP = 2

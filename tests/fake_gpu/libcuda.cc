@@ -203,7 +203,9 @@ int cuDeviceComputeCapability(int* major, int* minor, int) {
 }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
   ENTER("cuDeviceGetAttribute");
-  *value = attribute == 18 ? (integrated ? 1 : 0) : 0;  // CU_DEVICE_ATTRIBUTE_INTEGRATED
+  constexpr int kMultiprocessorCount = 16;  // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT; an AGX Orin has 16 too
+  constexpr int kIntegrated = 18;           // CU_DEVICE_ATTRIBUTE_INTEGRATED
+  *value = attribute == kMultiprocessorCount ? 16 : attribute == kIntegrated && integrated ? 1 : 0;
   return 0;
 }
 int cuGetErrorName(int code, const char** text) {

@@ -189,6 +189,36 @@ def cuda_folders() -> list[str]:
     return [*os.environ.get("CUDA_HEADERS", "").split(":"), "/usr/local/cuda/include"]
 
 
+@pytest.mark.parametrize(
+    ("version", "header"),
+    [
+        ("8.6", "#define NV_TENSORRT_MAJOR 8 //!< major\n#define NV_TENSORRT_MINOR 6 //!< minor\n"),
+        ("10.2", "#define NV_TENSORRT_MAJOR 10\n#define NV_TENSORRT_MINOR 2\n#define NV_TENSORRT_LWS_MAJOR 11\n"),
+        ("10.3", "#define NV_TENSORRT_MAJOR 10\n#define NV_TENSORRT_MINOR 3\n"),
+        ("11.1", "#define TRT_MAJOR_ENTERPRISE 11\n#define TRT_MINOR_ENTERPRISE 1\n"
+                 "#define NV_TENSORRT_MAJOR TRT_MAJOR_ENTERPRISE\n#define NV_TENSORRT_MINOR TRT_MINOR_ENTERPRISE\n"),
+        ("12.0", "#define TRT_MAJOR_ENTERPRISE 12\n#define TRT_MINOR_ENTERPRISE 0\n"),
+        ("", "#define SOMETHING_ELSE 1\n"),
+    ],
+)  # fmt: skip
+def test_configuring_looks_at_tensorrts_version(tmp_path: Path, version: str, header: str) -> None:
+    root = tmp_path / "tensorrt"
+    for folder in ("include", "lib"):
+        (root / folder).mkdir(parents=True)
+    for name in ("NvInferRuntime.h", "cuda_runtime_api.h"):
+        (root / "include" / name).write_text("")
+    for name in ("libnvinfer.so", "libcudart.so"):
+        (root / "lib" / name).write_bytes(b"")
+    (root / "include" / "NvInferVersion.h").write_text(header)
+    options = ["-DFDE_TENSORRT=ON", "-DFDE_CUDA_CROP=OFF", f"-DTensorRT_ROOT={root}", f"-DCUDAToolkit_ROOT={root}"]
+    if version in ("8.6", "10.2", "12.0"):
+        with pytest.raises(RuntimeError) as caught:
+            configure(ROOT, tmp_path / "build", *options)
+        assert f"FDE_TENSORRT: got TensorRT {version} in {root}" in " ".join(str(caught.value).split())
+    else:
+        configure(ROOT, tmp_path / "build", *options)
+
+
 def test_configuring_for_tensorrt_says_what_is_missing(tmp_path: Path) -> None:
     roots = [f"-D{name}={tmp_path / 'nowhere'}" for name in ("TensorRT_ROOT", "CUDAToolkit_ROOT")]
     try:
