@@ -16,7 +16,7 @@ from facedepth_edge.errors import BackendUnavailable, ConfigError, FaceDepthErro
 BACKENDS: dict[str, tuple[str, str]] = {
     "tensorrt": (
         "facedepth_edge.backends.tensorrt:TensorRtBackend",
-        "pip install 'facedepth-edge[tensorrt]', and on a Jetson, where TensorRT comes with JetPack, "
+        "pip install 'tensorrt>=10.3,<12' pycuda, and on a Jetson, where TensorRT comes with JetPack, "
         "pip install pycuda in an environment made by python3 -m venv --system-site-packages",
     ),
     "onnxruntime": ("facedepth_edge.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
