@@ -144,7 +144,7 @@ def _look_at_packages(found: Diagnosis) -> None:
 def _look_at_crop(found: Diagnosis) -> None:
     module, reason = find_native()
     if module is None:
-        fix = "Install the package again where there is a C++17 compiler: pip install --force-reinstall --no-deps . in a checkout."
+        fix = "With a C++17 compiler, in a checkout: pip install --force-reinstall --no-deps ."
         found.add("crop", f"OpenCV's; the native one is not used: {reason}", "note", fix)
     else:
         found.add("crop", f"native ({module.__file__})")
