@@ -43,14 +43,24 @@ table compare. All other figures are of depth along the optical axis, as `EdgeDe
 intrinsics."""
 
 
+TURNED = """Sets in which most heads are turned away from the camera by more than a profile, bow or look up; their depth
+counts nowhere above. What the INT8 file calls valid, at its own thresholds:"""
+
+
 def accuracy_report(
-    folder: Path, sets: dict[str, PackedSet], gate_frames: int | None, steady: list[stability.Stability], picture: str
+    folder: Path,
+    sets: dict[str, PackedSet],
+    turned: dict[str, PackedSet],
+    gate_frames: int | None,
+    steady: list[stability.Stability],
+    picture: str,
 ) -> str:
     """Measure and write.
 
     Args:
         folder: The artifact.
         sets: By name; the first is the training set's, whose mean face is shown and on which the gate runs.
+        turned: By name; sets with heads turned away, measured for validity alone.
         gate_frames: Most frames of the gate.
         steady: What train.stability found; its table is left out where there is nothing.
         picture: Path of the sheet of faces, relative to the document.
@@ -64,6 +74,7 @@ def accuracy_report(
     parts = [HEADER, f"Model: `{spec.name}` {spec.version}."]
     if spec.depth_scale.along == "ray":
         parts.append(ALONG_RAY)
+    int8, thresholds = predictors[f"{spec.name} int8"], thresholds_of_model(folder)
     for name, data in sets.items():
         shown: dict[str, Predictor] = {}
         if data.crops.subjects["train"]:
@@ -76,12 +87,18 @@ def accuracy_report(
             credit = generator.get("credit", "")
             parts.append(SCAN.format(credit=f" Scan: {credit}." if credit else ""))
         parts.append(table_from_rows(rows))
-        scores = score_frames(data, SPLIT, predictors[f"{spec.name} int8"], thresholds_of_model(folder))
+        scores = score_frames(data, SPLIT, int8, thresholds)
         parts.append(
             f"INT8 by group; a ratio above {WORSE:g} is bold; groups of few frames are left out; *called valid* is of "
             f"the frames that show {ENOUGH_SEEN:.0%} or more of the face's place:"
         )
         parts.append(markdown(rows_by_group(scores), validity_rows(scores)))
+    if turned:
+        lines = ["| set | in the box | frames | called valid |", "|---|---|---|---|"]
+        for name, data in turned.items():
+            rates = validity_rows(score_frames(data, SPLIT, int8, thresholds))
+            lines += [f"| {name} | {what} | {count} | {share:.3f} |" for what, count, share in rates if count]
+        parts += ["## Heads that are turned away", TURNED, "\n".join(lines)]
     if steady:
         how = f"with noise of {stability.NOISE_LEVELS:g} gray levels on every pixel of every frame"
         parts += ["## Over time", f"{len(steady)} test subjects, rendered as a camera would see them, {how}:"]
@@ -101,6 +118,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m export.accuracy", description="Write the accuracy report.")
     parser.add_argument("--model", type=Path, required=True, help="the artifact's folder")
     parser.add_argument("--data", type=Path, action="append", required=True, help="data set; repeatable")
+    parser.add_argument("--turned", type=Path, action="append", default=[], help="data set for validity; repeatable")
     parser.add_argument("--head", type=Path, help="packed head model, for the recordings; left out without")
     parser.add_argument("--hair", type=Path, help="folder of modelled hair, for the recordings")
     parser.add_argument("--subjects", type=int, default=stability.SUBJECTS, help="people of the recordings")
@@ -122,8 +140,9 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> Outcome:
         require_counts(args, "subjects", "gate_frames")
         sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
+        turned = {folder.resolve().name: open_set(folder, args) for folder in args.turned}
         steady = stability.measure(args.model, args.head, args.hair, args.subjects) if args.head else []
-        text = accuracy_report(args.model, sets, args.gate_frames, steady, picture.name)
+        text = accuracy_report(args.model, sets, turned, args.gate_frames, steady, picture.name)
         face_sheet.draw(args.model, sets, SPLIT, face_sheet.FACES, picture)
         write_text(args.out, text, "--out")
         return Outcome(f"{args.out}, {picture}")

@@ -76,7 +76,6 @@ class TensorRtBackend:
         trt = import_tensorrt()
         self.precision = choose_precisions(artifact, precision)[0]
         self._artifact = artifact
-        self._options = EngineOptions() if options is None else options
         self.session: Session = open_session()
         compiled_kernel(CROP_SOURCE, self.session.gpu.architecture)  # without it frames cannot go this way
         with self.session.current():
@@ -85,7 +84,7 @@ class TensorRtBackend:
                 artifact,
                 self.precision,
                 self.session.gpu,
-                self._options,
+                EngineOptions() if options is None else options,
                 report,
                 may_build=may_build,
                 force=force,
@@ -100,7 +99,8 @@ class TensorRtBackend:
     def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
         """Open the backend only if its engine lies in the cache: for `auto`, which never builds for minutes unasked.
 
-        Of several the first that fits; nothing large is imported before a file of that name was found.
+        Of several the first that fits, and notes say why not the ones before it. Nothing large is imported before a file
+        of that name was found.
 
         Raises:
             As the constructor.
@@ -116,17 +116,21 @@ class TensorRtBackend:
             rule = "an engine that was built on this device"
             fix = f"Run facedepth-edge build-engine --precision {wanted[0]}, which takes some minutes once."
             raise BackendUnavailable.of(f"backend {cls.name!r}", f"no engine of {spec.name} yet", rule, fix)
-        refusals = []
-        for name in found:
+        refusals: list[str] = []  # texts: an error would keep what its frames hold on the GPU alive
+        while True:
             try:
-                return cls(artifact, name, threads, may_build=False)
+                backend = cls(artifact, found[len(refusals)], threads, may_build=False)
             except BackendUnavailable as error:
-                refusals.append(error)
-        raise refusals[0]
+                refusals.append(str(error))
+                if len(refusals) == len(found):
+                    raise BackendUnavailable(refusals[0]) from error
+            else:
+                backend.notes = tuple(refusals)
+                return backend
 
     def reopen(self) -> TensorRtBackend:
         """Return another backend with the same engine loaded anew, after the context was lost."""
-        return TensorRtBackend(self._artifact, self.precision, None, may_build=False, options=self._options)
+        return TensorRtBackend(self._artifact, self.precision, None, may_build=False)
 
     def fork(self) -> TensorRtBackend:
         """Return another backend on the same engine, with a context and buffers of its own."""

@@ -32,7 +32,7 @@ if(FDE_TENSORRT_MISSING)
                       "or configure with -DFDE_TENSORRT=OFF.")
 endif()
 
-# TensorRT 11 defines NV_TENSORRT_MAJOR by TRT_MAJOR_ENTERPRISE. A header without either is taken as it is.
+# Since 10.11 NV_TENSORRT_MAJOR is defined by TRT_MAJOR_ENTERPRISE. A header with neither number is taken as it is.
 set(FDE_TENSORRT_VERSION "")
 if(EXISTS "${FDE_TENSORRT_INCLUDE}/NvInferVersion.h")
   file(STRINGS "${FDE_TENSORRT_INCLUDE}/NvInferVersion.h" FDE_TENSORRT_LINES

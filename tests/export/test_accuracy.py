@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -29,8 +30,15 @@ def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.Capt
         "generator": {"name": SCAN_GENERATOR, "credit": "a head by A. N. Other, CC BY 3.0"},
     }
     (scan / "dataset.json").write_text(json.dumps(note))
+    away = shutil.copytree(crops, tmp_path / "away")
+    for path in away.glob("*/frames.json"):
+        frames = json.loads(path.read_text())
+        for frame in frames:
+            if frame["face"]:
+                frame |= {"face": False, "visible": 0.0, "attributes": {"turned_away": True}}
+        path.write_text(json.dumps(frames))
     model, out = Path(BUNDLED_FOLDER) / "edge", tmp_path / "accuracy.md"
-    sets = ["--data", str(crops), "--data", str(scan)]
+    sets = ["--data", str(crops), "--data", str(scan), "--turned", str(away)]
     arguments = ["--model", str(model), *sets, "--out", str(out), "--cache-dir", str(tmp_path / "cache")]
     assert main(arguments) == 0
     text = out.read_text()
@@ -45,6 +53,10 @@ def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.Capt
         "| int8-trt.onnx | all |",
     ):
         assert expected in text
+    assert re.search(
+        r"\n\| away \| no face \| 1 \| [01]\.000 \|\n\| away \| a head that is turned away \| 3 \| \d", text
+    )
+    assert "## On `away`" not in text
     before, after = text.split("## On `scan`")
     assert "a scan of a real one" in after
     assert "one expression. Scan: a head by A. N. Other, CC BY 3.0.\n" in after

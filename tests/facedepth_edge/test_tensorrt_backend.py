@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import importlib
 import json
+import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,10 @@ from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import choose_backend
 from facedepth_edge.backends.tensorrt import TensorRtBackend, import_tensorrt
 from facedepth_edge.cli import main
+from facedepth_edge.cuda_driver import cuda_error
 from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.doctor import diagnose
+from facedepth_edge.engine import EngineOptions
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.verify import check_golden_faces
 from tests.fake_gpu.installed import Machine, tensorrt_artifact
@@ -280,11 +286,71 @@ def test_a_stale_engine_does_not_hide_another_that_fits(gpu: Machine, trt_artifa
     build(trt_artifact, "fp16")
     with EdgeDepth(trt_artifact) as edge:
         assert (edge.info["backend"], edge.info["precision"]) == ("tensorrt", "fp16")
+        (why,) = edge.info["why_not"]
+        assert "no int8 engine: tensorrt was '10.3.0' and is '10.5.0'" in why
     gpu.trt.__version__ = "10.7.0"
     with EdgeDepth(trt_artifact) as edge:
         assert edge.info["backend"] == "onnxruntime"
         assert "no int8 engine: tensorrt was '10.3.0' and is '10.7.0'" in edge.info["why_not"][0]
     assert gpu.trt.builds == 2
+
+
+def test_what_a_refused_engine_held_is_let_go(
+    gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for Python's collector, which may run in a thread where no context is current."""
+    build(trt_artifact, "int8")
+    build(trt_artifact, "fp16")
+    engines: list[weakref.ref[Any]] = []
+
+    def start(backend: TensorRtBackend) -> None:
+        engines.append(weakref.ref(backend.loaded.engine))
+        if backend.precision == "int8":
+            raise cuda_error("cuMemAlloc", "no room")
+        real(backend)
+
+    real = TensorRtBackend._start
+    monkeypatch.setattr(TensorRtBackend, "_start", start)
+    gc.disable()
+    try:
+        backend = TensorRtBackend.open_built(open_artifact(trt_artifact), "auto", None)
+        assert backend.precision == "fp16"
+        assert [engine() is None for engine in engines] == [True, False]
+    finally:
+        gc.enable()
+    backend.close()
+
+
+def test_reopened_whatever_its_workspace_was(gpu: Machine, trt_artifact: Path) -> None:
+    """Another process may have built it anew meanwhile."""
+    asked = EngineOptions(workspace_mib=256)
+    backend = TensorRtBackend(open_artifact(trt_artifact), "fp16", None, options=asked, report=lambda line: None)
+    run_cli("build-engine", "--model", str(trt_artifact), "--precision", "fp16", "--workspace-mib", "512")
+    assert gpu.trt.builds == 2
+    backend.reopen().close()
+    backend.close()
+
+
+def test_reader_who_may_not_write(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built by root, run by a service's own user."""
+    build(trt_artifact)
+    real = os.open
+
+    def open_for_reading(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and gpu.cache in Path(path).parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", open_for_reading)
+    for name in ("auto", "tensorrt"):
+        with EdgeDepth(trt_artifact, name, "fp16") as edge:
+            assert (edge.info["backend"], edge.info["precision"]) == ("tensorrt", "fp16")
+    gpu.trt.__version__ = "10.7.0"
+    with pytest.raises(ConfigError, match=r"\.lock: got Permission denied, expected a file that can be written"):
+        EdgeDepth(trt_artifact, "tensorrt", "fp16")
+    with EdgeDepth(trt_artifact) as edge:
+        assert "tensorrt was '10.3.0' and is '10.7.0'" in edge.info["why_not"][0]
+    assert gpu.trt.builds == 1
 
 
 def test_auto_tells_a_tensorrt_that_is_too_old_before_a_build_is_asked_for(
