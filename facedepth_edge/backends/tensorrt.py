@@ -99,7 +99,7 @@ class TensorRtBackend:
     def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
         """Open the backend only if its engine lies in the cache: for `auto`, which never builds for minutes unasked.
 
-        Of several the first that fits, and notes say why not the ones before it. Nothing large is imported before a file
+        Of several the first that fits; its notes say why not those before it. Nothing large is imported before a file
         of that name was found.
 
         Raises:

@@ -76,7 +76,8 @@ void check_this_device(const PlanMetadata& metadata, const std::string& plan_pat
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   check_device(metadata, plan_path, tensorrt_version(), properties.name,
-               std::to_string(properties.major) + "." + std::to_string(properties.minor));
+               std::to_string(properties.major) + "." + std::to_string(properties.minor),
+               properties.multiProcessorCount);
 }
 
 // A tensor's elements, each side of its shape.

@@ -27,6 +27,10 @@ std::string first_three(const std::string& version) {
   return version.substr(0, end);
 }
 
+std::string device_text(const std::string& gpu, const std::string& compute_capability, std::int64_t multiprocessors) {
+  return gpu + " (" + compute_capability + ", " + std::to_string(multiprocessors) + " multiprocessors)";
+}
+
 }  // namespace
 
 PlanFile read_plan(const ModelSpec& spec, const std::string& plan_path) {
@@ -51,12 +55,12 @@ PlanFile read_plan(const ModelSpec& spec, const std::string& plan_path) {
 }
 
 void check_device(const PlanMetadata& metadata, const std::string& plan_path, const std::string& tensorrt,
-                  const std::string& gpu, const std::string& compute_capability) {
+                  const std::string& gpu, const std::string& compute_capability, std::int64_t multiprocessors) {
   require(first_three(metadata.tensorrt) == first_three(tensorrt), plan_path, "a plan of TensorRT " + metadata.tensorrt,
           "one of TensorRT " + tensorrt + ", which runs here");
-  require(metadata.gpu == gpu && metadata.compute_capability == compute_capability, plan_path,
-          "a plan for " + metadata.gpu + " (" + metadata.compute_capability + ")",
-          "one for " + gpu + " (" + compute_capability + "), which is here");
+  const std::string built_for = device_text(metadata.gpu, metadata.compute_capability, metadata.multiprocessors);
+  const std::string here = device_text(gpu, compute_capability, multiprocessors);
+  require(built_for == here, plan_path, "a plan for " + built_for, "one for " + here + ", which is here");
 }
 
 }  // namespace facedepth

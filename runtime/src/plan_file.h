@@ -2,6 +2,7 @@
 // A TensorRT plan with the metadata beside it, checked before TensorRT sees it.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "facedepth/spec.h"
@@ -22,7 +23,8 @@ PlanFile read_plan(const ModelSpec& spec, const std::string& plan_path);
 //   tensorrt            "major.minor.patch" of the library that runs
 //   gpu                 its name
 //   compute_capability  "major.minor"
+//   multiprocessors     how many it has: boards of several sizes give their GPU one name
 void check_device(const PlanMetadata& metadata, const std::string& plan_path, const std::string& tensorrt,
-                  const std::string& gpu, const std::string& compute_capability);
+                  const std::string& gpu, const std::string& compute_capability, std::int64_t multiprocessors);
 
 }  // namespace facedepth

@@ -232,7 +232,7 @@ PlanMetadata plan_metadata_from_json(std::string_view text, const std::string& w
   top.check_keys({"format", "sha256", "bytes", "key", "built"});
   top.at("built").check_object();
   const Field key = top.at("key").check_keys(
-      {"model_sha256", "precision", "tensorrt", "gpu", "compute_capability", "platform", "options"});
+      {"model_sha256", "precision", "tensorrt", "gpu", "compute_capability", "multiprocessors", "platform", "options"});
   key.at("platform").text();
   key.at("options").check_object();
   PlanMetadata metadata;
@@ -243,6 +243,7 @@ PlanMetadata plan_metadata_from_json(std::string_view text, const std::string& w
   metadata.tensorrt = key.at("tensorrt").text();
   metadata.gpu = key.at("gpu").text();
   metadata.compute_capability = key.at("compute_capability").text();
+  metadata.multiprocessors = static_cast<std::int64_t>(key.at("multiprocessors").whole(kMaxWhole));
   return metadata;
 }
 

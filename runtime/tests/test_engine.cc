@@ -45,7 +45,8 @@ struct PlanFolder {
     std::ofstream(path / "edge.json") << R"({"format": 1, "bytes": 12, "built": {}, "sha256": ")" << sha256_hex(plan)
                                       << R"(", "key": {"model_sha256": ")" << small_spec().files.at("fp16.onnx").sha256
                                       << R"(", "precision": "fp16", "tensorrt": "10.3.0", "gpu": "Stand-in",
-                                         "compute_capability": "8.7", "platform": "linux", "options": {}}})";
+                                         "compute_capability": "8.7", "multiprocessors": 16, "platform": "linux",
+                                         "options": {}}})";
   }
   ~PlanFolder() { std::filesystem::remove_all(path); }
 

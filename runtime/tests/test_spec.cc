@@ -25,7 +25,8 @@ const std::string kMetadata =
     R"({"format": 1, "sha256": ")" + std::string(64, 'a') + R"(", "bytes": 12, "key": {"model_sha256": ")" +
     std::string(64, 'b') +
     R"(", "precision": "fp16", "tensorrt": "10.3.0", "gpu": "Orin", "compute_capability": "8.7",
-    "platform": "linux-aarch64", "options": {"workspace_mib": 1024, "batches": [1, 1, 8]}}, "built": {}})";
+    "multiprocessors": 16, "platform": "linux-aarch64", "options": {"batches": [1, 1, 8]}},
+    "built": {"workspace_mib": 1024}})";
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const std::size_t at = text.find(from);
@@ -114,8 +115,9 @@ TEST_CASE("a plan's metadata is read and checked") {
   CHECK(metadata.model_sha256 == std::string(64, 'b'));
   CHECK(metadata.tensorrt == "10.3.0");
   CHECK(metadata.compute_capability == "8.7");
+  CHECK(metadata.multiprocessors == 16);
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
-           {"\"bytes\": 12", "\"bytes\": 0"}, {"aaaa", "aaaA"}, {"\"gpu\"", "\"gpus\""}, {"{}", "[]"}}) {
+           {"\"bytes\": 12", "\"bytes\": 0"}, {"aaaa", "aaaA"}, {"\"gpu\"", "\"gpus\""}, {": 16", ": 0"}, {"{\"workspace_mib\": 1024}", "[]"}}) {
     const std::string text = replaced(kMetadata, from, to);
     CHECK(message_of([&text = text] { plan_metadata_from_json(text, "edge.json"); }).rfind("edge.json: ", 0) == 0);
   }
@@ -136,16 +138,18 @@ TEST_CASE("a plan is held against its metadata, the model and the device") {
   const std::string path = folder + "/edge.plan";
   const PlanFile read = read_plan(spec, path);
   CHECK(read.content == plan);
-  check_device(read.metadata, path, "10.3.0", "Orin", "8.7");
-  check_device(read.metadata, path, "10.3.0.26", "Orin", "8.7");
+  check_device(read.metadata, path, "10.3.0", "Orin", "8.7", 16);
+  check_device(read.metadata, path, "10.3.0.26", "Orin", "8.7", 16);
   const auto refused = [&](const auto& call, const std::string& expected) {
     const std::string found = message_of(call);
     CHECK_MESSAGE(found.find(expected) != std::string::npos, found);
   };
-  refused([&] { check_device(read.metadata, path, "10.3.1", "Orin", "8.7"); },
+  refused([&] { check_device(read.metadata, path, "10.3.1", "Orin", "8.7", 16); },
           "got a plan of TensorRT 10.3.0, expected");
-  refused([&] { check_device(read.metadata, path, "10.3.0", "Orin", "9.0"); },
-          "got a plan for Orin (8.7), expected one");
+  refused([&] { check_device(read.metadata, path, "10.3.0", "Orin", "9.0", 16); },
+          "got a plan for Orin (8.7, 16 multiprocessors), expected one for Orin (9.0, 16 multiprocessors)");
+  refused([&] { check_device(read.metadata, path, "10.3.0", "Orin", "8.7", 8); },
+          "got a plan for Orin (8.7, 16 multiprocessors), expected one for Orin (8.7, 8 multiprocessors)");
   refused([&] { read_plan(spec, folder + "/edge"); }, "got a name without .plan");
   refused([&] { read_plan(spec, folder + "/other.plan"); },
           "other.json: got nothing, expected a file that can be read");

@@ -108,7 +108,9 @@ def test_torch_has_one_precision(tiny_reference_artifact: Path) -> None:
 
 def test_no_tensorrt(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(BackendUnavailable, match=r"backend 'tensorrt': got .*tensorrt.*Try: pip install 'tensorrt>=10.3,<12' pycuda"):
+    with pytest.raises(
+        BackendUnavailable, match=r"backend 'tensorrt': got .*tensorrt.*Try: pip install 'tensorrt>=10.3,<12' pycuda"
+    ):
         EdgeDepth(tiny_artifact, "tensorrt")
 
 

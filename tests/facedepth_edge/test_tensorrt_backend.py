@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
@@ -213,9 +214,7 @@ def test_compiler_that_is_missing_or_fails(gpu: Machine, tmp_path: Path, monkeyp
 
 
 def test_compiler_without_room_for_its_files(gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facedepth_edge import cuda_kernels
-
-    monkeypatch.setattr(cuda_kernels.tempfile, "tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(BackendUnavailable, match=r"nvcc: got .*No such file .*nowhere.*TMPDIR"):
         compiled_kernel(CROP_SOURCE, "sm_99")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.native_library import ROOT, NativeLibrary, configure, find_tool, run_tool
+from facedepth_edge.engine_cache import EngineKey
 from tests.oracles.face_crop import crop_levels
 
 HEADERS = sorted((ROOT / "runtime" / "include" / "facedepth").glob("*.h"))
@@ -47,6 +49,14 @@ def test_version_is_the_packages(native: NativeLibrary) -> None:
     declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert declared is not None
     assert native.version() == declared[1]
+
+
+def test_a_plans_key_is_the_same_in_both_languages() -> None:
+    source = (ROOT / "runtime" / "src" / "spec.cc").read_text()
+    found = re.search(r'top\.at\("key"\)\.check_keys\(\s*\{([^}]*)\}', source)
+    assert found is not None
+    names = re.findall(r'"(\w+)"', found[1])
+    assert names == [field.name for field in dataclasses.fields(EngineKey)]
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.name)

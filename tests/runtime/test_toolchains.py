@@ -54,7 +54,7 @@ def test_a_minute_of_fuzzing_finds_nothing(fuzzers: Path, tmp_path: Path, edge_a
     seeds.mkdir()
     shutil.copy(edge_artifact / "spec.json", seeds)
     key = {"model_sha256": "0" * 64, "precision": "fp16", "tensorrt": "10.3.0", "gpu": "Orin", "platform": "linux"}
-    key |= {"compute_capability": "8.7", "options": {}}
+    key |= {"compute_capability": "8.7", "multiprocessors": 16, "options": {}}
     plan = {"format": 1, "sha256": "0" * 64, "bytes": 1, "key": key, "built": {}}
     (seeds / "plan.json").write_text(json.dumps(plan))
     limits = [f"-max_total_time={FUZZ_SECONDS}", "-max_len=4096", "-timeout=10", "-print_final_stats=1"]

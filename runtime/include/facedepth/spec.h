@@ -52,6 +52,7 @@ struct PlanMetadata {
   std::string tensorrt;  // its version
   std::string gpu;
   std::string compute_capability;  // "8.7"
+  std::int64_t multiprocessors = 0;
 };
 
 // Read a spec.json, or the .json beside a plan, of up to 16 MiB. where is the file's name, for the error's text.
