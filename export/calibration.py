@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from export.onnx_from_torch import without_traces
-from facedepth_edge.errors import InputError
+from facedepth_edge.errors import ArtifactError, InputError
 
 MIN_CALIBRATION_FACES = 16
 CALIBRATION_BATCH = 16
@@ -81,12 +81,13 @@ def quantised_with(
 
     Raises:
         InputError: Fewer than MIN_CALIBRATION_FACES faces.
+        ArtifactError: The activations have no histogram: they are not finite, or grow without measure.
     """
     require_calibration(faces)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         _save_prepared(model, source)
-        with contextlib.redirect_stdout(io.StringIO()):  # the histograms print their progress
+        with contextlib.redirect_stdout(io.StringIO()), _told_of_histograms():  # these print their progress
             quantize_static(
                 source,
                 target,
@@ -105,6 +106,17 @@ def quantised_with(
                 **settings,
             )
         return without_traces(onnx.load(target))
+
+
+@contextlib.contextmanager
+def _told_of_histograms() -> Iterator[None]:
+    """Name what ONNX Runtime's histograms cannot hold: NaN, or bins as fine as a first batch of nearly zeros."""
+    try:
+        yield
+    except (ValueError, MemoryError) as error:
+        rule = "finite activations of one order of magnitude in all batches"
+        fix = "Look at the network's weights and the faces."
+        raise ArtifactError.of("calibration", str(error), rule, fix) from error
 
 
 def _save_prepared(model: onnx.ModelProto, path: Path) -> None:

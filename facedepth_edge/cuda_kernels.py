@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from facedepth_edge.engine_cache import FIRST_DIGITS, cache_folder, read_if_there, write_whole
-from facedepth_edge.errors import BackendUnavailable
+from facedepth_edge.errors import BackendUnavailable, ConfigError
 
 CROP_SOURCE = "face_crop.cu"
 CROP_KERNEL = "fde_face_crop"
@@ -68,14 +69,14 @@ def compiled_kernel(name: str, architecture: str, *, anew: bool = False) -> byte
 
     Raises:
         BackendUnavailable: there is no compiler, or it failed; its own lines are in the text.
-        ConfigError: the cache cannot be written.
     """
     source = kernel_source(name)
     file = cubin_file(name, source, architecture)
     cubin = b"" if anew else read_if_there(file)
     if not cubin:
         cubin = _compile(name, source, architecture)
-        write_whole(file, cubin)
+        with suppress(ConfigError):  # it is compiled again next time, in some seconds
+            write_whole(file, cubin)
     return cubin
 
 

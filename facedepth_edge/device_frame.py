@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,23 +38,38 @@ class DeviceFrame:
     """
 
     def __init__(self, frame: Any, where: str = "frame") -> None:
-        interface = getattr(frame, INTERFACE, None)
-        if not isinstance(interface, dict):
-            rule = f"a NumPy array, or an object with {INTERFACE}"
-            raise InputError.of(where, f"a {type(frame).__name__}", rule, _FIX)
         self.owner = frame
         self._where = where
+        try:
+            self._read(getattr(frame, INTERFACE, None))
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # PyTorch's say why
+            got = f"an interface that cannot be read ({type(error).__name__}: {error})"
+            raise InputError.of(where, got, f"{INTERFACE} of version 2 or 3", _FIX) from error
+
+    def _read(self, interface: Any) -> None:
+        where = self._where
+        if not isinstance(interface, dict):
+            rule = f"a NumPy array, or an object with {INTERFACE}"
+            raise InputError.of(where, f"a {type(self.owner).__name__}", rule, _FIX)
+        if interface.get("mask") is not None:
+            raise InputError.of(where, "an array with a mask", "one without", _FIX)
+        if not isinstance(interface["typestr"], str):
+            raise InputError.of(where, f"typestr {interface['typestr']!r}", "a text", _FIX)
         self.dtype = np.dtype(interface["typestr"])
-        shape = tuple(int(size) for size in interface["shape"])
+        shape = tuple(operator.index(size) for size in interface["shape"])
+        if min(shape, default=0) < 0:
+            raise InputError.of(where, f"shape {shape}", "no negative size", _FIX)
         item = self.dtype.itemsize
-        dense = tuple(item * int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
-        strides = tuple(interface.get("strides") or dense)
-        if strides[1:] != dense[1:]:
+        dense = tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        strides = tuple(operator.index(stride) for stride in interface.get("strides") or dense)
+        if strides[1:] != dense[1:] or abs(strides[0] if strides else 0) >= 2**62:
             raise InputError.of(where, f"strides {strides}", "pixels of a row side by side", _FIX)
         self.shape = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
-        self.row_bytes = int(strides[0]) if strides else 0
-        self.address = int(interface["data"][0])
-        self._stream = _producer_stream(frame, interface)
+        self.row_bytes = strides[0] if strides else 0
+        self.address = operator.index(interface["data"][0] or 0)
+        self._stream = _producer_stream(self.owner, interface)
 
     @property
     def stand_in(self) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,8 +201,11 @@ def _has_jetpack() -> bool:
 def _look_at_cache(found: Diagnosis) -> None:
     folder = cache_folder()
     plans = sorted((folder / "engines").glob("*.plan"))
-    size = sum(path.stat().st_size for path in plans) / 1e6
-    found.add("cache", f"{folder}: {len(plans)} engines, {size:.1f} MB")
+    size = 0
+    for plan in plans:
+        with suppress(OSError):  # a dangling link, or removed meanwhile
+            size += plan.stat().st_size
+    found.add("cache", f"{folder}: {len(plans)} engines, {size / 1e6:.1f} MB")
     for plan in plans:
         found.add("", plan.name)
 

@@ -22,6 +22,8 @@ from typing import Any
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.cuda import Gpu
 from facedepth_edge.engine_cache import (
+    MAX_WORKSPACE_MIB,
+    MIN_WORKSPACE_MIB,
     WORKSPACE,
     EngineKey,
     PlanFiles,
@@ -42,7 +44,7 @@ OLDEST, NEWEST_MAJOR = (10, 3), 11
 BATCHES = (1, 1, 8)
 """Fewest, usual and most faces of one run."""
 
-MIN_WORKSPACE_MIB, USUAL_WORKSPACE_MIB, MAX_WORKSPACE_MIB = 16, 1024, 65536
+USUAL_WORKSPACE_MIB = 1024
 _EXPORT = "Export the model again with this version's python -m export."
 _PROGRESS_S = 5.0  # between two lines
 

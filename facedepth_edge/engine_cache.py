@@ -25,6 +25,7 @@ CACHE_VARIABLE = "FACEDEPTH_EDGE_CACHE"
 FORMAT = 1
 FIRST_DIGITS = 12  # of a SHA-256, in a file's name
 WORKSPACE = "workspace_mib"  # what a build was limited to, in its metadata
+MIN_WORKSPACE_MIB, MAX_WORKSPACE_MIB = 16, 65536
 
 _FIX = f"Free space, or set {CACHE_VARIABLE} to a folder that may be written."
 
@@ -159,7 +160,8 @@ class PlanFiles:
 def _workspace_of(stored: Any) -> int | None:
     built = stored.get("built") if isinstance(stored, dict) else None
     value = built.get(WORKSPACE) if isinstance(built, dict) else None
-    return value if isinstance(value, int) and value > 0 else None
+    known = isinstance(value, int) and not isinstance(value, bool) and MIN_WORKSPACE_MIB <= value <= MAX_WORKSPACE_MIB
+    return value if known else None
 
 
 def built_plans(model: str, model_sha256: str, precision: str) -> list[Path]:
@@ -214,7 +216,8 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # Another user's lock may be open for reading alone, and that is enough to hold it.
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import PercentileCalibrater
 
 from export.calibration import CALIBRATION_BATCH, CalibrationFaces, quantised_with
-from facedepth_edge.errors import InputError
+from facedepth_edge.errors import ArtifactError, InputError
 
 COUNT = 3 * CALIBRATION_BATCH
 
@@ -87,3 +87,17 @@ def test_one_batch_is_in_memory_at_a_time_and_nothing_is_printed(
 def test_too_few_faces_are_told(model: onnx.ModelProto) -> None:
     with pytest.raises(InputError, match="calibration: got 15 faces, expected at least 16 faces"):
         quantised_with(model, {"face": make_faces()[:15]}, [], QuantType.QUInt8)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_activations_without_a_histogram_are_told(model: onnx.ModelProto) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(model)
+    weight = numpy_helper.from_array(np.full((1, 1, 1, 1), np.nan, np.float32), "weight")
+    broken.graph.initializer[0].CopyFrom(weight)
+    with pytest.raises(ArtifactError, match=r"calibration: got .*nan.*expected finite activations"):
+        quantised_with(broken, {"face": make_faces()}, [], QuantType.QUInt8)
+    growing = make_faces()
+    growing[:CALIBRATION_BATCH] *= 1e-12
+    with pytest.raises(ArtifactError, match="calibration: got Unable to allocate"):
+        quantised_with(model, {"face": growing}, [], QuantType.QUInt8)

@@ -19,6 +19,7 @@ from facedepth_edge import EdgeDepth
 from facedepth_edge.backends.tensorrt import TensorRtBackend
 from facedepth_edge.cuda import open_session
 from facedepth_edge.cuda_driver import Graph
+from facedepth_edge.device_frame import DeviceFrame
 from facedepth_edge.errors import InputError
 from tests.facedepth_edge.test_device_path import CENTER, DISTANCE_MM, assert_right
 from tests.fake_gpu.installed import Machine
@@ -224,3 +225,50 @@ def test_own_capture_takes_its_turn(
         for _ in range(3):
             assert_right(predict(edge, frame), frame)
     assert set(seen) == {(False, False), (True, True)}
+
+
+def odd(**changes: Any) -> Any:
+    """An object whose interface is changed; None removes an entry."""
+    frame = OnDevice(np.zeros((480, 640, 3), np.uint8))
+    for name, value in changes.items():
+        frame.__cuda_array_interface__[name] = value
+        if value is KeyError:
+            del frame.__cuda_array_interface__[name]
+    return frame
+
+
+class NeedsGradient:
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad")
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (odd(shape=KeyError), "KeyError: 'shape'"),
+        (odd(typestr=KeyError), "KeyError: 'typestr'"),
+        (odd(data=KeyError), "KeyError: 'data'"),
+        (odd(typestr="garbage"), "data type 'garbage' not understood"),
+        (odd(typestr=None), "typestr None"),
+        (odd(shape=None), "TypeError"),
+        (odd(shape=(480.5, 640, 3)), "TypeError"),
+        (odd(shape=(-1, 640, 3)), r"shape \(-1, 640, 3\)"),
+        (odd(shape="480"), "TypeError"),
+        (odd(strides=5), "TypeError"),
+        (odd(strides=(2**70, 3, 1)), "strides"),
+        (odd(data=()), "IndexError"),
+        (odd(data=None), "TypeError"),
+        (odd(stream="x"), "ValueError"),
+        (odd(mask=np.zeros(3)), "an array with a mask"),
+        (NeedsGradient(), "requires grad"),
+    ],
+)
+def test_an_interface_that_cannot_be_read_is_told(frame: Any, told: str) -> None:
+    with pytest.raises(InputError, match=rf"frame: got .*{told}"):
+        DeviceFrame(frame)
+
+
+def test_an_empty_array_may_have_no_address() -> None:
+    frame = DeviceFrame(odd(shape=(0, 640, 3), data=(None, False), strides=None))
+    assert (frame.shape, frame.address) == ((0, 640, 3), 0)

@@ -143,7 +143,10 @@ def test_a_plan_built_with_less_workspace_fits_and_is_remembered(gpu: Machine, t
     assert gpu.trt.workspaces[2:] == [512 * 2**20]
 
 
-@pytest.mark.parametrize("built", [{}, {"workspace_mib": "much"}, {"workspace_mib": 0}, []])
+@pytest.mark.parametrize(
+    "built",
+    [{}, {"workspace_mib": "much"}, {"workspace_mib": 5}, {"workspace_mib": True}, {"workspace_mib": 10**30}, []],
+)
 def test_a_workspace_that_nobody_noted_is_the_usual_one(gpu: Machine, trt_artifact: Path, built: Any) -> None:
     open_fp16(trt_artifact, options=EngineOptions(workspace_mib=256))
     path = plan_of(gpu).with_suffix(".json")
@@ -164,6 +167,26 @@ def test_who_may_read_what_was_built_is_the_umasks_say(gpu: Machine, trt_artifac
     files = [path for path in gpu.cache.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".plan", ".json", ".lock", ".cache", ".cubin"}
     assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+
+
+def test_a_lock_that_may_only_be_read_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "a.lock"
+    opened = os.open
+
+    def as_another_user(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if Path(path) == lock and lock.exists() and flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags, *rest, **more)
+
+    lock.touch(0o444)
+    monkeypatch.setattr(os, "open", as_another_user)
+    first = locked(lock, lambda: pytest.fail("nobody else holds it"))
+    with first, pytest.raises(RuntimeError, match="held"), locked(lock, _refuse):
+        pass
+
+
+def _refuse() -> None:
+    raise RuntimeError("held")
 
 
 def test_timings_that_cannot_be_kept_fail_no_build(gpu: Machine, trt_artifact: Path) -> None:

@@ -219,6 +219,24 @@ def test_compiler_without_room_for_its_files(gpu: Machine, tmp_path: Path, monke
         compiled_kernel(CROP_SOURCE, "sm_99")
 
 
+def test_a_kernel_that_cannot_be_kept_runs_all_the_same(gpu: Machine, trt_artifact: Path) -> None:
+    build(trt_artifact)
+    kernels = gpu.cache / "kernels"
+    for cubin in kernels.iterdir():
+        cubin.unlink()
+    kernels.rmdir()
+    kernels.write_text("a file where a folder should be")
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        assert edge.info["crop"] == "cuda"
+
+
+def test_doctor_with_a_plan_that_is_no_more(gpu: Machine, trt_artifact: Path) -> None:
+    (gpu.cache / "engines").mkdir(parents=True)
+    (gpu.cache / "engines" / "gone.plan").symlink_to("nowhere")
+    found = diagnose(str(trt_artifact))
+    assert any(f.topic == "cache" and "1 engines, 0.0 MB" in f.text for f in found.findings)
+
+
 def test_auto_goes_on_where_the_kernel_cannot_be_compiled(
     gpu: Machine, trt_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

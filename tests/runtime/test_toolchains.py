@@ -192,7 +192,7 @@ def cuda_folders() -> list[str]:
 @pytest.mark.parametrize(
     ("version", "header"),
     [
-        ("8.6", "#define NV_TENSORRT_MAJOR 8 //!< major\n#define NV_TENSORRT_MINOR 6 //!< minor\n"),
+        ("8.6", "#define NV_TENSORRT_MAJOR\t8 //!< major\n#define NV_TENSORRT_MINOR 6 //!< minor\n"),
         ("10.2", "#define NV_TENSORRT_MAJOR 10\n#define NV_TENSORRT_MINOR 2\n#define NV_TENSORRT_LWS_MAJOR 11\n"),
         ("10.3", "#define NV_TENSORRT_MAJOR 10\n#define NV_TENSORRT_MINOR 3\n"),
         ("11.1", "#define TRT_MAJOR_ENTERPRISE 11\n#define TRT_MINOR_ENTERPRISE 1\n"

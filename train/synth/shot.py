@@ -102,7 +102,7 @@ def shoot(
     angles = sample_angles(rng, sequence) if angles_deg is None else angles_deg
     position = sample_position(rng) if position_mm is None else np.asarray(position_mm, float)
     camera_rotation = rotation_from_angles(*angles)
-    away = is_turned_away(angles)
+    away = angles_deg is not None and is_turned_away(angles)  # what sample_angles draws has sample_torso's torso always
     torso_rotation = sample_turned_torso(rng, angles) if away else sample_torso(rng, camera_rotation)
     facing = CAMERA_FROM_FACING
     pose = HeadPose(facing @ camera_rotation @ facing, position, head.centre_mm.astype(float))
