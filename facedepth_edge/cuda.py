@@ -15,7 +15,7 @@ import importlib
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,9 +126,12 @@ class Session:
         self.index = device
         """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Those who keep buffers or engines in the context; each has close()."""
-        self.capturing = threading.Lock()
+        """Those who keep buffers or engines in the context; each has close(), join() and leave()."""
+        self._users_guard = threading.RLock()  # held while the context is torn down too: who joins then, waits
+        self.capturing = threading.RLock()
         """Held while a stream is captured, and while somebody waits for the whole context, which a capture forbids."""
+        self.captures = False
+        """Whether the thread that holds ``capturing`` captures in this moment."""
         with self._named("cuInit"):
             pycuda.init()
             count = pycuda.Device.count()
@@ -150,10 +153,25 @@ class Session:
 
     def _finish(self) -> None:
         """Let everything go while the interpreter still works: PyCUDA would release the context by the wrong call."""
-        for user in list(self.users):
+        # Paths first, which wait for the frames on their way; then the backends that are in no path.
+        for user in sorted(self._all_users(), key=lambda user: hasattr(user, "fork")):
             user.close()
         if self._context is not None:
             self._context.detach()
+
+    def join(self, user: Any) -> None:
+        """Count somebody among the users, before it makes anything in the context; waits for a recovery to end."""
+        with self._users_guard:
+            self.users.add(user)
+
+    def leave(self, user: Any) -> None:
+        """Count somebody no more, who has let go everything in the context; again does nothing."""
+        with self._users_guard:
+            self.users.discard(user)
+
+    def _all_users(self) -> list[Any]:
+        with self._users_guard:
+            return list(self.users)
 
     def _retain(self) -> None:
         with self._named("cuDevicePrimaryCtxRetain"):
@@ -165,7 +183,7 @@ class Session:
         try:
             yield
         except self._pycuda.Error as error:
-            lost = self.driver.context_is_lost()
+            lost = self.context_is_lost()
             raise cuda_error(call, str(error) or type(error).__name__, sticky=lost) from error
 
     @contextmanager
@@ -200,7 +218,11 @@ class Session:
         """Allocate page-locked memory of the host, mapped into the GPU's address space; its content is undefined."""
         with self._named("cuMemHostAlloc"):
             array = self._pycuda.pagelocked_empty((size,), np.uint8, mem_flags=self._pycuda.host_alloc_flags.DEVICEMAP)
-            return HostBuffer(array, int(array.base.get_device_pointer()))
+            try:
+                return HostBuffer(array, int(array.base.get_device_pointer()))
+            except BaseException:
+                array.base.free()
+                raise
 
     def upload(self, address: int, source: NDArray[Any], stream: Any) -> None:
         """Enqueue a copy to the GPU; source is C-contiguous and stays as it is until the stream has done it."""
@@ -222,40 +244,68 @@ class Session:
         with self.capturing:
             self.driver.wait_for_context()
 
-    def require_sole_user(self, user: object, error: CudaError) -> None:
+    @contextmanager
+    def capture(self) -> Iterator[None]:
+        """Let a stream be captured in the block: no other thread captures or waits for the context meanwhile."""
+        with self.capturing:
+            self.captures = True
+            try:
+                yield
+            finally:
+                self.captures = False
+
+    def context_is_lost(self) -> bool:
+        """Say whether the current context has a sticky error; waits for the work on its way, and for captures.
+
+        To ask breaks a capture. So a thread that captures gets False, and may ask again after it.
+        """
+        with self.capturing:
+            return not self.captures and self.driver.context_is_lost()
+
+    def keep_if_lost(self, things: object) -> None:
+        """Keep what has something in the context for ever if the context is lost, before it is let go."""
+        if self._context is not None:
+            with self.current():
+                if not self.context_is_lost():
+                    return
+        keep_for_ever(things)
+
+    def require_sole_user(self, ours: Collection[object], error: CudaError) -> None:
         """Raise CudaError unless the lost context may be torn down.
 
         Args:
-            user: who asks.
+            ours: who asks, and all the users that belong to it.
             error: what lost it.
 
         Raises:
             CudaError: others have something in the context too.
         """
         others = [name for name in OTHER_USERS if name in sys.modules]
-        if any(other is not user for other in self.users):
+        if any(all(user is not each for each in ours) for user in self._all_users()):
             others.append("another EdgeDepth")
         if others or self._found_active:
             who = ", ".join(others) or "another user of the GPU in this process"
             raise cuda_error("CUDA", f"{error} The context is shared with {who}", sticky=True) from error
 
-    def recover(self, user: object, error: CudaError) -> None:
+    def recover(self, ours: Collection[object], error: CudaError) -> None:
         """Tear the lost context down and make a new one.
 
         Args:
-            user: who asks; it has let go everything that it made in the old context, or keeps it for ever.
+            ours: who asks, and all the users that belong to it; they have let go everything that they made in the old
+                context, or keep it for ever.
             error: what lost it.
 
         Raises:
             CudaError: others have something in the context too, or there is no new one to be had; in the latter case
                 the session has none from then on.
         """
-        self.require_sole_user(user, error)
-        context, self._context = self._context, None
-        with self._named("cuDevicePrimaryCtxRelease"):
-            context.detach()  # from now on PyCUDA frees nothing of what was made in it
-        self.driver.reset_primary_context(self.index)
-        self._retain()
+        with self._users_guard:
+            self.require_sole_user(ours, error)
+            context, self._context = self._context, None
+            with self._named("cuDevicePrimaryCtxRelease"):
+                context.detach()  # from now on PyCUDA frees nothing of what was made in it
+            self.driver.reset_primary_context(self.index)
+            self._retain()
 
 
 def keep_for_ever(thing: object) -> None:

@@ -210,7 +210,7 @@ class Kernel:
         name: the function's name in it.
 
     Raises:
-        CudaError: the driver cannot load it.
+        CudaError: the driver cannot load it; nothing of it stays loaded.
     """
 
     def __init__(self, driver: Driver, binary: bytes, name: str) -> None:
@@ -218,7 +218,11 @@ class Kernel:
         self._module = _POINTER()
         self._function = _POINTER()
         driver.call("cuModuleLoadData", ctypes.byref(self._module), binary)
-        driver.call("cuModuleGetFunction", ctypes.byref(self._function), self._module, name.encode())
+        try:
+            driver.call("cuModuleGetFunction", ctypes.byref(self._function), self._module, name.encode())
+        except BaseException:
+            self.close()
+            raise
 
     def launch(
         self, grid: tuple[int, int], threads: int, stream: int, *arguments: ctypes.c_void_p | ctypes.c_int

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,15 @@ _EAGER_RUNS = 2  # before the capture: TensorRT does the work of its first runs 
 
 
 class Lane:
-    """What one thread owns: a backend with its stream, the buffers on both sides, the kernel and its graph."""
+    """What one thread owns: a backend with its stream, the buffers on both sides, the kernel and its graph.
+
+    Args:
+        backend: the thread's own.
+        spec: the model's.
+
+    Raises:
+        BackendUnavailable: the kernel cannot be compiled or loaded, or memory is not to be had; nothing of it is kept.
+    """
 
     def __init__(self, backend: DeviceBackend, spec: ModelSpec) -> None:
         self.backend = backend
@@ -66,17 +75,21 @@ class Lane:
         self._eager_runs = 0
         height, width = spec.input_hw
         self._threads = min(-(-width // 32) * 32, _MAX_THREADS)
-        with session.current():
+        with session.current(), ExitStack() as made:
             self._kernel = self._load_kernel()
+            made.callback(self._kernel.close)
             statistics_bytes = backend.max_batch * height * len(STATISTICS) * np.dtype(np.float32).itemsize
             self._statistics = session.host_buffer(statistics_bytes)
+            made.callback(self._statistics.close)
             self._staging = session.host_buffer(FIRST_ROOM_BYTES)
+            made.callback(self._staging.close)
             # None where CPU and GPU share one memory: the kernel reads the host's buffer itself, which is a copy less.
             # That it is faster was never measured, and the GPU may not cache such memory.
             self._uploaded: DeviceBuffer | None = None
             if not session.gpu.integrated:
                 self._uploaded = session.device_buffer((FIRST_ROOM_BYTES,), np.uint8)
             self._answers: dict[int, HostBuffer] = {}
+            made.pop_all()  # the last of them is there: from now on close() lets them go
 
     def _load_kernel(self) -> Kernel:
         driver, architecture = self._session.driver, self._session.gpu.architecture
@@ -184,7 +197,7 @@ class Lane:
         if self._graph is None and self._eager_runs >= _EAGER_RUNS and not self.why_no_graph:
             graph = Graph(self._session.driver)
             try:
-                with self._session.capturing, graph.capture(handle):
+                with self._session.capture(), graph.capture(handle):
                     self._enqueue(header, 1)
                 self._graph, self._graph_address = graph, header
             except CudaError as error:
@@ -246,6 +259,7 @@ class Lane:
         """Let everything go but the network, which other lanes may have; the caller holds the lock."""
         self.closed = True
         with self._session.current():
+            self._session.context_is_lost()  # which waits: a frame that failed may have left work on these buffers
             if self._graph is not None:
                 self._graph.close()
             self._graph = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from facedepth_edge.backends.base import DeviceBackend
 from facedepth_edge.box import Box
+from facedepth_edge.cuda import keep_for_ever
 from facedepth_edge.cuda_driver import CudaError, cuda_error
 from facedepth_edge.device_frame import DeviceFrame
 from facedepth_edge.device_lane import Lane
@@ -48,7 +49,7 @@ class DevicePath:
     """Take frames through a backend on a GPU; each thread has its own context and buffers, made at its first frame.
 
     Args:
-        backend: one whose memory is "cuda".
+        backend: one whose memory is "cuda"; the path closes it, also where the path cannot be made.
         spec: the model's.
 
     Raises:
@@ -62,8 +63,15 @@ class DevicePath:
         self._guard = threading.Lock()
         self._recovered = False
         self._lost: CudaError | None = None  # what every frame gets from now on: everything is closed, nothing is anew
-        self._begin(backend)
-        backend.session.users.add(self)
+        self._generation = 0  # how often everything on the GPU was made
+        self._session = backend.session
+        self._session.join(self)
+        try:
+            self._begin(backend)
+        except BaseException:
+            backend.close()
+            self._session.leave(self)
+            raise
 
     def _begin(self, backend: DeviceBackend) -> None:
         lane = Lane(backend, self._spec)
@@ -71,6 +79,7 @@ class DevicePath:
         self._local.hold = _Hold(lane)
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet([lane])
         self._root: DeviceBackend | None = backend  # whose forks the other threads get; none after close()
+        self._generation += 1
 
     def _begin_anew(self, root: DeviceBackend) -> None:
         backend = root.reopen()
@@ -83,7 +92,10 @@ class DevicePath:
     @property
     def max_batch(self) -> int:
         """The most faces that one run() takes."""
-        return self._lane().backend.max_batch
+        root = self._root
+        if root is None:
+            raise closed_error()
+        return root.max_batch
 
     @property
     def why_no_graph(self) -> str:
@@ -134,8 +146,9 @@ class DevicePath:
             CudaError: a call of CUDA failed.
         """
         while True:
-            lane = self._lane()
+            generation = self._generation  # before the lane, which may be of a later one
             try:
+                lane = self._lane()  # a thread's first frame may be the one that finds the context lost
                 with lane.lock:
                     if self._root is None:
                         raise closed_error()
@@ -144,10 +157,10 @@ class DevicePath:
             except CudaError as error:
                 if not error.sticky:
                     raise
-                self._recover(lane, error)
+                self._recover(generation, error)
 
-    def _recover(self, lane: Lane, error: CudaError) -> None:
-        """Make everything anew in a new context, unless another thread has done so since.
+    def _recover(self, generation: int, error: CudaError) -> None:
+        """Make everything anew in a new context, unless another thread has done so since that generation.
 
         Nothing is closed while the session would not give a new context. If anything fails after that, every later
         frame of every thread gets the error.
@@ -156,20 +169,24 @@ class DevicePath:
             CudaError: there is no new context, or not everything could be made in it.
         """
         with self._guard:
-            if lane.closed and self._root is not None:
+            if self._lost is not None:
+                raise error
+            if self._generation != generation:
                 return
             lanes = list(self._lanes)
             for each in lanes:
                 each.keep_network()
             if self._recovered or self._root is None:
                 raise error
-            root = self._root
-            root.session.require_sole_user(self, error)
+            root, session = self._root, self._session
+            ours = [self, root, *(each.backend for each in lanes)]
+            session.require_sole_user(ours, error)
             self._recovered, self._lost = True, error
+            keep_for_ever(dict(vars(root)))  # its lane may be gone with its thread
             try:
                 for each in lanes:
                     _close_lane(each)
-                root.session.recover(self, error)
+                session.recover(ours, error)
                 self._begin_anew(root)
             except FaceDepthError as failure:
                 self._lost = cuda_error("CUDA", f"{error} Nothing could be made anew: {failure}", sticky=True)
@@ -186,4 +203,4 @@ class DevicePath:
             lane.backend.close()
         if root is not None:
             root.close()
-            root.session.users.discard(self)
+            self._session.leave(self)

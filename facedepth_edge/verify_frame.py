@@ -206,38 +206,33 @@ def _check(artifact: Artifact, backend: DeviceBackend, demo: DemoFrame) -> Frame
     got: dict[str, list[NDArray[np.float32]]] = {name: [] for name in spec.outputs.names}
     crops: list[NDArray[np.float32]] = []
     notes: list[tuple[str, float, float]] = []  # what, crop_levels, contrast_levels
-    users = backend.session.users
-    users.add(backend)  # so that a lost context is an error, and not torn down under the backend
-    try:
-        with closing(backend.fork()) as own, closing(DevicePath(own, spec)) as path:
-            for form, heads in _RUNS:
-                what = form.what if len(heads) == 1 else f"{form.what}, batch of {len(heads)}"
-                located = locate_faces(
-                    form.of(demo.frame),
-                    [request_of(demo, HEADS[head], form.step) for head in heads],
-                    camera=camera,
-                    depth=None,
-                    average="median",
-                    spec=spec,
-                )
-                boxes = [face.box for face in located.faces]
-                try:
-                    outputs, _, _ = path.run(located.frame, boxes, _MAX_VALUE)
-                except InputError as error:  # of a crop that is too bright; the frame itself is not
-                    rule = "a crop as the CPU's"
-                    raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, SELF_TEST_FIX) from error
-                for box, output, theirs in zip(boxes, outputs, _input_of(own), strict=True):
-                    ours = np.empty_like(theirs)
-                    contrast = sampler.sample_into(ours[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
-                    away = float(np.abs(theirs - ours).max()) / spec.preprocessing.scale
-                    notes.append((what, away, abs(output.contrast - contrast)))
-                    crops.append(ours)
-                    for name, value in _named(spec, output).items():
-                        got[name].append(value)
-            why_no_graph = path.why_no_graph
-        reference = run_faces(backend, np.stack(crops))
-    finally:
-        users.discard(backend)
+    with closing(backend.fork()) as own, closing(DevicePath(own, spec)) as path:
+        for form, heads in _RUNS:
+            what = form.what if len(heads) == 1 else f"{form.what}, batch of {len(heads)}"
+            located = locate_faces(
+                form.of(demo.frame),
+                [request_of(demo, HEADS[head], form.step) for head in heads],
+                camera=camera,
+                depth=None,
+                average="median",
+                spec=spec,
+            )
+            boxes = [face.box for face in located.faces]
+            try:
+                outputs, _, _ = path.run(located.frame, boxes, _MAX_VALUE)
+            except InputError as error:  # of a crop that is too bright; the frame itself is not
+                rule = "a crop as the CPU's"
+                raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, SELF_TEST_FIX) from error
+            for box, output, theirs in zip(boxes, outputs, _input_of(own), strict=True):
+                ours = np.empty_like(theirs)
+                contrast = sampler.sample_into(ours[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
+                away = float(np.abs(theirs - ours).max()) / spec.preprocessing.scale
+                notes.append((what, away, abs(output.contrast - contrast)))
+                crops.append(ours)
+                for name, value in _named(spec, output).items():
+                    got[name].append(value)
+        why_no_graph = path.why_no_graph
+    reference = run_faces(backend, np.stack(crops))
     arrays = {name: np.stack(values) for name, values in got.items()}
     checks = compare_faces(artifact, arrays, reference, LIMITS[backend.precision], AGAINST)
     limit = CROP_LIMITS_LEVELS[sampler.crop]

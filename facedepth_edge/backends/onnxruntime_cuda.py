@@ -30,7 +30,7 @@ from facedepth_edge.backends.onnxruntime_network import (
     no_file_error,
     open_network,
 )
-from facedepth_edge.cuda import DeviceView, Session, keep_for_ever, open_session
+from facedepth_edge.cuda import DeviceView, Session, open_session
 from facedepth_edge.cuda_driver import CudaError, cuda_error
 from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.errors import BackendUnavailable
@@ -122,6 +122,7 @@ class OnnxRuntimeCudaBackend:
         if why_no_graph:
             self.why_no_capture = f"ONNX Runtime runs the network kernel by kernel: {why_no_graph}"
         self._has_graph = not why_no_graph
+        self.session.join(self)
         try:
             with self.session.current(), self.session.capturing:
                 self.stream: Any = self.session.stream()
@@ -148,7 +149,7 @@ class OnnxRuntimeCudaBackend:
             fix = "Install onnxruntime-gpu of this CUDA and its cuDNN; facedepth-edge doctor says what is there."
             raise BackendUnavailable.of(CUDA, reason, "a provider that starts", fix)
         if network is None:
-            raise cuda_error("InferenceSession", reason, sticky=self.session.driver.context_is_lost())
+            raise cuda_error("InferenceSession", reason, sticky=self.session.context_is_lost())
         return network
 
     def reserve(self, batch: int) -> None:
@@ -159,10 +160,12 @@ class OnnxRuntimeCudaBackend:
             if batch not in self._bound:
                 graph = GRAPH_OF_ONE_FACE if batch == 1 and self._has_graph else NO_GRAPH
                 buffers = DeviceBuffers(self.session, self._spec, self._shapes, batch)
+                bound: _Bound | None = None
                 try:
                     bound = _Bound(self._ort, self._network, buffers, self._spec.input.name, graph)
                     bound.bind(self.session.index)
                 except BaseException:
+                    self.session.keep_if_lost(bound)
                     buffers.close()
                     raise
                 self._bound[batch] = bound
@@ -200,15 +203,17 @@ class OnnxRuntimeCudaBackend:
         except CudaError:
             raise
         except failures(self._ort) as error:
-            raise cuda_error(call, str(error), sticky=self.session.driver.context_is_lost()) from error
+            raise cuda_error(call, str(error), sticky=self.session.context_is_lost()) from error
 
     def release(self) -> None:
         """Let the session, the buffers and the stream go, but keep the file for fork(); again does nothing."""
-        if self._network is None and not self._bound:
-            return
+        if self._network is not None or self._bound:
+            self._let_go()
+        self.session.leave(self)
+
+    def _let_go(self) -> None:
         with self.session.current():
-            if self.session.driver.context_is_lost():
-                keep_for_ever((self._network, [bound.io for bound in self._bound.values()]))
+            self.session.keep_if_lost((self._network, [bound.io for bound in self._bound.values()]))
             for bound in self._bound.values():
                 bound.io = None
             self._network = None  # before the stream that it computes on

@@ -61,6 +61,8 @@ class TensorRtBackend:
     max_batch = BATCHES[2]
     threads = 1
     why_no_capture = ""
+    loaded: LoadedEngine = None  # type: ignore[assignment]  # before it is loaded, and after close()
+    stream: Any = None
 
     def __init__(
         self,
@@ -76,24 +78,29 @@ class TensorRtBackend:
         trt = import_tensorrt()
         self.precision = choose_precisions(artifact, precision)[0]
         self._artifact = artifact
+        self._spec = artifact.spec
         self.session: Session = open_session()
-        compiled_kernel(CROP_SOURCE, self.session.gpu.architecture)  # without it frames cannot go this way
-        with self.session.current():
-            self.loaded: LoadedEngine = load_engine(
-                trt,
-                artifact,
-                self.precision,
-                self.session.gpu,
-                EngineOptions() if options is None else options,
-                report,
-                may_build=may_build,
-                force=force,
-            )
         self.provider = f"TensorRT {trt.__version__} on {self.session.gpu.name}"
         self.notes: tuple[str, ...] = ()
-        self._spec = artifact.spec
-        self._output_shapes = _checked_outputs(self.loaded, self._spec)
-        self._start()
+        self.session.join(self)  # or another's recovery would tear the context down under what is loaded here
+        try:
+            compiled_kernel(CROP_SOURCE, self.session.gpu.architecture)  # without it frames cannot go this way
+            with self.session.current():
+                self.loaded = load_engine(
+                    trt,
+                    artifact,
+                    self.precision,
+                    self.session.gpu,
+                    EngineOptions() if options is None else options,
+                    report,
+                    may_build=may_build,
+                    force=force,
+                )
+            self._output_shapes = _checked_outputs(self.loaded, self._spec)
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
@@ -143,9 +150,15 @@ class TensorRtBackend:
         self._contexts: dict[bool, Any] = {}
         self._buffers: dict[int, DeviceBuffers] = {}
         self._batch = 0
-        with self.session.current():
-            self.stream: Any = self.session.stream()
-            self.reserve(1)
+        self.stream = None
+        self.session.join(self)
+        try:
+            with self.session.current():
+                self.stream = self.session.stream()
+                self.reserve(1)
+        except BaseException:
+            self.release()
+            raise
 
     def reserve(self, batch: int) -> None:
         """Make input and output hold this many faces.
@@ -194,7 +207,7 @@ class TensorRtBackend:
         """
         context = self._contexts[self._batch == 1]
         if not context.execute_async_v3(stream.handle):
-            lost = self.session.driver.context_is_lost()
+            lost = self.session.context_is_lost()
             raise cuda_error("execute_async_v3", logger_of(self.loaded.trt).told(), sticky=lost)
 
     def run(self) -> None:
@@ -205,9 +218,15 @@ class TensorRtBackend:
 
     def release(self) -> None:
         """Let the context, the buffers and the stream go, but keep the engine for fork(); again does nothing."""
-        if not self._buffers:
+        self._let_go()
+        self.session.leave(self)
+
+    def _let_go(self) -> None:
+        """Let go what release() promises; TensorRT's objects are kept for ever where the context is lost."""
+        if self.stream is None:
             return
         with self.session.current():
+            self.session.keep_if_lost(dict(vars(self)))
             self._contexts = {}
             for buffers in self._buffers.values():
                 buffers.close()
@@ -218,8 +237,11 @@ class TensorRtBackend:
 
     def close(self) -> None:
         """Let everything go, the engine as soon as no fork has it; a second call does nothing."""
-        self.release()
-        self.loaded = None  # type: ignore[assignment]
+        self._let_go()
+        if self.loaded is not None:
+            self.session.keep_if_lost(self.loaded)
+            self.loaded = None  # type: ignore[assignment]
+        self.session.leave(self)
 
 
 def import_tensorrt() -> Any:

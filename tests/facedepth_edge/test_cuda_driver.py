@@ -126,7 +126,7 @@ def test_context_of_somebody_else_is_never_reset(gpu: Machine) -> None:
     gpu.driver.fake_activate()
     session = cuda.open_session()
     with pytest.raises(CudaError, match="shared with another user of the GPU in this process"):
-        session.recover(object(), CudaError("lost"))
+        session.recover([object()], CudaError("lost"))
     assert "cuDevicePrimaryCtxReset_v2" not in gpu.log()
 
 

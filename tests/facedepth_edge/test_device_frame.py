@@ -217,7 +217,7 @@ def test_own_capture_takes_its_turn(
 
     def enqueue(self: TensorRtBackend, stream: Any) -> None:
         capturing = bool(gpu.driver.fake_is_capturing(ctypes.c_void_p(stream.handle)))
-        seen.append((capturing, self.session.capturing.locked()))
+        seen.append((capturing, self.session.captures))
         real(self, stream)
 
     monkeypatch.setattr(TensorRtBackend, "enqueue", enqueue)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ import numpy as np
 import pytest
 
 from facedepth_edge import Camera, EdgeDepth, device_lane
-from facedepth_edge.cuda_driver import CudaError
+from facedepth_edge.cuda import Session, open_session
+from facedepth_edge.cuda_driver import CudaError, Graph
 from facedepth_edge.errors import ConfigError, InputError
+from tests.fake_gpu import tensorrt as fake_tensorrt
 from tests.fake_gpu.installed import Machine
+from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
 from tests.oracles.face_crop import crop_levels
 from tests.tiny_model import tiny_outputs
 
@@ -236,3 +240,63 @@ def test_out_of_memory_is_told(gpu: Machine, trt_artifact: Path) -> None:
     gpu.driver.fake_fail(b"cuMemAlloc_v2", 2, -1)
     with pytest.raises(CudaError, match=r"cuMemAlloc: got .*Free memory on the GPU"):
         EdgeDepth(trt_artifact, "tensorrt", "fp16")
+
+
+@pytest.mark.parametrize("what", ["out of memory", "a thread that ends"])
+def test_capture_beside_a_thread_that_asks_for_the_context(
+    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray, what: str
+) -> None:
+    """Whether the context is lost is asked by waiting for all of it, which would break the capture."""
+    ready, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+        ready.set()
+        assert go.wait(60)
+        if what == "out of memory":
+            gpu.driver.fake_fail(b"cuMemAlloc_v2", 2, 1)
+            with pytest.raises(CudaError, match="error 2"):
+                edge.predict_batch(frame, [CENTER, CENTER])
+
+    with EdgeDepth(trt_artifact, "onnxruntime", "fp16") as edge:
+        session = open_session()
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert ready.wait(60)
+        with session.current():
+            stream, graph = session.stream(), Graph(session.driver)
+            with session.capture(), graph.capture(stream.handle):
+                gpu.driver.fake_clear_log()
+                go.set()
+                thread.join(0.3)
+                assert thread.is_alive(), "it waits for its turn"
+                assert "cuCtxSynchronize" not in gpu.log()
+            graph.close()
+        thread.join(60)
+        assert not thread.is_alive()
+        assert "cuCtxSynchronize" in gpu.log()
+
+
+def test_failure_in_a_capture_asks_nothing(
+    gpu: Machine, trt_artifact: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The capture is given up; the frame goes without a graph."""
+    seen: list[list[str]] = []
+
+    def refuse(self: Session) -> bool:
+        gpu.driver.fake_clear_log()
+        lost = real_is_lost(self)
+        seen.append(gpu.log())
+        return lost
+
+    def execute(self: Any, handle: int) -> bool:
+        return not gpu.driver.fake_is_capturing(ctypes.c_void_p(handle)) and real_execute(self, handle)
+
+    real_is_lost, real_execute = Session.context_is_lost, fake_tensorrt._Context.execute_async_v3
+    monkeypatch.setattr(Session, "context_is_lost", refuse)
+    monkeypatch.setattr(fake_tensorrt._Context, "execute_async_v3", execute)
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        for _ in range(4):
+            assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+        assert "execute_async_v3" in edge.info["graph_why_not"]
+        assert seen == [[]]

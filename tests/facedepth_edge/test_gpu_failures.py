@@ -15,8 +15,9 @@ import pytest
 from facedepth_edge import EdgeDepth
 from facedepth_edge.backends import onnxruntime_cuda
 from facedepth_edge.backends.tensorrt import TensorRtBackend
-from facedepth_edge.cuda import Session
-from facedepth_edge.cuda_driver import CudaError, cuda_error
+from facedepth_edge.cuda import Session, open_session
+from facedepth_edge.cuda_driver import CudaError, Kernel, cuda_error
+from facedepth_edge.device_lane import FIRST_ROOM_BYTES
 from tests.facedepth_edge.test_device_path import CENTER, DISTANCE_MM, assert_right
 from tests.fake_gpu.installed import Machine
 from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
@@ -117,3 +118,59 @@ def test_a_thread_that_finds_no_room(
     edge.close()
     del seen[:]
     assert device_memory(gpu) == (0, 0)
+
+
+@pytest.mark.parametrize("bytes_that_fail", ["statistics", "staging", "uploaded"])
+def test_a_lane_that_cannot_be_made_leaves_nothing(
+    gpu: Machine, edge: EdgeDepth, frame: np.ndarray, bytes_that_fail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its buffers is not to be had: the kernel's module and the other buffers are let go at once."""
+
+    def held() -> tuple[int, int, int]:
+        modules = gpu.log().count("cuModuleLoadData") - gpu.log().count("cuModuleUnload")
+        return modules, gpu.driver.fake_device_allocations(), gpu.driver.fake_host_allocations()
+
+    host_buffer, device_buffer, seen = Session.host_buffer, Session.device_buffer, []
+
+    def host(self: Session, size: int) -> Any:
+        if bytes_that_fail == ("staging" if size == FIRST_ROOM_BYTES else "statistics"):
+            raise cuda_error("cuMemHostAlloc", "out of memory")
+        return host_buffer(self, size)
+
+    def device(self: Session, shape: tuple[int, ...], dtype: Any) -> Any:
+        if bytes_that_fail == "uploaded" and shape == (FIRST_ROOM_BYTES,):
+            raise cuda_error("cuMemAlloc", "out of memory")
+        return device_buffer(self, shape, dtype)
+
+    def work() -> None:
+        for _ in range(3):
+            try:
+                edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+            except CudaError as error:  # which keeps the half-made lane alive, but nothing on the GPU
+                seen.append((str(error), held(), error))
+
+    assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+    before = held()
+    monkeypatch.setattr(Session, "host_buffer", host)
+    monkeypatch.setattr(Session, "device_buffer", device)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert ["out of memory" in text for text, _, _ in seen] == [True] * 3
+    assert [now for _, now, _ in seen] == [before] * 3
+
+
+def test_page_locked_memory_without_an_address_is_freed(gpu: Machine) -> None:
+    session = open_session()
+    gpu.driver.fake_fail(b"cuMemHostGetDevicePointer_v2", 1, 1)
+    with session.current(), pytest.raises(CudaError, match="cuMemHostGetDevicePointer_v2") as caught:
+        session.host_buffer(4096)
+    assert caught.value.__traceback__ is not None  # and with it the array
+    assert gpu.driver.fake_host_allocations() == 0
+
+
+def test_module_without_the_kernel_is_unloaded(gpu: Machine) -> None:
+    session = open_session()
+    with session.current(), pytest.raises(CudaError, match="cuModuleGetFunction: got 500"):
+        Kernel(session.driver, b"cubin", "another_kernel")
+    assert gpu.log().count("cuModuleLoadData") == gpu.log().count("cuModuleUnload") == 1

@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facedepth_edge import EdgeDepth
+from facedepth_edge import EdgeDepth, doctor, verify_frame
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.backends import tensorrt
+from facedepth_edge.backends.base import open_backend
+from facedepth_edge.backends.tensorrt import TensorRtBackend
 from facedepth_edge.cuda import Session, open_session
 from facedepth_edge.cuda_driver import CudaError, Driver
 from facedepth_edge.device_path import DevicePath
@@ -119,6 +123,148 @@ def test_old_network_is_never_destroyed(gpu: Machine, ort: FakeOnnxRuntime, edge
     assert_closes(edge, frame, gpu, ort)
 
 
+def test_first_frame_of_a_thread_recovers(
+    gpu: Machine, ort: FakeOnnxRuntime, edge: EdgeDepth, frame: np.ndarray
+) -> None:
+    """It finds the context lost before it has a stream; once more it is not made anew."""
+    predict(edge, frame)
+    gpu.driver.fake_lose()
+    for _ in range(3):
+        assert_right(in_thread(lambda: predict(edge, frame)), frame)
+    assert_right(predict(edge, frame), frame)
+    assert gpu.log().count("cuDevicePrimaryCtxReset_v2") == 1
+    gpu.driver.fake_lose()
+    errors = [in_thread(lambda: predict(edge, frame)) for _ in range(3)]
+    assert [type(error) for error in errors] == [CudaError] * 3
+    assert gpu.log().count("cuDevicePrimaryCtxReset_v2") == 1
+    assert_closes(edge, frame, gpu, ort)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_network_whose_thread_has_ended_is_never_destroyed(
+    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray, backend: str
+) -> None:
+    """Nobody has a lane any more, but the path still has the engine."""
+    edge = in_thread(lambda: EdgeDepth(trt_artifact, backend, "fp16"))
+    gc.collect()
+    gpu.driver.fake_lose()
+    assert_right(in_thread(lambda: edge.predict_batch(frame, [CENTER], distances_mm=[DISTANCE_MM])[0]), frame)
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == ort.destroyed_in_lost_context == 0
+    assert_closes(edge, frame, gpu, ort)
+
+
+def test_many_first_frames_at_once(gpu: Machine, ort: FakeOnnxRuntime, edge: EdgeDepth, frame: np.ndarray) -> None:
+    start = threading.Barrier(4)
+    results: list[Any] = []
+
+    def work() -> None:
+        start.wait(ENOUGH_S)
+        try:
+            results.append(predict(edge, frame))
+        except CudaError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    gpu.driver.fake_lose()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(ENOUGH_S)
+    assert len(results) == 4
+    for result in results:
+        assert_right(result, frame)
+    assert gpu.log().count("cuDevicePrimaryCtxReset_v2") == 1
+    assert_closes(edge, frame, gpu, ort)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_backend_closed_in_a_lost_context(gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, backend: str) -> None:
+    """Its fork, and itself before and after its release; a fork that cannot be made any more."""
+    opened: Any = open_backend(backend, open_artifact(trt_artifact), "fp16", None)
+    released: Any = open_backend(backend, open_artifact(trt_artifact), "fp16", None)
+    fork = opened.fork()
+    released.release()
+    gpu.driver.fake_lose()
+    with pytest.raises(CudaError) as caught:
+        opened.fork()
+    assert caught.value.sticky
+    for each in (fork, opened, released):
+        each.close()
+        each.close()
+    session = opened.session
+    del caught, each, fork, opened, released
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == ort.destroyed_in_lost_context == 0
+    assert not session.users
+    assert gpu.driver.fake_device_allocations() == 0
+
+
+def test_fork_that_loses_the_context(
+    gpu: Machine, trt_artifact: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it has a context of TensorRT's already."""
+    real = TensorRtBackend._bind
+
+    def bind(self: TensorRtBackend, single: bool) -> None:
+        real(self, single)
+        gpu.driver.fake_lose()
+        raise CudaError("set_tensor_address")
+
+    opened: Any = open_backend("tensorrt", open_artifact(trt_artifact), "fp16", None)
+    monkeypatch.setattr(TensorRtBackend, "_bind", bind)
+    with pytest.raises(CudaError, match="set_tensor_address"):
+        opened.fork()
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == 0
+    opened.close()
+    del opened
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == 0
+
+
+def test_constructor_that_loses_the_context(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it has a stream, with the engine loaded."""
+    real = Session.stream
+
+    def stream(self: Session) -> Any:
+        gpu.driver.fake_lose()
+        return real(self)
+
+    monkeypatch.setattr(Session, "stream", stream)
+    with pytest.raises(CudaError, match="an illegal memory access"):
+        open_backend("tensorrt", open_artifact(trt_artifact), "fp16", None)
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == 0
+    assert not open_session().users
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_self_test_and_doctor_that_lose_the_context(
+    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """At the demo frame, when the golden faces were right."""
+    EdgeDepth(trt_artifact, "tensorrt", "fp16").close()
+    real = verify_frame.check_frame
+
+    def check(artifact: Any, opened: Any) -> Any:
+        if opened.name == backend and opened.memory == "cuda":
+            gpu.driver.fake_lose()
+        return real(artifact, opened)
+
+    monkeypatch.setattr(verify_frame, "check_frame", check)
+    monkeypatch.setattr(doctor, "check_frame", check)
+    with pytest.raises(CudaError, match="an illegal memory access"):
+        EdgeDepth(trt_artifact, backend, "fp16", self_test=True)
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == ort.destroyed_in_lost_context == 0
+    open_session().driver.reset_primary_context(0)  # as in a new process
+    found = doctor.diagnose(str(trt_artifact))
+    assert "fails: cu" in found.backends[backend]
+    gc.collect()
+    assert gpu.trt.destroyed_in_lost_context == ort.destroyed_in_lost_context == 0
+
+
 @pytest.mark.parametrize("library", ["torch", "cupy", "jaxlib"])
 def test_beside_another_library(
     gpu: Machine, ort: FakeOnnxRuntime, edge: EdgeDepth, frame: np.ndarray, library: str,
@@ -146,6 +292,68 @@ def test_beside_another_edge_depth(
     assert in_thread(second.close) is None
     assert_right(predict(edge, frame), frame)
     assert gpu.log().count("cuDevicePrimaryCtxReset_v2") == 1
+    assert_closes(edge, frame, gpu, ort)
+
+
+def test_beside_an_edge_depth_that_is_being_built(
+    gpu: Machine, ort: FakeOnnxRuntime, edge: EdgeDepth, trt_artifact: Path, frame: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its engine is in the context already; it fails, and then the first one's is made anew."""
+    inside, go = threading.Event(), threading.Event()
+    real = tensorrt._checked_outputs
+
+    def checked_outputs(*arguments: Any) -> Any:
+        inside.set()
+        assert go.wait(ENOUGH_S)
+        return real(*arguments)
+
+    results: list[Any] = []
+
+    def build() -> None:
+        try:
+            results.append(EdgeDepth(trt_artifact, "tensorrt", "fp16"))
+        except CudaError as error:
+            results.append(str(error))
+
+    monkeypatch.setattr(tensorrt, "_checked_outputs", checked_outputs)
+    thread = threading.Thread(target=build, daemon=True)
+    thread.start()
+    assert inside.wait(ENOUGH_S)
+    gpu.driver.fake_lose()
+    with pytest.raises(CudaError, match="The context is shared with another EdgeDepth"):
+        predict(edge, frame)
+    go.set()
+    thread.join(ENOUGH_S)
+    assert "an illegal memory access" in results[0]
+    assert "cuDevicePrimaryCtxReset_v2" not in gpu.log()
+    monkeypatch.setattr(tensorrt, "_checked_outputs", real)
+    assert_right(predict(edge, frame), frame)
+    assert_closes(edge, frame, gpu, ort)
+
+
+def test_edge_depth_that_is_built_during_the_recovery(
+    gpu: Machine, ort: FakeOnnxRuntime, edge: EdgeDepth, trt_artifact: Path, frame: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It waits for the new context."""
+    EdgeDepth(trt_artifact, "tensorrt", "fp16").close()  # so that the engine is there
+    real = Driver.reset_primary_context
+    second: list[Any] = []
+    thread = threading.Thread(target=lambda: second.append(EdgeDepth(trt_artifact, "tensorrt", "fp16")), daemon=True)
+
+    def reset(self: Driver, device: int) -> None:
+        thread.start()
+        thread.join(0.3)
+        assert not second, "it did not wait"
+        real(self, device)
+
+    monkeypatch.setattr(Driver, "reset_primary_context", reset)
+    gpu.driver.fake_lose()
+    assert_right(predict(edge, frame), frame)
+    thread.join(ENOUGH_S)
+    assert_right(predict(second[0], frame), frame)
+    second[0].close()
     assert_closes(edge, frame, gpu, ort)
 
 
@@ -206,7 +414,6 @@ def test_error_of_anothers_kind_is_told_once(
     monkeypatch.setattr(Session, "recover", recover)
     predict(edge, frame)
     gpu.driver.fake_lose()
-    assert isinstance(in_thread(lambda: predict(edge, frame)), CudaError)  # a new thread's, which finds it lost
     with pytest.raises(KeyboardInterrupt):
         predict(edge, frame)
     for _ in range(2):

@@ -18,6 +18,7 @@ from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends import onnxruntime_cuda
 from facedepth_edge.backends.device_buffers import ALIGNMENT_BYTES, DeviceBuffers
 from facedepth_edge.backends.onnxruntime_network import CPU, checked_outputs, failures, open_network
+from facedepth_edge.cuda import Session
 from tests.fake_gpu.contract import dotted
 from tests.fake_gpu.onnxruntime import SURFACE
 from tests.tiny_model import tiny_outputs
@@ -38,7 +39,7 @@ OBJECTS = {
     "value": "NodeArg",
 }
 """What our code calls an object -> what it is in the module; every use of these names in FILES is checked."""
-OURS = {"session": {"current", "index", "driver", "gpu", "stream", "wait", "device_buffer", "capturing"}}  # Session
+OURS = {"session": set(vars(Session)) | {"index", "driver", "gpu", "capturing"}}
 
 
 def real_name(parts: list[str]) -> str | None:

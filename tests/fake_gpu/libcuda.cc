@@ -36,6 +36,7 @@ int live_at_reset = -1;  // allocations that were left when the context was torn
 int resets = 0;
 std::map<void*, Work> pending;    // of each stream
 std::map<void*, Work> recorded;   // of each stream that is being captured
+std::set<void*> broken;           // streams whose capture somebody has made invalid
 std::map<void*, Work> graphs;     // graphs and what can be launched
 std::map<void*, std::size_t> device_memory;
 std::map<void*, std::size_t> host_memory;
@@ -123,6 +124,7 @@ void fake_reset(int is_integrated) {
   integrated = is_integrated != 0;
   pending.clear();
   recorded.clear();
+  broken.clear();
   graphs.clear();
   device_memory.clear();  // not freed: an object of an earlier test must not free what a later one has
   host_memory.clear();
@@ -239,6 +241,7 @@ int cuDevicePrimaryCtxReset_v2(int) {
   ++resets;
   pending.clear();
   recorded.clear();
+  broken.clear();
   live_at_reset = static_cast<int>(device_memory.size() + host_memory.size());
   return enter("cuDevicePrimaryCtxReset_v2");
 }
@@ -260,7 +263,10 @@ int cuCtxSynchronize() {
   std::vector<void*> streams;
   {
     ENTER_IN_CONTEXT("cuCtxSynchronize");
-    if (!recorded.empty()) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+    const bool captures = capturing_thread != std::thread::id();
+    if (captures) capture_is_broken = true;
+    for (const auto& each : recorded) broken.insert(each.first);
+    if (captures || !recorded.empty()) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
     for (const auto& each : pending) streams.push_back(each.first);
   }
   for (void* stream : streams) run_pending(stream);
@@ -390,7 +396,9 @@ int cuStreamEndCapture(void* stream, void** graph) {
   if (capture == recorded.end()) return 1;
   Work work = std::move(capture->second);
   recorded.erase(capture);
+  const bool is_broken = broken.erase(stream) != 0;
   if (const int code = enter_in_context("cuStreamEndCapture")) return code;
+  if (is_broken) return 901;  // CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
   *graph = new_handle();
   graphs[*graph] = std::move(work);
   return 0;

@@ -93,6 +93,8 @@ class FakeOnnxRuntime(types.ModuleType):
             assert options.keys() <= PROVIDER_OPTIONS
             assert all(isinstance(value, str) for value in options.values())
             self.opened.append(dict(options))
+            if self.gpu._library.fake_is_lost():
+                raise self.state.RuntimeException("CUDA failure 700: an illegal memory access was encountered")
             if options.get("enable_cuda_graph") == "1" and self.has_cpu_nodes:
                 raise self.state.Fail("This session cannot use the graph capture feature as requested by the user")
         return _Session(self, name if self.starts or name == CPU else CPU, options)
