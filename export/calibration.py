@@ -87,7 +87,8 @@ def quantised_with(
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         _save_prepared(model, source)
-        with contextlib.redirect_stdout(io.StringIO()), _told_of_histograms():  # these print their progress
+        # ONNX Runtime's histograms print their progress.
+        with contextlib.redirect_stdout(io.StringIO()), _told_of_histograms():
             quantize_static(
                 source,
                 target,

@@ -12,6 +12,7 @@ import click
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import choose_backend, open_backend
 from facedepth_edge.cli_report import json_option, model_options, reported
+from facedepth_edge.engine_cache import MAX_WORKSPACE_MIB, MIN_WORKSPACE_MIB
 
 
 @click.command()
@@ -79,7 +80,7 @@ def doctor(model: str, as_json: bool) -> None:
 @click.command("build-engine")
 @click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder.")
 @click.option("--precision", type=click.Choice(("auto", "fp16", "int8")), default="auto", show_default=True)
-@click.option("--workspace-mib", type=click.IntRange(16, 65536),
+@click.option("--workspace-mib", type=click.IntRange(MIN_WORKSPACE_MIB, MAX_WORKSPACE_MIB),
               help="Most scratch memory of a layer; lower it where memory is short.  [default: as before, else 1024]",
               )  # fmt: skip
 @click.option("--force", is_flag=True, help="Build even if the cache has it.")

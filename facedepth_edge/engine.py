@@ -29,6 +29,7 @@ from facedepth_edge.engine_cache import (
     PlanFiles,
     cache_folder,
     file_safe,
+    is_workspace,
     locked,
     read_if_there,
     remove_leftovers,
@@ -65,13 +66,9 @@ class EngineOptions:
     workspace_mib: int | None = None
 
     def __post_init__(self) -> None:
-        value = self.workspace_mib
-        if value is None:
-            return
-        ok = isinstance(value, int) and not isinstance(value, bool) and MIN_WORKSPACE_MIB <= value <= MAX_WORKSPACE_MIB
-        if not ok:
+        if self.workspace_mib is not None and not is_workspace(self.workspace_mib):
             rule = f"a whole number of MiB from {MIN_WORKSPACE_MIB} to {MAX_WORKSPACE_MIB}"
-            raise ConfigError.of("workspace_mib", value, rule, "Leave it out if unsure.")
+            raise ConfigError.of("workspace_mib", self.workspace_mib, rule, "Leave it out if unsure.")
 
 
 @dataclass

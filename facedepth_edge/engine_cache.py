@@ -157,11 +157,15 @@ class PlanFiles:
         write_whole(self.metadata, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
+def is_workspace(value: Any) -> bool:
+    """Tell whether a value can be a build's limit: a whole number of MiB within the bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and MIN_WORKSPACE_MIB <= value <= MAX_WORKSPACE_MIB
+
+
 def _workspace_of(stored: Any) -> int | None:
     built = stored.get("built") if isinstance(stored, dict) else None
     value = built.get(WORKSPACE) if isinstance(built, dict) else None
-    known = isinstance(value, int) and not isinstance(value, bool) and MIN_WORKSPACE_MIB <= value <= MAX_WORKSPACE_MIB
-    return value if known else None
+    return value if is_workspace(value) else None
 
 
 def built_plans(model: str, model_sha256: str, precision: str) -> list[Path]:

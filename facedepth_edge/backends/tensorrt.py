@@ -124,16 +124,15 @@ class TensorRtBackend:
             fix = f"Run facedepth-edge build-engine --precision {wanted[0]}, which takes some minutes once."
             raise BackendUnavailable.of(f"backend {cls.name!r}", f"no engine of {spec.name} yet", rule, fix)
         refusals: list[str] = []  # texts: an error would keep what its frames hold on the GPU alive
-        while True:
+        for name in found:
             try:
-                backend = cls(artifact, found[len(refusals)], threads, may_build=False)
+                backend = cls(artifact, name, threads, may_build=False)
             except BackendUnavailable as error:
                 refusals.append(str(error))
-                if len(refusals) == len(found):
-                    raise BackendUnavailable(refusals[0]) from error
-            else:
-                backend.notes = tuple(refusals)
-                return backend
+                continue
+            backend.notes = tuple(refusals)
+            return backend
+        raise BackendUnavailable(refusals[0])
 
     def reopen(self) -> TensorRtBackend:
         """Return another backend with the same engine loaded anew, after the context was lost."""
