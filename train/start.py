@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Begins a training with the weights of another one: fine-tuning, and wider networks after narrow ones."""
+"""Begins a training with another one's weights or a published model's: fine-tuning, wider networks after narrow ones."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import io
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.backends.torch import REFERENCE_FILE
 from facedepth_edge.errors import ArtifactError, ConfigError
 from train.build import build_task
 from train.checkpoint import load_checkpoint
@@ -30,27 +34,32 @@ class Start:
     """The training that another one begins with.
 
     Args:
-        path: Its checkpoint.
+        path: Its checkpoint, or the folder of a published model.
         config: Its settings.
         task: Its task; the network has the averaged weights.
-        about: What is kept of it in the checkpoints that follow: sha256, step, samples, config and its own start.
+        about: What is kept of it in the checkpoints that follow: sha256, step, samples, config, data and its own start;
+            of a published model also `stages`, its trainings as `training_stages` lists them.
+        whole: Whether the task's other networks are the training's too; a published model has none of them.
     """
 
     path: Path
     config: TrainConfig
     task: Task
     about: dict[str, Any]
+    whole: bool = True
 
 
 def read_start(path: Path) -> Start:
-    """Read a checkpoint to begin with.
+    """Read what to begin with.
 
     Args:
-        path: A last.pt or best.pt.
+        path: A last.pt or best.pt, or the folder of a model that `python -m export` wrote, with its reference.pt2.
 
     Raises:
         ArtifactError: It is missing, damaged, or its weights do not fit its settings.
     """
+    if path.is_dir():
+        return _start_from_artifact(path)
     state = load_checkpoint(path)
     try:
         config = dataclass_from_mapping(TrainConfig, state["config"], "config")
@@ -64,6 +73,37 @@ def read_start(path: Path) -> Start:
         **{key: state[key] for key in ("step", "samples", "config", "data", "start")},
     }
     return Start(path, config, task, about)
+
+
+def _start_from_artifact(folder: Path) -> Start:
+    artifact = open_artifact(folder)
+    content = artifact.read(REFERENCE_FILE)
+    spec, told = artifact.spec, dict(artifact.spec.training)
+    prefix = "network."  # of export's module around the network
+    try:
+        settings = {
+            "network": {"name": spec.architecture, **told["network"]},
+            "task": {"name": told["task"]},
+            "data": {"depth_along": spec.depth_scale.along},
+        }
+        config = dataclass_from_mapping(TrainConfig, settings, "config")
+        task = build_task(config)
+        weights = torch.export.load(io.BytesIO(content)).state_dict
+        task.network.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+        about = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "step": int(told["steps"]),
+            "samples": int(told["samples"]),
+            "config": plain_from_dataclass(config),
+            "data": {"name": told["data"], "key": "", "frames": told["frames"], "subjects": told["subjects"]},
+            "start": None,
+            "stages": list(told["stages"]),
+        }
+    except (ConfigError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        rule = "a model that python -m export wrote from a training"
+        got = f"{type(error).__name__}: {error}"
+        raise ArtifactError.of(str(folder), got, rule, "Begin with a checkpoint, or export it again.") from error
+    return Start(folder, config, task, about, whole=False)
 
 
 def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> int:
@@ -90,7 +130,8 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
     generator = torch.Generator().manual_seed(config.loop.seed)
     factor = widen(start.task.network, task.network, generator, may_grow=True)
     _require_same_function(start, task.network)
-    companions = dict(start.task.named_children()) if start.config.task.name == config.task.name else {}
+    same_task = start.whole and start.config.task.name == config.task.name
+    companions = dict(start.task.named_children()) if same_task else {}
     for name, module in task.named_children():
         if name == "network" or name not in companions:
             continue
@@ -161,6 +202,9 @@ def training_stages(trained: TrainedNetwork) -> list[dict[str, Any]]:
         "data": trained.data,
     }
     while stage is not None:
+        if "stages" in stage:
+            stages += stage["stages"][::-1]
+            break
         config = dataclass_from_mapping(TrainConfig, stage["config"], "config")
         network = NETWORKS[config.network.name](config.network.options)
         stages.append(

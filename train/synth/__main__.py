@@ -50,6 +50,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
     swept = "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an eye"
     render.add_argument("--swept", type=float, default=defaults.swept, help=swept)
+    modelled = "share of the outfits with the modelled hair of --hair, beside those that have it anyway"
+    render.add_argument("--modelled", type=float, default=defaults.modelled, help=modelled)
     turned = "share of the frames with the head turned away: its back, its top or its throat, and no face"
     render.add_argument("--turned", type=float, default=defaults.turned, help=turned)
     render.add_argument(
@@ -106,7 +108,7 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        shares = {name: getattr(chosen, name) for name in ("proportions", "swept", "turned")}
+        shares = {name: getattr(chosen, name) for name in ("proportions", "swept", "modelled", "turned")}
         config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 

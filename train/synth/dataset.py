@@ -50,6 +50,7 @@ class SetConfig:
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
+        modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
     """
 
@@ -64,6 +65,7 @@ class SetConfig:
     pictures: bool = True
     proportions: float = 0.0
     swept: float = 0.0
+    modelled: float = 0.0
     turned: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,7 +84,7 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        for name in ("swept", "turned"):
+        for name in ("swept", "modelled", "turned"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
         if not 1 <= self.margin < math.inf:
@@ -113,11 +115,15 @@ class Studio:
         self.model = HeadModel.load(head)
         self.canvas = FaceCanvas(self.model)
         self.cards: dict[str, CardHair] = load_cards(hair, self.model)
+        if config.modelled > 0 and not self.cards:
+            fix = "Give --hair a folder of modelled styles, or leave --modelled out."
+            raise ConfigError.of("SetConfig.modelled", config.modelled, "0 without modelled hair", fix)
 
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         subject = sample_subject(self.config.seed, number, self.config.proportions)
-        outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), self.config.swept)
+        shares = (self.config.swept, self.config.modelled)
+        outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
 
     def head(self, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, expression: dict[str, float]) -> PosedHead:
@@ -202,6 +208,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     as_before = {
         "proportions": 0.0,
         "swept": 0.0,
+        "modelled": 0.0,
         "turned": 0.0,
         "pictures": True,
     }  # sets that are older than a setting do not have it

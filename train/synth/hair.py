@@ -97,6 +97,17 @@ def swept_style(rng: np.random.Generator) -> HairStyle:
     )
 
 
+def modelled_style(rng: np.random.Generator, cards: list[str]) -> HairStyle:
+    """Draw one of the modelled styles, over a thin cover of the scalp."""
+    return HairStyle(
+        kind="cards",
+        thickness_mm=float(rng.uniform(3, 7)),
+        front_shift_deg=float(rng.normal(0, 3.5)),
+        waves=float(rng.uniform(0, 1)),
+        card=str(rng.choice(cards)),
+    )
+
+
 def scalp_cover(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
     """Where hair grows on the spherical texture: (512, 1024) float32 0..1, soft along the hairline."""
     if style.kind == "bald":

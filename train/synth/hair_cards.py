@@ -13,6 +13,9 @@ from train.synth.hair import skin_radius
 from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
 from train.synth.mesh import Mesh, triangles_from_quads
 
+_CROWN_MM = 100.0  # of a style, from its highest point down
+_OVER_SKULL_MM = 6.0  # of most of a crown's points
+
 
 @dataclass(frozen=True)
 class CardHair:
@@ -56,41 +59,58 @@ def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHai
 
 
 def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> Mesh:
-    """Fit a style to a subject: warped by the ratio of the skulls, mirrored at random, a little longer or shorter."""
+    """Fit a style to a subject: warped by the ratio of the skulls, and worn as people wear it.
+
+    Mirrored or not, its hairline higher or lower, flat or full, longer or shorter, falling behind the shoulders or before.
+    """
     mean_radius, own_radius = skin_radius(model, model.neutral), skin_radius(model, vertices)
     points = card.vertices.astype(np.float64).copy()
     triangles = card.triangles
     if rng.uniform() < 0.5:
         points[:, 0] *= -1
         triangles = triangles[:, ::-1]
-    offset = points - SPHERE_CENTRE_MM
+    tilt = np.deg2rad(np.clip(rng.normal(0, 3), -6, 6))
+    offset = (points - SPHERE_CENTRE_MM) @ np.array(
+        [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
+    )
     azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
     elevation = np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
     low = np.maximum(elevation, -35)
     own, mean = own_radius(azimuth, low), mean_radius(azimuth, low)
     reach = np.linalg.norm(offset, axis=1)
-    offset *= (own / mean)[:, None]
-    reach *= own / mean
+    fuller = 1 + (rng.uniform(0.75, 1.5) - 1) * np.clip((elevation + 10) / 30, 0, 1)
+    wanted = own * np.where(reach > mean, 1 + (reach / mean - 1) * fuller, reach / mean)
     # Nothing of the modelled hair may lie inside the skull: push it out to a few millimetres over the skin.
     above = np.where(elevation > -10, own + rng.uniform(3, 6), 0)
-    offset *= np.maximum(1.0, above / np.maximum(reach, 1e-3))[:, None]
+    offset *= (np.maximum(wanted, above) / np.maximum(reach, 1e-3))[:, None]
     offset *= 1 + rng.uniform(-0.01, 0.06)
     falling = np.clip(-offset[:, 1] / 100, 0, 3)
     offset[:, 1] *= 1 + rng.uniform(-0.35, 0.25) * np.clip(falling, 0, 1)
     wave = rng.uniform(0, 4) * np.sin(offset[:, 1] / rng.uniform(8, 25) + rng.uniform(0, 6))
     offset[:, 0] += wave * np.clip(falling, 0, 1)
+    offset[:, 2] += rng.uniform(-20, 45) * np.clip(falling - 0.6, 0, 1.5)
     moved = (offset + SPHERE_CENTRE_MM).astype(np.float32)
     return Mesh(moved, np.ascontiguousarray(triangles), card.uv, "hair_card", np.full(len(moved), 0.85, np.float32))
 
 
 def _seated(points: np.ndarray, model: HeadModel) -> np.ndarray:
-    """Bring a style that floats over the skull down onto it: some were modelled on a taller base mesh."""
-    skull = model.neutral[: PARTS["skin"][1] + 1]
-    above = points[:, 1].max() - skull[:, 1].max()
-    if above < 30:
-        return points
-    back = points[points[:, 1] > points[:, 1].max() - 120][:, 2].min() - skull[skull[:, 1] > 20][:, 2].min()
-    return (points - [0, above - 22, back + 10]).astype(np.float32)
+    """Move a style up or down, forwards or back, until its crown lies on the skull.
+
+    The styles were modelled on bodies of several heights. Off by some centimetres, a hairline crosses the eyes.
+    """
+    radius = skin_radius(model, model.neutral)
+    top = model.neutral[: PARTS["skin"][1] + 1, 1].max() - points[:, 1].max()
+    crown = points[points[:, 1] > points[:, 1].max() - _CROWN_MM]
+
+    def misfit(shift: tuple[float, float]) -> float:
+        offset = crown + [0.0, *shift] - SPHERE_CENTRE_MM
+        azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
+        elevation = np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
+        over = np.linalg.norm(offset, axis=1) - radius(azimuth, elevation)
+        return float(np.where(over < _OVER_SKULL_MM, 2 * (_OVER_SKULL_MM - over), over - _OVER_SKULL_MM).mean())
+
+    shifts = [(top + up, back) for up in range(-10, 41, 2) for back in range(-30, 31, 2)]
+    return (points + [0.0, *min(shifts, key=misfit)]).astype(np.float32)
 
 
 def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

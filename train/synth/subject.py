@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.synth.hair import HairStyle, sample_style, swept_style
+from train.synth.hair import HairStyle, modelled_style, sample_style, swept_style
 from train.synth.skin import SkinTraits, sample_traits
 
 _MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
@@ -82,7 +82,9 @@ def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
     )
 
 
-def sample_outfit(seed: int, subject: Subject, sequence: int, cards: list[str], swept: float = 0.0) -> Outfit:
+def sample_outfit(
+    seed: int, subject: Subject, sequence: int, cards: list[str], swept: float = 0.0, modelled: float = 0.0
+) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
     Args:
@@ -91,6 +93,7 @@ def sample_outfit(seed: int, subject: Subject, sequence: int, cards: list[str], 
         sequence: 1..5.
         cards: names of the modelled hair styles.
         swept: share of the outfits whose hair is `swept_style`'s, whatever it would have been.
+        modelled: share of the outfits whose hair is one of `cards`, which must not be empty then; over `swept`.
     """
     rng = np.random.default_rng([seed, 2, subject.number, sequence])
     free = sequence >= 4
@@ -102,6 +105,9 @@ def sample_outfit(seed: int, subject: Subject, sequence: int, cards: list[str], 
     over = np.random.default_rng([seed, 6, subject.number, sequence])
     if over.uniform() < swept:
         style = swept_style(over)
+    over = np.random.default_rng([seed, 8, subject.number, sequence])
+    if over.uniform() < modelled:
+        style = modelled_style(over, cards)
     hat = str(
         rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02])
     )
