@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Begins a training with another one's weights or a published model's: fine-tuning, wider networks after narrow ones."""
+"""Begins a training with another one's weights, or a published model's: fine-tuning, and widening a narrow network."""
 
 from __future__ import annotations
 

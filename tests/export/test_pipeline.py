@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from export import artifact_writer, pipeline
 from export.__main__ import main
@@ -26,10 +27,12 @@ from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, ConfigError, InputError
 from facedepth_edge.spec import ModelSpec
 from tests.train.conftest import write_crops_set
+from train.build import build_task
 from train.checkpoint import load_checkpoint
 from train.data.packed import PackedSet, open_packed_set
 from train.networks import probabilities
 from train.restore import network_from_checkpoint
+from train.start import begin_with, read_start, training_stages
 from train.validation import measure_network
 
 
@@ -49,6 +52,25 @@ def quick(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, reference = onnx.load(artifact / "fp32.onnx"), (artifact / "reference.pt2").read_bytes()
     monkeypatch.setattr(pipeline, "onnx_from_network", lambda network, input_hw: graph)
     monkeypatch.setattr(pipeline, "reference_bytes", lambda network, input_hw: reference)
+
+
+def test_a_training_begins_with_a_published_model(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """With the weights of reference.pt2, and with what spec.json says of the trainings before."""
+    start = read_start(artifact)
+    trained = network_from_checkpoint(checkpoint)
+    weights = start.task.network.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in trained.network.state_dict().items())
+    assert start.config.network == trained.config.network
+    assert (start.about["samples"], start.about["step"], start.about["data"]["name"]) == (240, 30, "heads")
+    next_training = dataclasses.replace(trained, start=start.about, samples=64, step=8)
+    assert [stage["samples"] for stage in training_stages(next_training)] == [240, 64]
+    assert training_stages(next_training)[0] == training_stages(trained)[0]
+    task = build_task(trained.config)
+    assert begin_with(start, task, trained.config, "k") == 1
+    assert all(torch.equal(weights[name], value) for name, value in task.network.state_dict().items())
+    copied = shutil.copytree(artifact, tmp_path / "wheel", ignore=shutil.ignore_patterns("reference.pt2"))
+    with pytest.raises(ArtifactError, match=r"reference\.pt2: got No such file"):
+        read_start(copied)
 
 
 def test_spec(artifact: Path) -> None:

@@ -61,7 +61,7 @@ def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHai
 def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.random.Generator) -> Mesh:
     """Fit a style to a subject: warped by the ratio of the skulls, and worn as people wear it.
 
-    Mirrored or not, its hairline higher or lower, flat or full, longer or shorter, falling behind the shoulders or before.
+    Mirrored or not, the hairline higher or lower, flat or full, longer or shorter, behind the shoulders or before them.
     """
     mean_radius, own_radius = skin_radius(model, model.neutral), skin_radius(model, vertices)
     points = card.vertices.astype(np.float64).copy()
@@ -73,8 +73,7 @@ def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.rando
     offset = (points - SPHERE_CENTRE_MM) @ np.array(
         [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
     )
-    azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
-    elevation = np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
+    azimuth, elevation = _angles_deg(offset)
     low = np.maximum(elevation, -35)
     own, mean = own_radius(azimuth, low), mean_radius(azimuth, low)
     reach = np.linalg.norm(offset, axis=1)
@@ -93,6 +92,12 @@ def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.rando
     return Mesh(moved, np.ascontiguousarray(triangles), card.uv, "hair_card", np.full(len(moved), 0.85, np.float32))
 
 
+def _angles_deg(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return azimuth and elevation of points (N, 3) relative to the skull's centre."""
+    azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
+    return azimuth, np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
+
+
 def _seated(points: np.ndarray, model: HeadModel) -> np.ndarray:
     """Move a style up or down, forwards or back, until its crown lies on the skull.
 
@@ -103,14 +108,12 @@ def _seated(points: np.ndarray, model: HeadModel) -> np.ndarray:
     crown = points[points[:, 1] > points[:, 1].max() - _CROWN_MM]
 
     def misfit(shift: tuple[float, float]) -> float:
-        offset = crown + [0.0, *shift] - SPHERE_CENTRE_MM
-        azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
-        elevation = np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
-        over = np.linalg.norm(offset, axis=1) - radius(azimuth, elevation)
+        offset = crown + np.array([0, *shift]) - SPHERE_CENTRE_MM
+        over = np.linalg.norm(offset, axis=1) - radius(*_angles_deg(offset))
         return float(np.where(over < _OVER_SKULL_MM, 2 * (_OVER_SKULL_MM - over), over - _OVER_SKULL_MM).mean())
 
     shifts = [(top + up, back) for up in range(-10, 41, 2) for back in range(-30, 31, 2)]
-    return (points + [0.0, *min(shifts, key=misfit)]).astype(np.float32)
+    return (points + np.array([0, *min(shifts, key=misfit)])).astype(np.float32)
 
 
 def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -141,7 +141,7 @@ def test_heads_of_other_proportions(tmp_path: Path, small_set: SetConfig, head_f
         render_set(config, head_file, None, root, processes=1)
         note = json.loads((root / "dataset.json").read_text())["generator"]
         assert note.get("proportions") == (0.1 if config is wide else None)
-        assert "swept" not in note  # sets that are older than the setting go on
+        assert not {"swept", "modelled"} & set(note)  # sets that are older than the setting go on
         sets.append(open_crops_set(root).frames)
     with pytest.raises(ConfigError, match="other settings"):
         render_set(alike, head_file, None, tmp_path / "wide", processes=1)
@@ -277,6 +277,7 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
         {"margin": float("nan")},
         {"proportions": 0.2},
         {"swept": 1.1},
+        {"modelled": -0.1},
         {"turned": -0.1},
         {"seed": -1},
     ],

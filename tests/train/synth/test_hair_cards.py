@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modelled hair: where a style comes to sit on the head, and how it is worn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facedepth_edge.errors import ConfigError
+from train.synth.dataset import SetConfig, Studio
+from train.synth.hair import skin_radius
+from train.synth.hair_cards import CardHair, fitted, load_cards
+from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
+from train.synth.subject import sample_outfit, sample_subject
+
+_UP_DM = 8.0  # the base mesh stands on the ground
+_LOWER_DM = {"low": -0.5, "right": 0.0, "high": 1.1}  # as far off as styles are that were made for other bodies
+
+
+@pytest.fixture(scope="module")
+def styles(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the base mesh, here the stand-in head in decimetres, and three caps with a fall of long hair."""
+    folder = tmp_path_factory.mktemp("hair")
+    model = studio.model
+    body = model.neutral[: PARTS["skin"][1] + 1] / 100 + [0, _UP_DM, 0]
+    parts = {"body": body}
+    for name, side in (("joint-l-eye", "eye_left"), ("joint-r-eye", "eye_right")):
+        low, high = PARTS[side]
+        parts[name] = model.neutral[low : high + 1] / 100 + [0, _UP_DM, 0]
+    lines, first = [], 1
+    for name, points in parts.items():
+        lines += [f"v {x} {y} {z}" for x, y, z in points] + [f"g {name}"]
+        lines += [f"f {i} {i + 1} {i + 2}" for i in range(first, first + len(points) - 2)]
+        first += len(points)
+    (folder / "hm08_base.obj").write_text("\n".join(lines))
+    for name, shift in _LOWER_DM.items():
+        _write_cap(folder, name, model, shift)
+    return folder
+
+
+def _write_cap(folder: Path, name: str, model: HeadModel, shift_dm: float) -> None:
+    rows, columns = 24, 40
+    down = np.linspace(88, 25, rows)[:, None]
+    around = np.linspace(-180, 180, columns)[None]
+    reach = 1.05 * skin_radius(model, model.neutral)(*np.broadcast_arrays(around, down))
+    a, e = np.deg2rad(around), np.deg2rad(down)
+    cap = np.stack(np.broadcast_arrays(np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)), -1) * reach[..., None]
+    fall = np.stack(np.broadcast_arrays(80 * np.sin(a), np.linspace(0, -300, rows)[:, None], 80 * np.cos(a)), -1)
+    fall = fall[:, np.abs(around[0]) > 100]
+    lines, first = ["vt 0 0", "vt 1 0", "vt 0 1"], 1
+    for sheet in (cap, fall):
+        points = (sheet.reshape(-1, 3) + SPHERE_CENTRE_MM) / 100 + [0, _UP_DM + shift_dm, 0]
+        lines += [f"v {x} {y} {z}" for x, y, z in points]
+        wide = sheet.shape[1]
+        starts = [first + r * wide + c for r in range(rows - 1) for c in range(wide - 1)]
+        lines += [f"f {i}/1 {i + 1}/2 {i + wide}/3" for i in starts]
+        first += len(points)
+    (folder / f"{name}.obj").write_text("\n".join(lines))
+    cv2.imwrite(str(folder / f"{name}.png"), np.full((8, 8, 4), 255, np.uint8))
+
+
+def _over_skin(points: np.ndarray, model: HeadModel, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mm over the skin, and the elevation in degrees."""
+    offset = points - SPHERE_CENTRE_MM
+    azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
+    elevation = np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
+    return np.linalg.norm(offset, axis=1) - skin_radius(model, vertices)(azimuth, elevation), elevation
+
+
+@pytest.fixture(scope="module")
+def cards(styles: Path, studio: Studio) -> dict[str, CardHair]:
+    return load_cards(styles, studio.model)
+
+
+@pytest.mark.parametrize("name", _LOWER_DM)
+def test_a_style_sits_on_the_skull(name: str, cards: dict[str, CardHair], studio: Studio) -> None:
+    """Whatever body a style was made for: one that hangs 5 cm too low covers the eyes."""
+    assert sorted(cards) == sorted(_LOWER_DM)
+    over, elevation = _over_skin(cards[name].vertices, studio.model, studio.model.neutral)
+    crown = elevation > 35
+    assert crown.sum() > 300
+    assert 0 < np.median(over[crown]) < 12
+    assert np.abs(over[crown]).max() < 25
+    right = cards["right"].vertices
+    np.testing.assert_allclose(cards[name].vertices, right, atol=2.5)  # the search goes in steps of 2 mm
+
+
+def test_a_style_is_worn_in_many_ways(cards: dict[str, CardHair], studio: Studio) -> None:
+    who = sample_subject(3, 2, 0.05)
+    vertices = studio.model.shape(who.identity, {}, who.scale)
+    fronts, falls, ends = [], [], []
+    for seed in range(12):
+        worn = fitted(cards["low"], studio.model, vertices, np.random.default_rng(seed))
+        over, elevation = _over_skin(worn.vertices, studio.model, vertices)
+        assert over[elevation > 30].min() > 0  # nothing is in the skull
+        assert np.median(over[elevation > 30]) < 30
+        offset = worn.vertices - SPHERE_CENTRE_MM
+        fronts.append(elevation[(np.abs(offset[:, 0]) < 15) & (offset[:, 2] > 50)].min())
+        falls.append(offset[:, 1].min())
+        ends.append(offset[offset[:, 1] < 0.8 * offset[:, 1].min(), 2].mean())
+    assert np.ptp(fronts) > 4  # degrees, the hairline
+    assert np.ptp(falls) > 60  # mm, the length
+    assert np.ptp(ends) > 30  # mm, behind the shoulders or before
+    again = fitted(cards["low"], studio.model, vertices, np.random.default_rng(11))
+    assert np.array_equal(again.vertices, worn.vertices)
+
+
+def test_a_share_of_outfits_has_modelled_hair() -> None:
+    subjects = [sample_subject(7, number) for number in range(1, 81)]
+    shares = (0.0, 0.5, 1.0)
+    plain, some, every = (
+        [sample_outfit(7, s, 2, ["bob", "long"], modelled=share).style.card for s in subjects] for share in shares
+    )
+    assert np.mean([card != "" for card in plain]) < 0.4
+    assert 0.4 < np.mean([card != "" for card in some]) < 0.85
+    assert set(every) == {"bob", "long"}
+    assert all(one == other for one, other in zip(plain, some, strict=True) if not other)
+
+
+def test_modelled_hair_needs_its_files(head_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"modelled: got 0\.5, expected 0 without modelled hair.*--hair"):
+        Studio(SetConfig(modelled=0.5), head_file, None)
