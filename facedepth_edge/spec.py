@@ -186,7 +186,8 @@ class FileEntry:
 class ModelSpec:
     """Say what a model takes and gives, and which files belong to it.
 
-    ``accuracy`` and ``training`` are free JSON objects for people and reports; nothing is computed from them.
+    ``accuracy`` and ``training`` are free JSON objects for people and reports; the runtime computes nothing from them.
+    ``python -m train --start`` reads ``training``.
     ``depth_mask_threshold`` is for a model without a mask output: head is where the network's z is below it.
     ``optional_files`` are hashed like the others but may be absent (reference.pt2 is not in the wheel).
     """

@@ -29,7 +29,8 @@ class TrainedNetwork:
         commit: The checkout's commit when it was trained.
         data: The training data: name, key, numbers of frames and subjects.
         input_px: Side of the faces it was trained on.
-        start: The training that this one began with: sha256, step, samples, config, data and its own start; or None.
+        start: The training that this one began with: sha256, step, samples, config, data and its own start, or of a
+            published model `stages`, its trainings; None where it began with nothing.
     """
 
     network: nn.Module

@@ -17,6 +17,7 @@ from torch import nn
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.torch import REFERENCE_FILE
 from facedepth_edge.errors import ArtifactError, ConfigError
+from facedepth_edge.spec import SPEC_FILE
 from train.build import build_task
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig
@@ -27,6 +28,10 @@ from train.tasks import Task
 from train.widen import widen
 
 FACE_PX = 96
+_UNUSABLE = (
+    *(ConfigError, AssertionError, KeyError, OverflowError, RuntimeError, TypeError, ValueError),
+    zipfile.BadZipFile,
+)  # what a spec.json by hand or a reference.pt2 of another kind can end in
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Start:
 
     Args:
         path: Its checkpoint, or the folder of a published model.
-        config: Its settings.
+        config: Its settings; of a published model only `network`, `task.name` and `data.depth_along`.
         task: Its task; the network has the averaged weights.
         about: What is kept of it in the checkpoints that follow: sha256, step, samples, config, data and its own start;
             of a published model also `stages`, its trainings as `training_stages` lists them.
@@ -76,7 +81,13 @@ def read_start(path: Path) -> Start:
 
 
 def _start_from_artifact(folder: Path) -> Start:
+    if not (folder / SPEC_FILE).is_file():
+        fix = "Give a last.pt or best.pt, or the folder of a model that python -m export wrote."
+        raise ArtifactError.of(str(folder), f"a folder without {SPEC_FILE}", "a checkpoint or a model's folder", fix)
     artifact = open_artifact(folder)
+    if not artifact.has(REFERENCE_FILE):
+        fix = "The installed package leaves it out: take the model's folder in a checkout, or export it again."
+        raise ArtifactError.of(str(folder), f"no {REFERENCE_FILE}", "a model with that file", fix)
     content = artifact.read(REFERENCE_FILE)
     spec, told = artifact.spec, dict(artifact.spec.training)
     prefix = "network."  # of export's module around the network
@@ -92,25 +103,45 @@ def _start_from_artifact(folder: Path) -> Start:
         task.network.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
         about = {
             "sha256": hashlib.sha256(content).hexdigest(),
-            "step": int(told["steps"]),
-            "samples": int(told["samples"]),
-            "config": plain_from_dataclass(config),
-            "data": {"name": told["data"], "key": "", "frames": told["frames"], "subjects": told["subjects"]},
+            "step": _require(told["steps"], "training.steps", int),
+            "samples": _require(told["samples"], "training.samples", int),
+            "config": settings,
+            "data": {"name": _require(told["data"], "training.data", str), "key": ""},
             "start": None,
-            "stages": list(told["stages"]),
+            "stages": _require_stages(told["stages"]),
         }
-    except (ConfigError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except _UNUSABLE as error:
         rule = "a model that python -m export wrote from a training"
         got = f"{type(error).__name__}: {error}"
         raise ArtifactError.of(str(folder), got, rule, "Begin with a checkpoint, or export it again.") from error
     return Start(folder, config, task, about, whole=False)
 
 
+def _require(value: Any, where: str, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError.of(where, value, f"{kind.__name__}", "Export the model again.")
+    return value
+
+
+def _require_stages(stages: Any) -> list[dict[str, Any]]:
+    kinds = {"parameters": int, "samples": int, "step": int, "optimizer": str, "lr": (int, float), "trained_on": str}
+    right = isinstance(stages, list) and all(
+        isinstance(stage, dict)
+        and set(stage) == set(kinds)
+        and all(isinstance(stage[name], kind) for name, kind in kinds.items())
+        for stage in stages
+    )
+    if not right or not stages:
+        rule = f"a list of trainings with {', '.join(kinds)}"
+        raise ConfigError.of("training.stages", stages, rule, "Export the model again.")
+    return list(stages)
+
+
 def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> int:
     """Give a task's networks the starting training's weights, widened where they are wider.
 
-    The network gets the averaged weights. A discriminator comes along where the task is the same; a layer that names
-    people only where the people are the same, those of the same data.
+    The network gets the averaged weights. A discriminator comes along where the task is the same, but a published model
+    has none; a layer that names people only where the people are the same, those of the same data.
 
     Args:
         start: The training to begin with.

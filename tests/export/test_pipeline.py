@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,11 +33,13 @@ from facedepth_edge.spec import ModelSpec
 from tests.train.conftest import write_crops_set
 from train.build import build_task
 from train.checkpoint import load_checkpoint
+from train.config_reader import plain_from_dataclass
 from train.data.packed import PackedSet, open_packed_set
 from train.networks import probabilities
 from train.restore import network_from_checkpoint
 from train.start import begin_with, read_start, training_stages
 from train.validation import measure_network
+from train.weights import network_from_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +74,57 @@ def test_a_training_begins_with_a_published_model(artifact: Path, checkpoint: Pa
     task = build_task(trained.config)
     assert begin_with(start, task, trained.config, "k") == 1
     assert all(torch.equal(weights[name], value) for name, value in task.network.state_dict().items())
-    copied = shutil.copytree(artifact, tmp_path / "wheel", ignore=shutil.ignore_patterns("reference.pt2"))
-    with pytest.raises(ArtifactError, match=r"reference\.pt2: got No such file"):
-        read_start(copied)
+    save_weights(tmp_path / "edge.safetensors", next_training)
+    kept = network_from_weights(tmp_path / "edge.safetensors")
+    assert training_stages(kept) == training_stages(next_training)
+    own = {"config": plain_from_dataclass(trained.config), "samples": 64, "step": 8, "data": {"name": "more"}}
+    third = dataclasses.replace(trained, start={**own, "start": start.about}, samples=32)
+    assert [stage["samples"] for stage in training_stages(third)] == [240, 64, 32]
+
+
+def test_what_is_no_published_model_cannot_begin(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ArtifactError, match=r"run: got a folder without spec\.json.*last\.pt or best\.pt"):
+        read_start(tmp_path / "run")
+    wheel = shutil.copytree(artifact, tmp_path / "wheel", ignore=shutil.ignore_patterns("reference.pt2"))
+    with pytest.raises(ArtifactError, match=r"wheel: got no reference\.pt2.*leaves it out"):
+        read_start(wheel)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("steps", 2.5, "training.steps: got 2.5, expected int"),
+        ("samples", True, "training.samples: got True"),
+        ("data", None, "training.data: got None"),
+        ("stages", [], "training.stages: got"),
+        ("stages", [{"samples": 3}], "a list of trainings with parameters, samples"),
+        ("network", None, "TypeError"),
+        ("network", {"widths": [8, 8, 16, 16], "head_width": 8, "context": 16}, "size mismatch"),
+    ],
+)
+def test_what_a_published_model_says_of_itself_is_checked(
+    artifact: Path, tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    folder = shutil.copytree(artifact, tmp_path / "edge")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["training"][key] = value
+    (folder / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(ArtifactError, match=re.escape(message)):
+        read_start(folder)
+
+
+def test_a_program_of_another_kind_cannot_begin(artifact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artifact, tmp_path / "edge")
+    with zipfile.ZipFile(folder / "reference.pt2", "w") as other:
+        other.writestr("version", "5")
+        other.writestr("a/b", "c")
+    content = (folder / "reference.pt2").read_bytes()
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["files"]["reference.pt2"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(ArtifactError, match="a model that python -m export wrote from a training"):
+        read_start(folder)
 
 
 def test_spec(artifact: Path) -> None:

@@ -215,6 +215,8 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     for name, value in as_before.items():
         if generator[name] == value:
             del generator[name]
+    if hair:
+        generator["hair_seated"] = True  # before edge 0.6.0 styles hung too low: no such set is continued
     return SetNote(
         config.crop_px,
         config.margin,
@@ -238,8 +240,9 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         processes: how many to use.
 
     Raises:
-        ConfigError: `out` holds a set of other settings.
+        ConfigError: `out` holds a set of other settings, or modelled hair is asked for and there is none.
     """
+    studio = Studio(config, head, hair)  # first of all: what it refuses must leave no set behind, and no pool waiting
     start_set(out, set_note(config, hair=hair is not None))
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
@@ -247,7 +250,6 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
     missing = [(n, s) for n, s in jobs if not (out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir()]
     bar = tqdm(total=len(jobs) * config.frames, initial=done * config.frames, unit="frame", desc="render")
     if processes == 1:
-        studio = Studio(config, head, hair)
         for number, sequence in missing:
             write_sequence(studio, out, number, sequence)
             bar.update(config.frames)

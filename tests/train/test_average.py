@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The average of a fine-tuned network and of what it began with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from facedepth_edge.errors import ArtifactError
+from train.average import main
+from train.checkpoint import load_checkpoint
+from train.config import TrainConfig
+from train.config_reader import dataclass_from_mapping
+from train.data.packed import open_packed_set
+from train.loop import fit
+from train.restore import network_from_checkpoint
+from train.start import read_start, training_stages
+
+
+def settings(width: int = 4) -> TrainConfig:
+    return dataclass_from_mapping(
+        TrainConfig,
+        {
+            "network": {"name": "edge", "widths": [4, 4, width, 8], "head_width": 4},
+            "task": {"name": "depth"},
+            "optimizer": {"name": "adam", "weight_decay": 0.0, "lr": 1e-2},
+            "loop": {"steps": 3, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "threads": 1,
+                     "ema_decay": 0.5},
+            "data": {"validation_frames": 4},
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A run, one that begins with it, and one of another width."""
+    data = open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+    first = fit(settings(), data, tmp_path_factory.mktemp("first"), progress=False).last
+    second = fit(settings(), data, tmp_path_factory.mktemp("second"), progress=False, start=read_start(first)).last
+    return first, second, fit(settings(8), data, tmp_path_factory.mktemp("wide"), progress=False).last
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_average_lies_between(runs: tuple[Path, Path, Path], tmp_path: Path, share: float) -> None:
+    first, second, _ = runs
+    out = tmp_path / "average.pt"
+    assert main([str(second), "--with", str(first), "--share", str(share), "--out", str(out)]) == 0
+    before, after, mixed = (load_checkpoint(path)["ema"] for path in (first, second, out))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    for name, value in mixed.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (1 - share) * before[name] + share * after[name])
+        else:
+            assert torch.equal(value, after[name])
+    trained = network_from_checkpoint(out)
+    assert [stage["step"] for stage in training_stages(trained)] == [3, 3]
+    assert trained.data["averaged"]["share"] == share
+    again = read_start(out).task.network.state_dict()
+    assert all(torch.equal(again[name], value) for name, value in mixed.items())
+
+
+def test_what_cannot_be_averaged_is_told(
+    runs: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, wide = runs
+    out = tmp_path / "average.pt"
+    for other, share, message in (
+        (wide, "0.5", "Give what the training began with"),
+        (first, "1.5", "--share: got 1.5, expected 0 to 1"),
+        (first, "nan", "--share: got nan, expected 0 to 1"),
+        (tmp_path / "none.pt", "0.5", "no such file"),
+    ):
+        assert main([str(second), "--with", str(other), "--share", share, "--out", str(out)]) == 1
+        assert message in capsys.readouterr().err
+        assert not out.exists()
+    out.write_text("mine")
+    assert main([str(second), "--with", str(first), "--out", str(out)]) == 2
+    assert out.read_text() == "mine"
+    with pytest.raises(ArtifactError):
+        load_checkpoint(out)
