@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from train.synth.hair import skin_radius
-from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
+from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel, azimuth_elevation
 from train.synth.mesh import Mesh, triangles_from_quads
 
 _CROWN_MM = 100.0  # of a style, from its highest point down
@@ -73,7 +73,7 @@ def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.rando
     offset = (points - SPHERE_CENTRE_MM) @ np.array(
         [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
     )
-    azimuth, elevation = _angles_deg(offset)
+    azimuth, elevation = np.rad2deg(azimuth_elevation(offset))
     low = np.maximum(elevation, -35)
     own, mean = own_radius(azimuth, low), mean_radius(azimuth, low)
     reach = np.linalg.norm(offset, axis=1)
@@ -92,12 +92,6 @@ def fitted(card: CardHair, model: HeadModel, vertices: np.ndarray, rng: np.rando
     return Mesh(moved, np.ascontiguousarray(triangles), card.uv, "hair_card", np.full(len(moved), 0.85, np.float32))
 
 
-def _angles_deg(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return azimuth and elevation of points (N, 3) relative to the skull's centre."""
-    azimuth = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2]))
-    return azimuth, np.rad2deg(np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2])))
-
-
 def _seated(points: np.ndarray, model: HeadModel) -> np.ndarray:
     """Move a style up or down, forwards or back, until its crown lies on the skull.
 
@@ -109,7 +103,7 @@ def _seated(points: np.ndarray, model: HeadModel) -> np.ndarray:
 
     def misfit(shift: tuple[float, float]) -> float:
         offset = crown + np.array([0, *shift]) - SPHERE_CENTRE_MM
-        over = np.linalg.norm(offset, axis=1) - radius(*_angles_deg(offset))
+        over = np.linalg.norm(offset, axis=1) - radius(*np.rad2deg(azimuth_elevation(offset)))
         return float(np.where(over < _OVER_SKULL_MM, 2 * (_OVER_SKULL_MM - over), over - _OVER_SKULL_MM).mean())
 
     shifts = [(top + up, back) for up in range(-10, 41, 2) for back in range(-30, 31, 2)]

@@ -155,7 +155,10 @@ def sphere_uv(points_mm: np.ndarray) -> np.ndarray:
     Convention: u = 0.5 + azimuth / 2 pi, azimuth 0 in front (+z), positive to the face's left (+x); v = 0.5 -
     elevation / pi, so that v grows downwards.
     """
-    d = points_mm - SPHERE_CENTRE_MM
-    azimuth = np.arctan2(d[:, 0], d[:, 2])
-    elevation = np.arctan2(d[:, 1], np.hypot(d[:, 0], d[:, 2]))
+    azimuth, elevation = azimuth_elevation(points_mm - SPHERE_CENTRE_MM)
     return np.stack([0.5 + azimuth / (2 * np.pi), 0.5 - elevation / np.pi], axis=1).astype(np.float32)
+
+
+def azimuth_elevation(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return azimuth and elevation, (N,) radians as in `sphere_uv`, of offsets (N, 3) from the skull's centre."""
+    return np.arctan2(offset[:, 0], offset[:, 2]), np.arctan2(offset[:, 1], np.hypot(offset[:, 0], offset[:, 2]))
