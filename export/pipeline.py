@@ -220,7 +220,8 @@ def accuracy_notes(report: GateReport, frames: int) -> dict[str, Any]:
 
 
 def training_notes(trained: TrainedNetwork) -> dict[str, Any]:
-    """Return what spec.json says of the training."""
+    """Return what spec.json says of the training; `averaged`, where there is one, is `train.average`'s note."""
+    averaged = {name: trained.data[name] for name in ("averaged",) if name in trained.data}
     return {
         "commit": trained.commit,
         "data": trained.data["name"],
@@ -231,6 +232,7 @@ def training_notes(trained: TrainedNetwork) -> dict[str, Any]:
         "task": trained.config.task.name,
         "network": plain_from_dataclass(trained.config.network.options),
         "stages": training_stages(trained),
+        **averaged,
     }
 
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Averages the weights of a fine-tuned network with those that it began with: `python -m train.average ...`.
+"""Averages the weights of fine-tuned networks with those that they began with: `python -m train.average ...`.
 
 A short training on new data forgets some of what the network knew. Between its weights and those that it began with
 there is often a network that is better than both, on the old data and on the new (Wortsman et al., "Robust fine-tuning
-of zero-shot models", CVPR 2022).
+of zero-shot models", CVPR 2022). Several trainings that began with the same weights, with other seeds or settings, are
+averaged among themselves first (Wortsman et al., "Model soups", ICML 2022): two cores train two as fast as one.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,14 +22,15 @@ from train.command import Outcome, WrongSettings, run_command
 from train.start import read_start
 
 
-def average(checkpoint: Path, other: Path, share: float, out: Path) -> None:
-    """Write a checkpoint whose averaged weights are `share` of one network's and the rest of another's.
+def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -> None:
+    """Write a checkpoint whose averaged weights are `share` of the networks' mean and the rest another's.
 
     Args:
-        checkpoint: A last.pt or best.pt; what is written says of itself what this one does.
-        other: What it began with: a checkpoint, or a published model's folder.
-        share: Of `checkpoint`'s weights, 0 to 1.
-        out: The checkpoint to write; its optimizers are `checkpoint`'s, so begin with it, do not resume it.
+        checkpoints: last.pt or best.pt, one or more; what is written says of itself what the first does, and of all
+            which they were, in `data["averaged"]`.
+        other: What they began with: a checkpoint, or a published model's folder.
+        share: Of the checkpoints' mean, 0 to 1.
+        out: The checkpoint to write; its optimizers are the first one's, so begin with it, do not resume it.
 
     Raises:
         ConfigError: The share is none, or the networks differ.
@@ -35,17 +38,23 @@ def average(checkpoint: Path, other: Path, share: float, out: Path) -> None:
     """
     if not 0 <= share <= 1:
         raise ConfigError.of("--share", share, "0 to 1", "0.5 is halfway.")
-    first, second = read_start(checkpoint), read_start(other)
-    if first.config.network != second.config.network:
-        rule = f"the network of {checkpoint}: {first.config.network}"
-        raise ConfigError.of(f"--with {other}", str(second.config.network), rule, "Give what the training began with.")
-    state = load_checkpoint(checkpoint)
-    weights = second.task.network.state_dict()
+    first, *more = [read_start(checkpoint) for checkpoint in checkpoints]
+    base = read_start(other)
+    for one in (*more, base):
+        if one.config.network != first.config.network:
+            rule = f"the network of {first.path}: {first.config.network}"
+            raise ConfigError.of(str(one.path), str(one.config.network), rule, "Give what the training began with.")
+    state = load_checkpoint(first.path)
+    weights = [one.task.network.state_dict() for one in (first, *more)]
+    before = base.task.network.state_dict()
     mixed = {
-        name: torch.lerp(weights[name].float(), value.float(), share) if value.is_floating_point() else value
+        name: torch.lerp(before[name].float(), torch.stack([one[name].float() for one in weights]).mean(0), share)
+        if value.is_floating_point()
+        else value
         for name, value in state["ema"].items()
     }
-    noted = {"share": share, "sha256": first.about["sha256"], "other": second.about["sha256"]}
+    runs = [{key: one.about[key] for key in ("sha256", "step", "samples")} for one in (first, *more)]
+    noted = {"runs": runs, "share": share, "other": base.about["sha256"]}
     state |= {"ema": mixed, "data": {**state["data"], "averaged": noted}}
     state["task"] = {**state["task"], **{f"network.{name}": value for name, value in mixed.items()}}
     del state["format"]
@@ -58,19 +67,19 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 1 failed, 2 wrong settings.
     """
-    parser = argparse.ArgumentParser(prog="python -m train.average", description="Average two networks' weights.")
-    parser.add_argument("checkpoint", type=Path, help="a fine-tuned network's last.pt or best.pt")
+    parser = argparse.ArgumentParser(prog="python -m train.average", description="Average networks' weights.")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="fine-tuned networks' last.pt or best.pt")
     parser.add_argument(
-        "--with", dest="other", type=Path, required=True, help="what it began with: a checkpoint, or a model's folder"
+        "--with", dest="other", type=Path, required=True, help="what they began with: a checkpoint, or a model's folder"
     )
-    parser.add_argument("--share", type=float, default=0.5, help="of the checkpoint's weights, 0 to 1 (default 0.5)")
+    parser.add_argument("--share", type=float, default=0.5, help="of the checkpoints' mean, 0 to 1 (default 0.5)")
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint to write")
     chosen = parser.parse_args(arguments)
 
     def work() -> Outcome:
         if chosen.out.exists():
             raise WrongSettings.of("--out", str(chosen.out), "a path that is free", "Give another one.")
-        average(chosen.checkpoint, chosen.other, chosen.share, chosen.out)
+        average(chosen.checkpoints, chosen.other, chosen.share, chosen.out)
         return Outcome(f"checkpoint\t{chosen.out}")
 
     return run_command("python -m train.average", arguments, work)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 
+from export.pipeline import training_notes
 from facedepth_edge.errors import ArtifactError
 from train.average import main
 from train.checkpoint import load_checkpoint
@@ -57,8 +59,25 @@ def test_the_average_lies_between(runs: tuple[Path, Path, Path], tmp_path: Path,
     trained = network_from_checkpoint(out)
     assert [stage["step"] for stage in training_stages(trained)] == [3, 3]
     assert trained.data["averaged"]["share"] == share
+    assert training_notes(trained)["averaged"] == trained.data["averaged"]
+    assert "averaged" not in training_notes(network_from_checkpoint(second))
     again = read_start(out).task.network.state_dict()
     assert all(torch.equal(again[name], value) for name, value in mixed.items())
+
+
+def test_several_are_averaged_among_themselves_first(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    first, second, _ = runs
+    out = tmp_path / "average.pt"
+    assert main([str(second), str(second), str(first), "--with", str(first), "--share", "0.6", "--out", str(out)]) == 0
+    before, after, mixed = (load_checkpoint(path) for path in (first, second, out))
+    for name, value in mixed["ema"].items():
+        if value.is_floating_point():  # 0.6 (2 after + before) / 3 + 0.4 before
+            torch.testing.assert_close(value, 0.4 * after["ema"][name] + 0.6 * before["ema"][name])
+    noted = mixed["data"]["averaged"]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (second, second, first)]
+    assert [run["sha256"] for run in noted["runs"]] == digests
+    assert [run["samples"] for run in noted["runs"]] == [12, 12, 12]
+    assert noted["other"] == digests[2]
 
 
 def test_what_cannot_be_averaged_is_told(
