@@ -53,7 +53,8 @@ class EdgeDepth:
         backend: "tensorrt", "onnxruntime", "torch", or "auto": the first of these that works. A named backend never
             falls back. "tensorrt" builds its engine where there is none yet, which takes minutes; "auto" never does.
         precision: "fp32", "fp16", "int8", or "auto": what suits the backend best among the model's files.
-        camera: the camera's intrinsics; None: a 60 degree view, the optical axis in the middle of each frame.
+        camera: the camera's intrinsics; None: a 60 degree view along each frame's longer side, the optical axis in
+            its middle.
         threads: host threads of the network, or None: the backend's default.
         depth_average: how a depth image is read around the head centre, "median", or "mean" as in the paper.
         self_test: first run the model's golden faces through the backend, as `facedepth-edge verify` does.

@@ -19,8 +19,8 @@ from facedepth_edge.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DEFAULT_FOCAL_PER_WIDTH = 0.87
-"""Focal length over frame width of an unknown camera: a 60 degree view."""
+DEFAULT_FOCAL_PER_SIDE = 0.87
+"""Focal length over the longer side of an unknown camera's frame: a 60 degree view along it."""
 
 HEAD_WIDTH_MM = 150.0
 """Width of a head between the two tragi (just before the ears; the ears do not count).
@@ -101,16 +101,19 @@ class Camera:
             raise ConfigError.of("Camera.max_value", value, "a number above 0 and up to 65535, or None", fix)
 
     @classmethod
-    def default_for(cls, width_px: int) -> Camera:
-        """Make the camera that is taken where none is given: a 60 degree view.
+    def default_for(cls, width_px: int, height_px: int = 0) -> Camera:
+        """Make the camera that is taken where none is given: a 60 degree view along the frame's longer side.
+
+        A camera turned upright keeps its lens: by the width, a 9:16 frame would be 91 degrees high.
 
         Args:
             width_px: the frame's width in pixels.
+            height_px: its height; it counts where it is the longer side.
 
         Returns:
-            A camera with fx = fy = 0.87 * width_px and the optical axis in the middle of the frame.
+            A camera with fx = fy = 0.87 * the longer side and the optical axis in the middle of the frame.
         """
-        focal_px = DEFAULT_FOCAL_PER_WIDTH * width_px
+        focal_px = DEFAULT_FOCAL_PER_SIDE * max(width_px, height_px)
         return cls(focal_px, focal_px)
 
     @classmethod

@@ -64,7 +64,7 @@ def locate_faces(
     Args:
         frame: as face_crop.check_frame takes it.
         requests: one for each face.
-        camera: the camera, or None for the default one of the frame's width.
+        camera: the camera, or None for the default one of the frame's size.
         depth: a depth image of the frame's size in mm, or None.
         average: "median" or "mean", how the depth image is read.
         spec: the model's; its preprocessing gives the box's reach.
@@ -78,7 +78,7 @@ def locate_faces(
     frame = check_frame(frame, None if camera is None else camera.max_value)
     size_hw = (frame.shape[0], frame.shape[1])
     if camera is None:
-        camera = Camera.default_for(size_hw[1])
+        camera = Camera.default_for(size_hw[1], size_hw[0])
     reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
     faces = []
     for index, request in enumerate(requests):

@@ -60,6 +60,13 @@ def test_whole_way_against_plain_numpy(tiny_edge: EdgeDepth, frame: np.ndarray) 
     assert result.camera == Camera(focal, focal, 240.0, 180.0)
 
 
+def test_an_upright_frame_is_of_the_same_lens(tiny_edge: EdgeDepth, frame: np.ndarray) -> None:
+    upright = np.ascontiguousarray(np.rot90(frame))
+    result = tiny_edge.predict(upright, (180.0, 240.0), distance_mm=650.0)
+    assert result.camera == Camera(0.87 * 480, 0.87 * 480, 180.0, 240.0)
+    assert result.box.width == pytest.approx(0.87 * 480 * 320 / 650)
+
+
 def test_sources_of_the_distance(tiny_edge: EdgeDepth, frame: np.ndarray) -> None:
     depth = np.full((360, 480), 580, np.uint16)
     width_px = 0.87 * 480 * 150 / (480 + HEAD_WIDTH_PLANE_OFFSET_MM)

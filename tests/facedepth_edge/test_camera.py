@@ -47,6 +47,10 @@ def test_default_camera_sees_60_degrees() -> None:
     assert camera.nominal_distance_mm == 700.0
 
 
+def test_the_default_camera_is_the_same_turned_upright() -> None:
+    assert Camera.default_for(720, 1280) == Camera.default_for(1280, 720) == Camera.default_for(1280)
+
+
 def test_given_axis_is_kept() -> None:
     assert Camera(500, 500, cx=100.5, cy=90).center_px((240, 320)) == (100.5, 90)
 
