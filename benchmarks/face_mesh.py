@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth from MediaPipe FaceMesh on a set's crops, as a file of predictions for `python -m train.evaluate`.
+"""Depth from MediaPipe FaceMesh: on a set's crops, as predictions for `python -m train.evaluate`, and on photographs.
 
 MediaPipe 0.10.21's wheel carries its face detector and mesh models and needs NumPy below 2, so this file runs in a
 virtual environment of its own and imports nothing of this project:
@@ -7,6 +7,7 @@ virtual environment of its own and imports nothing of this project:
     python3 -m venv .venv-mp && .venv-mp/bin/pip install mediapipe==0.10.21
     .venv-mp/bin/python benchmarks/face_mesh.py --data data/heads --split test --out face_mesh.npz
     python -m train.evaluate --model models/edge --data data/heads --split test --predictions FaceMesh=face_mesh.npz
+    .venv-mp/bin/python benchmarks/face_mesh.py --photographs photos --out meshes.npz   # for benchmarks/photographs.py
 
 FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times. Its z has x's scale, with its own
 origin: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
@@ -28,6 +29,9 @@ ENLARGE = 4
 HALF_RANGE_MM = 160.0
 SEQUENCES_PER_SUBJECT = 5
 MESH_POINTS = 468
+LONGEST_PX = 1600
+PHOTOGRAPH_FACES = 2
+SETTINGS = {"static_image_mode": True, "min_detection_confidence": 0.3}
 
 
 def triangles_from_edges(edges: set[tuple[int, int]]) -> np.ndarray:
@@ -76,13 +80,51 @@ def rasterised(points_px: np.ndarray, z_mm: np.ndarray, triangles: np.ndarray, s
     return out
 
 
+def read_photograph(path: Path) -> np.ndarray | None:
+    """Read a picture as both programs see it: (H, W, 3) uint8 BGR, no side above LONGEST_PX; None: not a picture."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    shrink = min(1.0, LONGEST_PX / max(image.shape[:2]))
+    size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
+    return image if shrink == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def photograph_meshes(folder: Path, out: Path) -> int:
+    """Run FaceMesh over a folder of pictures and write `name` (n,) and `points_px` (n, 468, 3); returns the status."""
+    import mediapipe
+
+    names, meshes = [], []
+    with mediapipe.solutions.face_mesh.FaceMesh(**SETTINGS, max_num_faces=PHOTOGRAPH_FACES) as mesh:
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            image = read_photograph(path)
+            if image is None:
+                continue
+            height, width = image.shape[:2]
+            found = mesh.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).multi_face_landmarks
+            for face in found or []:
+                marks = np.array([(m.x, m.y, m.z) for m in face.landmark])[:MESH_POINTS]
+                names.append(path.name)
+                meshes.append(marks * (width, height, width))
+    if not names:
+        print(f"{folder}: got no face, expected pictures of some. Check the folder.", file=sys.stderr)
+        return 1
+    np.savez_compressed(out, name=np.array(names), points_px=np.stack(meshes).astype(np.float32))
+    print(f"{len(names)} faces in {len(set(names))} pictures, {out}")
+    return 0
+
+
 def main() -> int:
-    """Run FaceMesh over a split and write the predictions; returns the exit status."""
-    parser = argparse.ArgumentParser(description="FaceMesh's depth on a set's crops")
-    parser.add_argument("--data", type=Path, required=True)
+    """Run FaceMesh over a split or a folder and write what it found; returns the exit status."""
+    parser = argparse.ArgumentParser(description="FaceMesh's depth on a set's crops, or its meshes on photographs")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path)
+    source.add_argument("--photographs", type=Path, help="folder of pictures")
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
+    if chosen.photographs is not None:
+        return photograph_meshes(chosen.photographs, chosen.out)
     import mediapipe
 
     info = json.loads((chosen.data / "dataset.json").read_text(encoding="utf-8"))
@@ -90,8 +132,7 @@ def main() -> int:
     box_px = round(side_px / margin)
     triangles = triangles_from_edges(mediapipe.solutions.face_mesh_connections.FACEMESH_TESSELATION)
     frames, depths, asked = [], [], 0
-    settings = {"static_image_mode": True, "max_num_faces": 1, "min_detection_confidence": 0.3}
-    with mediapipe.solutions.face_mesh.FaceMesh(**settings) as mesh:
+    with mediapipe.solutions.face_mesh.FaceMesh(**SETTINGS, max_num_faces=1) as mesh:
         for subject in info["subjects"][chosen.split]:
             for sequence in range((subject - 1) * SEQUENCES_PER_SUBJECT + 1, subject * SEQUENCES_PER_SUBJECT + 1):
                 for path in sorted((chosen.data / f"{sequence:03d}").glob("frame_*_face_rgb.png")):
