@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from facedepth_edge.result import DepthResult
 
 OUT_SUFFIXES = (".png", ".npy", ".ply")
+NEAR_HEAD_MM = 400.0
+"""Hardly any picture is taken from nearer; a 60 degree view put half of 80 photographed faces there."""
 
 _T = TypeVar("_T")
 
@@ -151,6 +153,8 @@ def predict(
                         edge, detector, image, frame, file, picture, center, distance, depth, width
                     )
                     report.lines.append(line)
+                    if camera is None and entry["distance_source"] == "head_width_px":
+                        _warn_of_a_near_head(image, entry["distance_mm"])
                 except (FaceDepthError, OSError) as error:
                     entry = {"image": str(image), "ok": False}
                     failures.append((error, entry))
@@ -198,6 +202,17 @@ def _predict_one(
         drawn = write_picture(result.picture(frame), _picture_beside(file))
         entry["picture"] = str(drawn)
     return entry, f"{image} -> {file}: {_in_words(result)}"
+
+
+def _warn_of_a_near_head(image: Path, distance_mm: float) -> None:
+    """Say so where the view of 60 degrees that is assumed puts a head nearer than people are photographed."""
+    if distance_mm < NEAR_HEAD_MM:
+        click.echo(
+            f"{image}: got a head {distance_mm:.0f} mm away by its width and a view of 60 degrees, expected "
+            f"{NEAR_HEAD_MM:.0f} or more: the lens is longer, or the picture was cut, and the face comes out tilted. "
+            "Give --camera FILE with fx and fy; for a portrait about three times the picture's longer side.",
+            err=True,
+        )
 
 
 def _measured(result: DepthResult) -> dict[str, Any]:

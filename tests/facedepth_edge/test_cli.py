@@ -173,6 +173,19 @@ def test_detect_finds_the_head_and_its_distance(run, tmp_path):
     assert json.loads(given.stdout)["results"][0]["distance_source"] == "distance_mm"
 
 
+def test_a_head_too_near_for_the_assumed_view_is_told(run, tmp_path):
+    photo = skimage.data.astronaut()[..., ::-1]
+    assert cv2.imwrite(str(tmp_path / "whole.png"), photo)
+    assert cv2.imwrite(str(tmp_path / "cut.png"), photo[:240, 100:340])
+    camera = tmp_path / "camera.json"
+    camera.write_text('{"fx": 1536, "fy": 1536}')
+    told = run("predict", "cut.png", "--detect", "--out", "o.npy").stderr
+    assert "expected 400 or more" in told
+    assert "--camera FILE" in told
+    for given in (("whole.png",), ("cut.png", "--camera", camera), ("cut.png", "--distance-mm", 300)):
+        assert "expected 400" not in run("predict", *given, "--detect", "--out", "o.npy").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
