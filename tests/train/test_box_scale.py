@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of a wrong size: the same heads, smaller or larger, with the same depth in mm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from train.box_scale import main, measure_scale, scaled_boxes
+from train.data.batches import make_batch
+from train.data.packed import PackedSet, open_packed_set
+
+
+@pytest.fixture(scope="module")
+def data(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
+    return open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+
+
+class Plane(nn.Module):
+    """Say the same depth everywhere, and validity as a logit."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, face: Tensor) -> dict[str, Tensor]:
+        return {"depth": torch.zeros_like(face), "validity": torch.full((len(face), 1), self.logit)}
+
+
+def test_the_box_s_side_is_multiplied_and_nothing_else(data: PackedSet) -> None:
+    indices = data.indices("test", faces_only=True)
+    plain, same, wide = (
+        make_batch(data, indices, augment=settings, generator=None if settings is None else torch.Generator())
+        for settings in (None, scaled_boxes(1.0), scaled_boxes(1.5))
+    )
+    torch.testing.assert_close(same.face, plain.face, atol=1e-4, rtol=0)  # a gray level is 0.008
+    assert torch.equal(same.depth, plain.depth)
+    heads = [int((batch.head & batch.valid).sum()) for batch in (plain, wide)]
+    assert heads[1] == pytest.approx(heads[0] / 1.5**2, rel=0.1)
+    assert wide.depth[wide.valid & wide.head].mean() == pytest.approx(
+        float(plain.depth[plain.valid & plain.head].mean()), abs=0.02
+    )
+
+
+def test_a_plane_s_error_is_the_spread_of_the_depth(data: PackedSet) -> None:
+    indices = data.indices("test", faces_only=True)
+    head_mm, face_mm, valid = measure_scale(Plane(2.0), data, indices, 1.0, 0.5)
+    batch = make_batch(data, indices)
+    spreads = []
+    for depth, where in zip(batch.depth[:, 0], (batch.valid & batch.head)[:, 0], strict=True):
+        of_head = depth[where].double() * 160
+        spreads.append(float((of_head - of_head.mean()).abs().mean()))
+    assert head_mm == pytest.approx(np.mean(spreads), rel=1e-5)
+    assert 0 < face_mm < head_mm
+    assert valid == 1
+    assert measure_scale(Plane(-2.0), data, indices, 1.0, 0.5)[2] == 0
+
+
+def test_the_command_prints_a_line_for_each_size(
+    crops_root: Path, edge_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--model", str(edge_artifact), "--data", str(crops_root), "--cache-dir", str(tmp_path)]
+    assert main([*asked, "--scales", "0.8", "1", "--count", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(", split test")
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["0.8", "1"]
+    assert [line.split("|")[2].strip() for line in lines[4:]] == ["125 %", "100 %"]
+    assert main([*asked, "--scales", "2"]) == 2
+    assert "--scales: got [2.0], expected 0.5 to 1.5 each" in capsys.readouterr().err
