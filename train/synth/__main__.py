@@ -54,6 +54,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--modelled", type=float, default=defaults.modelled, help=modelled)
     turned = "share of the frames with the head turned away: its back, its top or its throat, and no face"
     render.add_argument("--turned", type=float, default=defaults.turned, help=turned)
+    portraits = "share of the sequences that a photographer took: clean, from farther away, the face free"
+    render.add_argument("--portraits", type=float, default=defaults.portraits, help=portraits)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
     )
@@ -108,7 +110,7 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        shares = {name: getattr(chosen, name) for name in ("proportions", "swept", "modelled", "turned")}
+        shares = {name: getattr(chosen, name) for name in ("proportions", "swept", "modelled", "turned", "portraits")}
         config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 

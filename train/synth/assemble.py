@@ -13,7 +13,7 @@ from train.synth.headmodel import PARTS, HeadModel
 from train.synth.materials import MATERIAL_NAMES, cloth, flat
 from train.synth.mesh import Mesh, compact, vertex_normals
 from train.synth.skin import TEXTURE_HW, FaceCanvas, hair_albedo, paint_eye, paint_skin, skin_tone_albedo
-from train.synth.subject import Outfit, Subject, shows_teeth
+from train.synth.subject import Outfit, Subject, portrait_traits, shows_teeth
 from train.synth.tracer import TraceScene
 
 _NECK_PIVOT_MM = np.array([0.0, -95.0, -15.0])
@@ -78,7 +78,7 @@ def dress(
     if painted:
         textures["skin"] = paint_skin(
             canvas,
-            subject.traits,
+            portrait_traits(subject.traits, outfit.seed) if outfit.portrait else subject.traits,
             infrared=infrared,
             stubble=float(outfit.beard != "none") * rng.uniform(0.2, 1.0),
             beard=beard_cover,

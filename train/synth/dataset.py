@@ -52,6 +52,8 @@ class SetConfig:
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
         modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
+        portraits: share of the sequences that a photographer took: heads turned a little, from farther away, by a good
+            camera, with denser brows, and nothing that covers the face.
     """
 
     seed: int = 0
@@ -67,6 +69,7 @@ class SetConfig:
     swept: float = 0.0
     modelled: float = 0.0
     turned: float = 0.0
+    portraits: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -84,7 +87,7 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        for name in ("swept", "modelled", "turned"):
+        for name in ("swept", "modelled", "turned", "portraits"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
         if not 1 <= self.margin < math.inf:
@@ -122,7 +125,7 @@ class Studio:
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         subject = sample_subject(self.config.seed, number, self.config.proportions)
-        shares = (self.config.swept, self.config.modelled)
+        shares = (self.config.swept, self.config.modelled, self.config.portraits)
         outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
 
@@ -172,6 +175,7 @@ class Studio:
                 "age": round(subject.traits.age, 4),
                 "jaw_open": round(expression.get("jawOpen", 0.0), 3),
                 **({"turned_away": turned} if config.turned > 0 else {}),
+                **({"portrait": outfit.portrait} if config.portraits > 0 else {}),
             }
             yield frame, shot, not (empty or turned), attributes
 
@@ -210,6 +214,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
         "swept": 0.0,
         "modelled": 0.0,
         "turned": 0.0,
+        "portraits": 0.0,
         "pictures": True,
     }  # sets that are older than a setting do not have it
     for name, value in as_before.items():

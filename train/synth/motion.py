@@ -50,6 +50,18 @@ def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float
     return float(roll), float(pitch), float(yaw)
 
 
+def sample_portrait_angles(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw (roll, pitch, yaw) in degrees of a head that looks about into the camera."""
+    return tuple(float(angle) for angle in rng.normal(0, [7, 8, 18]))
+
+
+def sample_portrait_position(rng: np.random.Generator) -> np.ndarray:
+    """Draw the head centre (3,) in mm in the camera frame: 600 to 3000 mm away, up to 10 degrees off the axis."""
+    distance = float(np.exp(rng.uniform(np.log(600), np.log(3000))))
+    across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, 4, 2), -10, 10)))
+    return np.array([across * distance, down * distance, distance])
+
+
 def sample_turned_angles(rng: np.random.Generator) -> tuple[float, float, float]:
     """Draw (roll, pitch, yaw) in degrees of a head that shows its side from behind, its back, its top or its throat."""
     roll, pitch, yaw = rng.normal(0, 10, 3)

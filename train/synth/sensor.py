@@ -10,7 +10,9 @@ from train.data.crops_set import HEAD_LABELS
 from train.synth.noise import blurred, fractal_noise
 
 
-def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, infrared: bool) -> np.ndarray:
+def expose(
+    radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, infrared: bool, clean: bool = False
+) -> np.ndarray:
     """Turn radiance into an 8-bit picture as a camera would.
 
     Args:
@@ -18,6 +20,7 @@ def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *,
         label: (H, W) uint8; the exposure is set mostly by the head.
         rng: exposure error, vignetting, blur, noise and tone curve.
         infrared: make the picture gray.
+        clean: a good camera that was held still: an eighth of the noise, sharp, well exposed.
 
     Returns:
         (H, W, 3) uint8 BGR; gray pictures have three equal channels.
@@ -25,8 +28,10 @@ def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *,
     head = np.isin(label, HEAD_LABELS)
     metered = radiance[head] if head.sum() > 50 else radiance.reshape(-1, 3)
     level = 0.75 * float(np.mean(metered)) + 0.25 * float(radiance.mean())
-    target = 0.20 * np.exp(rng.normal(0, 0.38))
-    if rng.uniform() < 0.06:
+    target = 0.20 * np.exp(rng.normal(0, 0.25 if clean else 0.38))
+    if clean:
+        pass
+    elif rng.uniform() < 0.06:
         target *= rng.uniform(0.15, 0.5)  # a dark frame
     elif rng.uniform() < 0.05:
         target *= rng.uniform(1.8, 3.0)  # an over-exposed one
@@ -36,10 +41,12 @@ def expose(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *,
         y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         image = image * (1 - rng.uniform(0, 0.3) * (x**2 + y**2) / 2)[..., None].astype(np.float32)
     scale = min(height, width) / 144
-    image = blurred(image, scale * max(0.0, rng.normal(0.25, 0.3)))
-    if rng.uniform() < 0.12:
+    image = blurred(image, scale * max(0.0, rng.normal(0.25, 0.15 if clean else 0.3)))
+    if not clean and rng.uniform() < 0.12:
         image = _motion_blurred(image, rng, scale)
     shot, read = np.exp(rng.uniform(np.log(0.002), np.log(0.03))), np.exp(rng.uniform(np.log(0.0005), np.log(0.008)))
+    if clean:
+        shot, read = shot / 8, read / 8
     if infrared:
         image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
         grain = rng.standard_normal((height, width, 1), np.float32)

@@ -18,6 +18,8 @@ from train.synth.motion import (
     is_turned_away,
     rotation_from_angles,
     sample_angles,
+    sample_portrait_angles,
+    sample_portrait_position,
     sample_position,
     sample_torso,
     sample_turned_torso,
@@ -99,8 +101,14 @@ def shoot(
     Returns:
         The shot.
     """
-    angles = sample_angles(rng, sequence) if angles_deg is None else angles_deg
-    position = sample_position(rng) if position_mm is None else np.asarray(position_mm, float)
+    if angles_deg is None:
+        angles = sample_portrait_angles(rng) if outfit.portrait else sample_angles(rng, sequence)
+    else:
+        angles = angles_deg
+    if position_mm is None:
+        position = sample_portrait_position(rng) if outfit.portrait else sample_position(rng)
+    else:
+        position = np.asarray(position_mm, float)
     camera_rotation = rotation_from_angles(*angles)
     away = angles_deg is not None and is_turned_away(angles)  # what sample_angles draws has sample_torso's torso always
     torso_rotation = sample_turned_torso(rng, angles) if away else sample_torso(rng, camera_rotation)
@@ -125,7 +133,7 @@ def shoot(
     image = render(scenes, wardrobe.textures, view, pose, lighting, backdrop, rng)
     picture = np.zeros((height, width, 3), np.uint8)
     if lit:
-        picture = expose(image.radiance, image.label, rng, infrared=outfit.infrared)
+        picture = expose(image.radiance, image.label, rng, infrared=outfit.infrared, clean=outfit.portrait)
     centre_px = (view.principal_xy[0] + view.focal_px * x / z, view.principal_xy[1] + view.focal_px * y / z)
     return Shot(
         picture=picture,

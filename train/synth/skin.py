@@ -40,7 +40,7 @@ class SkinTraits:
         tone: 0 very light .. 1 very dark.
         blood: redness of cheeks, nose, ears, lips, 0..1.8.
         age: 0 young .. 1 old: spots, folds, dark circles, grey hair.
-        brow_density: 0.2..1.4.
+        brow_density: 0.2..1.5; above, the hairs are twice as thick.
         brow_width_mm: height of the brows.
         freckles: 0..1.
         hair_colour: (3,) of head hair; brows and beard are near it.
@@ -292,8 +292,9 @@ def brows(canvas: FaceCanvas, traits: SkinTraits, rng: np.random.Generator) -> n
         start = np.round(np.stack([x, y], 1) * 16).astype(int)
         reach = np.stack([side * length * np.cos(tilt), -length * np.sin(tilt) * (1.2 * t - 0.3)], 1)
         end = np.round((np.stack([x, y], 1) + reach) * 16).astype(int)
+        thickness = 2 if traits.brow_density > 1.5 else 1
         for a, b, level in zip(start.tolist(), end.tolist(), strength.tolist(), strict=True):
-            cv2.line(mask, a, b, level, 1, cv2.LINE_AA, 4)
+            cv2.line(mask, a, b, level, thickness, cv2.LINE_AA, 4)
     return np.clip(blurred(mask, 0.7) * 1.15, 0, 0.95)
 
 

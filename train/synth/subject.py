@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Outfit:
         infrared: a 940 nm camera with a flash.
         occlusion_rate: share of the frames with something in front of the face.
         seed: of everything else in the sequence (patterns, garments).
+        portrait: a photographer's picture: a good camera from afar, and a head turned a little.
     """
 
     style: HairStyle
@@ -61,6 +62,7 @@ class Outfit:
     infrared: bool
     occlusion_rate: float
     seed: int
+    portrait: bool = False
 
 
 def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
@@ -83,7 +85,13 @@ def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
 
 
 def sample_outfit(
-    seed: int, subject: Subject, sequence: int, cards: list[str], swept: float = 0.0, modelled: float = 0.0
+    seed: int,
+    subject: Subject,
+    sequence: int,
+    cards: list[str],
+    swept: float = 0.0,
+    modelled: float = 0.0,
+    portraits: float = 0.0,
 ) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
@@ -94,6 +102,7 @@ def sample_outfit(
         cards: names of the modelled hair styles.
         swept: share of the outfits whose hair is `swept_style`'s, whatever it would have been.
         modelled: share of the outfits whose hair is one of `cards`, which must not be empty then; over `swept`.
+        portraits: share of the sequences that are portraits: nothing covers the face, no hat, no infra-red.
     """
     rng = np.random.default_rng([seed, 2, subject.number, sequence])
     free = sequence >= 4
@@ -112,7 +121,7 @@ def sample_outfit(
         rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02])
     )
     dyed = rng.uniform() < 0.06
-    return Outfit(
+    outfit = Outfit(
         style=style,
         hair_colour=tuple(rng.uniform(0.03, 0.5, 3)) if dyed else subject.traits.hair_colour,
         beard=beard,
@@ -132,6 +141,20 @@ def sample_outfit(
         occlusion_rate=0.4 if free else 0.04,
         seed=int(rng.integers(2**31)),
     )
+    over = np.random.default_rng([seed, 9, subject.number, sequence])
+    if over.uniform() >= portraits:
+        return outfit
+    glasses = "clear" if outfit.glasses != "none" and over.uniform() < 0.6 else "none"
+    makeup = float(over.uniform(0.3, 1)) if beard_free else 0.0
+    return replace(
+        outfit, glasses=glasses, hat="none", face_mask=False, makeup=makeup, seat=False, infrared=False,
+        occlusion_rate=0.0, portrait=True,
+    )  # fmt: skip
+
+
+def portrait_traits(traits: SkinTraits, seed: int) -> SkinTraits:
+    """Return the traits with brows as dense as photographs show them; `sample_traits` draws thinner ones."""
+    return replace(traits, brow_density=float(np.random.default_rng([seed, 9]).uniform(1.6, 2.6)))
 
 
 def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:
