@@ -3,7 +3,7 @@
 
 Convention: image coordinates in pixels of the crop, pixel i covers [i, i + 1); depth is z, so moving, scaling or
 turning the box in the image plane changes no depth value. Gray is sampled bilinearly, without a low-pass filter: the
-box shrinks by 1.18 at most by default. Depth and label are sampled nearest.
+box shrinks by 1.18 at most by default, by 1.5 at most. Depth and label are sampled nearest.
 """
 
 from __future__ import annotations
