@@ -112,7 +112,7 @@ def table(found: list[Difference], faces: int, valid: int) -> str:
     return "\n".join(["| model and FaceMesh apart by | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
 
-def compare(folder: Path, meshes: Path, model: str, sheet: Path | None) -> str:
+def compare(folder: Path, meshes: Path, model: str, sheet: Path | None, focal_per_side: float = FOCAL_PER_SIDE) -> str:
     """Run a model over the faces of a file of meshes.
 
     Args:
@@ -120,6 +120,7 @@ def compare(folder: Path, meshes: Path, model: str, sheet: Path | None) -> str:
         meshes: what benchmarks/face_mesh.py wrote for it.
         model: name or folder of an artifact.
         sheet: a picture of all results to write, or None.
+        focal_per_side: the cameras' focal length over the longer side of their pictures.
 
     Returns:
         The table.
@@ -134,7 +135,7 @@ def compare(folder: Path, meshes: Path, model: str, sheet: Path | None) -> str:
         frame = read_photograph(folder / name)
         if frame is None:
             raise InputError.of(str(folder / name), "no picture", "the one of the mesh", "Give the folder of --meshes.")
-        focal_px = FOCAL_PER_SIDE * max(frame.shape[:2])
+        focal_px = focal_per_side * max(frame.shape[:2])
         head_center, width_px = head_from_mesh(points)
         with EdgeDepth(model, camera=Camera(focal_px, focal_px)) as edge:
             result = edge.predict(frame, head_center, head_width_px=width_px)
@@ -163,9 +164,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--meshes", type=Path, required=True, help="from benchmarks/face_mesh.py --photographs")
     parser.add_argument("--model", default="edge", help="name or folder of an artifact")
     parser.add_argument("--sheet", type=Path, default=None, help="write a picture of all results, to look at")
+    parser.add_argument("--focal-per-side", type=float, default=FOCAL_PER_SIDE,
+                        help=f"focal length over the picture's longer side (default {FOCAL_PER_SIDE:g})")  # fmt: skip
     chosen = parser.parse_args(arguments)
     try:
-        print(compare(chosen.folder, chosen.meshes, chosen.model, chosen.sheet))
+        print(compare(chosen.folder, chosen.meshes, chosen.model, chosen.sheet, chosen.focal_per_side))
     except (FaceDepthError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -22,14 +22,13 @@ from train.data.frame_source import SPLITS
 from train.data.geometry_augment import GeometryAugment
 from train.data.packed import PackedSet
 from train.data.photo_augment import PhotoAugment
-from train.face_region import face_ellipse
 from train.metrics import score_depth
 from train.networks import probabilities
 from train.start import read_start
 from train.validation import MEASURE_BATCH, spread_indices
 
 SCALES = (0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
-COLUMNS = ("head, mm", "face, mm", "called valid")
+COLUMNS = ("head, mm", "called valid")
 
 
 def scaled_boxes(scale: float) -> AugmentConfig:
@@ -60,24 +59,23 @@ def measure_scale(
         threshold: From which validity on a face counts as valid.
 
     Returns:
-        (3,) the mean error after the offset over the head and over the face in mm, the share that is called valid; NaN
-        where there is nothing to measure.
+        (2,) the mean error after the offset over the head in mm, the share that is called valid; NaN where there is
+        nothing to measure.
     """
     settings = scaled_boxes(scale)
     generator = torch.Generator()  # nothing is drawn from it that counts
-    errors: list[tuple[float, float]] = []
+    errors: list[float] = []
     valid: list[bool] = []
     for first in range(0, len(indices), MEASURE_BATCH):
         batch = make_batch(data, indices[first : first + MEASURE_BATCH], augment=settings, generator=generator)
         found = {name: value.numpy() for name, value in probabilities(network(batch.face)).items()}
         truth, where = batch.depth.numpy()[:, 0], (batch.valid & batch.head).numpy()[:, 0]
-        face = face_ellipse(*truth.shape[1:])
         for depth, target, head in zip(found["depth"][:, 0], truth, where, strict=True):
-            errors.append((score_depth(depth, target, head)[0], score_depth(depth, target, head & face)[0]))
+            errors.append(score_depth(depth, target, head)[0])
         if "validity" in found:
             valid += (found["validity"][:, 0] >= threshold).tolist()
-    means = [np.nanmean(column) if np.isfinite(column).any() else np.nan for column in np.array(errors).T]
-    return np.array([*means, np.mean(valid) if valid else np.nan])
+    mean = np.nanmean(errors) if np.isfinite(errors).any() else np.nan
+    return np.array([mean, np.mean(valid) if valid else np.nan])
 
 
 def table_of(models: list[Path], data: PackedSet, split: str, count: int | None, scales: tuple[float, ...]) -> str:
