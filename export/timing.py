@@ -2,7 +2,8 @@
 """Times the forms of a network's INT8 file beside its plain FP32 export: `python -m export.timing --model paper`.
 
 All take turns in blocks, so that whatever else the machine does meets all; a form's ratio is the median of the blocks'
-ratios. Batch 1, weights at random: timing does not depend on them. With --artifact the files of a folder are timed.
+ratios. Batch 1, weights at random: timing does not depend on them. With --artifact the files of a folder are timed,
+with --openvino the form that int8.onnx takes in OpenVINO too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from export.onnx_from_torch import INPUT, onnx_from_network, open_session
 from export.parity import FILES
 from export.random_network import random_network
 from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import BackendUnavailable, InputError
 from train.command import Outcome, require_counts, run_command, write_json
 
 PLAIN = "fp32 as exported"
@@ -65,30 +67,51 @@ def forms_of_network(name: str) -> dict[str, tuple[onnx.ModelProto, int]]:
     return graphs
 
 
+def run_in_onnxruntime(graph: bytes, threads: int) -> Callable[[], object]:
+    """Return what runs a graph once in ONNX Runtime on the CPU."""
+    session, face = open_session(graph, threads), {INPUT: smooth_pictures(1)}
+    return lambda: session.run(None, face)
+
+
+def run_in_openvino(graph: bytes, threads: int) -> Callable[[], object]:
+    """Return what runs a graph once in OpenVINO on the CPU, set for latency; floats in the type that it chooses itself.
+
+    Raises:
+        BackendUnavailable: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        fix = "pip install openvino, or leave --openvino out."
+        raise BackendUnavailable.of("export.timing", str(error), "OpenVINO", fix) from error
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+    face = smooth_pictures(1)
+    return lambda: request.infer([face])
+
+
 def time_blocks(
-    graphs: dict[str, bytes], blocks: int, runs: int, threads: int
+    runners: dict[str, Callable[[], object]], blocks: int, runs: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Time graphs in turns.
 
     Args:
-        graphs: By name; the first is what the others are compared with.
+        runners: By name, what runs a graph once; the first is what the others are compared with.
         blocks: How many turns.
         runs: Runs of each in a turn; two more before them are not counted.
-        threads: Of one run.
 
     Returns:
         By name, the median time of a run in ms, and how many times faster than the first it is (median over blocks).
     """
-    face = {INPUT: smooth_pictures(1)}
-    sessions = {name: open_session(content, threads) for name, content in graphs.items()}
-    times: dict[str, list[float]] = {name: [] for name in sessions}
+    times: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(blocks):
-        for name, session in sessions.items():
+        for name, run in runners.items():
             for _ in range(2):
-                session.run(None, face)
+                run()
             started = time.perf_counter()
             for _ in range(runs):
-                session.run(None, face)
+                run()
             times[name].append((time.perf_counter() - started) / runs * 1e3)
     first = times[next(iter(times))]
     ratios = {name: statistics.median(a / b for a, b in zip(first, own, strict=True)) for name, own in times.items()}
@@ -107,6 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--blocks", type=int, default=10, help="alternating blocks (%(default)s)")
     parser.add_argument("--runs", type=int, default=RUNS_A_BLOCK, help="runs a block (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of a run (%(default)s)")
+    parser.add_argument("--openvino", action="store_true", help="time the form of int8.onnx in OpenVINO too")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args(arguments)
 
@@ -126,7 +150,14 @@ def main(arguments: list[str] | None = None) -> int:
             for name in FILES:
                 if artifact.has(name) and name != "int8-trt.onnx":  # the CPU does not fuse its dialect
                     graphs[name], sizes[name] = artifact.read(name), artifact.spec.files[name].bytes
-        medians, ratios = time_blocks(graphs, args.blocks, args.runs, args.threads)
+        runners = {name: run_in_onnxruntime(graph, args.threads) for name, graph in graphs.items()}
+        if args.openvino:
+            int8 = "int8.onnx" if args.artifact else f"int8 {form_for_cpu_int8(1024, 512)}"
+            if int8 not in graphs:
+                raise InputError.of("--openvino", f"no {int8} in {args.artifact}", "one", "Leave --openvino out.")
+            runners[f"{int8}, OpenVINO"] = run_in_openvino(graphs[int8], args.threads)
+            sizes[f"{int8}, OpenVINO"] = sizes[int8]
+        medians, ratios = time_blocks(runners, args.blocks, args.runs)
         figures: dict[str, Any] = {
             "machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__,
             "threads": args.threads, "blocks": args.blocks, "runs": args.runs, "form_for_cpu_int8":

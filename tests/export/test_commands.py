@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -69,6 +71,46 @@ def test_a_model_with_random_weights(models: Path, capsys: pytest.CaptureFixture
     assert "| int8.onnx |" in capsys.readouterr().out
     assert command.main(["--model", "paper", "--random-weights"]) == 1
     assert "got a folder that exists" in capsys.readouterr().err
+
+
+class _FakeOpenVino:
+    """Stands for the package, and for its core, compiled model and request: notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.settings: dict[str, object] = {}
+        self.shapes: list[tuple[int, ...]] = []
+
+    Core = create_infer_request = lambda self: self
+
+    def read_model(self, graph: bytes) -> bytes:
+        return graph
+
+    def compile_model(self, graph: bytes, device: str, settings: dict[str, object]) -> _FakeOpenVino:
+        assert onnx.load_from_string(graph).graph.input[0].name == "face"
+        self.settings = {"device": device, **settings}
+        return self
+
+    def infer(self, inputs: list[np.ndarray]) -> None:
+        self.shapes += [array.shape for array in inputs]
+
+
+@pytest.mark.usefixtures("small_paper")
+def test_openvino_beside_onnxruntime(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--blocks", "2", "--runs", "3", "--threads", "1", "--openvino", "--json", str(tmp_path / "t.json")]
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert timing.main(arguments) == 1
+    assert "expected OpenVINO. pip install openvino" in capsys.readouterr().err
+    fake = _FakeOpenVino()
+    monkeypatch.setitem(sys.modules, "openvino", fake)
+    assert timing.main(arguments) == 0
+    assert fake.settings["device"] == "CPU"
+    assert fake.settings["INFERENCE_NUM_THREADS"] == 1
+    assert fake.shapes == [(1, 1, 96, 96)] * 2 * (2 + 3)
+    figures = json.loads((tmp_path / "t.json").read_text())
+    assert figures["times_faster"]["int8 phases, OpenVINO"] > 1
+    assert figures["weight_bytes"]["int8 phases, OpenVINO"] == figures["weight_bytes"]["int8 phases"]
 
 
 def test_published_weights(checkpoint: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
