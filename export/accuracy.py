@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from export.parity import gate_of_artifact
@@ -24,6 +25,7 @@ from train.predictors import Predictor, predictors_from_model, thresholds_of_mod
 
 SPLIT = "test"
 MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the file says
+ALSO_FRAMES = 256  # of the gate of a further artifact: the paper's generator takes half a second a face here
 HEADER = """# Accuracy
 
 Written by `python -m export.accuracy`; every figure was computed on a CPU. `fp16` and `int8-trt` are in the last table
@@ -54,6 +56,7 @@ def accuracy_report(
     gate_frames: int | None,
     steady: list[stability.Stability],
     picture: str,
+    also: Sequence[Path] = (),
 ) -> str:
     """Measure and write.
 
@@ -64,6 +67,7 @@ def accuracy_report(
         gate_frames: Most frames of the gate.
         steady: What train.stability found; its table is left out where there is nothing.
         picture: Path of the sheet of faces, relative to the document.
+        also: Further artifacts, of which only the gate's table is shown, over at most ALSO_FRAMES faces.
 
     Returns:
         The document, Markdown.
@@ -110,6 +114,10 @@ def accuracy_report(
     )
     first = next(iter(sets.values()))
     parts += ["## The exported files against PyTorch", gate_of_artifact(folder, first, gate_frames).table()]
+    for other in also:
+        told = open_artifact(other).spec
+        frames = min(ALSO_FRAMES, gate_frames or ALSO_FRAMES)
+        parts += [f"### `{told.name}` {told.version}", gate_of_artifact(other, first, frames).table()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,6 +127,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="the artifact's folder")
     parser.add_argument("--data", type=Path, action="append", required=True, help="data set; repeatable")
     parser.add_argument("--turned", type=Path, action="append", default=[], help="data set for validity; repeatable")
+    parser.add_argument("--also", type=Path, action="append", default=[], help="artifact for the gate alone")
     parser.add_argument("--head", type=Path, help="packed head model, for the recordings; left out without")
     parser.add_argument("--hair", type=Path, help="folder of modelled hair, for the recordings")
     parser.add_argument("--subjects", type=int, default=stability.SUBJECTS, help="people of the recordings")
@@ -142,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
         turned = {folder.resolve().name: open_set(folder, args) for folder in args.turned}
         steady = stability.measure(args.model, args.head, args.hair, args.subjects) if args.head else []
-        text = accuracy_report(args.model, sets, turned, args.gate_frames, steady, picture.name)
+        text = accuracy_report(args.model, sets, turned, args.gate_frames, steady, picture.name, args.also)
         face_sheet.draw(args.model, sets, SPLIT, face_sheet.FACES, picture)
         write_text(args.out, text, "--out")
         return Outcome(f"{args.out}, {picture}")

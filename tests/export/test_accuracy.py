@@ -40,8 +40,10 @@ def test_one_command_writes_all(crops: Path, tmp_path: Path, capsys: pytest.Capt
     model, out = Path(BUNDLED_FOLDER) / "edge", tmp_path / "accuracy.md"
     sets = ["--data", str(crops), "--data", str(scan), "--turned", str(away)]
     arguments = ["--model", str(model), *sets, "--out", str(out), "--cache-dir", str(tmp_path / "cache")]
-    assert main(arguments) == 0
+    assert main([*arguments, "--also", str(model)]) == 0
     text = out.read_text()
+    assert len(re.findall(r"^### `edge` \d+\.\d+\.\d+$", text, re.MULTILINE)) == 1
+    assert text.count("| int8-trt.onnx | all |") == 2
     for expected in (
         "# Accuracy",
         "## On `crops`: 4 frames",
