@@ -56,6 +56,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--turned", type=float, default=defaults.turned, help=turned)
     portraits = "share of the sequences that a photographer took: clean, from farther away, the face free"
     render.add_argument("--portraits", type=float, default=defaults.portraits, help=portraits)
+    drivers = "share of the sequences that a driver camera took: near infra-red by its own near flash, from below"
+    render.add_argument("--drivers", type=float, default=defaults.drivers, help=drivers)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
     )
@@ -110,7 +112,8 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        shares = {name: getattr(chosen, name) for name in ("proportions", "swept", "modelled", "turned", "portraits")}
+        names = ("proportions", "swept", "modelled", "turned", "portraits", "drivers")
+        shares = {name: getattr(chosen, name) for name in names}
         config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 

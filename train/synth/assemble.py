@@ -61,7 +61,7 @@ def dress(
     """Paint the textures and sew the clothes of one sequence; unpainted, the skin is plain."""
     rng = np.random.default_rng(outfit.seed)
     infrared = outfit.infrared
-    colour = hair_albedo(outfit.hair_colour, infrared)
+    colour = hair_albedo(outfit.hair_colour, infrared, outfit.hair_floor)
     beard_region = canvas.moustache_region() if outfit.beard == "moustache" else canvas.beard_region()
     beard_mm = np.zeros(TEXTURE_HW, np.float32)
     beard_cover = np.zeros(TEXTURE_HW, np.float32)
@@ -85,6 +85,7 @@ def dress(
             scalp=0.92 * scalp,
             makeup=outfit.makeup,
             rng=rng,
+            hair_floor=outfit.hair_floor,
         )
     textures["neck"] = textures["skin"]
     alpha: dict[str, np.ndarray] = {}

@@ -9,13 +9,16 @@ import numpy as np
 from train.synth.noise import blurred, fractal_noise
 
 
-def background(rng: np.random.Generator, shape_hw: tuple[int, int], *, infrared: bool) -> np.ndarray:
+def background(
+    rng: np.random.Generator, shape_hw: tuple[int, int], *, infrared: bool, driver: bool = False
+) -> np.ndarray:
     """Paint a background.
 
     Args:
         rng: what is in it.
         shape_hw: size in pixels.
         infrared: a near infra-red flash leaves what is far away dark.
+        driver: there is hardly any other light, so it is nearly black in most pictures.
 
     Returns:
         (H, W, 3) float32 linear RGB radiance, around 0.02 .. 2 of a white diffuse surface.
@@ -59,7 +62,8 @@ def background(rng: np.random.Generator, shape_hw: tuple[int, int], *, infrared:
     sigma = unit / 144 * (rng.uniform(0, 0.8) if rng.uniform() < 0.4 else rng.uniform(0.8, 7))
     picture = blurred(picture, sigma)
     if infrared:
-        picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2) * rng.uniform(0.03, 0.5)
+        picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
+        picture *= np.exp(rng.uniform(np.log(0.005), np.log(0.3))) if driver else rng.uniform(0.03, 0.5)
     return np.clip(picture, 0.001, 6).astype(np.float32)
 
 

@@ -29,6 +29,7 @@ from train.synth.subject import (
     sample_expression,
     sample_outfit,
     sample_subject,
+    yawned,
 )
 
 _MOST_PROPORTIONS = 0.15
@@ -54,6 +55,8 @@ class SetConfig:
         turned: share of the frames in which the head is turned away from the camera and shows no face.
         portraits: share of the sequences that a photographer took: heads turned a little, from farther away, by a good
             camera, with denser brows, and nothing that covers the face.
+        drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
+            below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
     """
 
     seed: int = 0
@@ -70,6 +73,7 @@ class SetConfig:
     modelled: float = 0.0
     turned: float = 0.0
     portraits: float = 0.0
+    drivers: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -87,7 +91,7 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        for name in ("swept", "modelled", "turned", "portraits"):
+        for name in ("swept", "modelled", "turned", "portraits", "drivers"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
         if not 1 <= self.margin < math.inf:
@@ -125,7 +129,7 @@ class Studio:
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         subject = sample_subject(self.config.seed, number, self.config.proportions)
-        shares = (self.config.swept, self.config.modelled, self.config.portraits)
+        shares = (self.config.swept, self.config.modelled, self.config.portraits, self.config.drivers)
         outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
 
@@ -145,6 +149,7 @@ class Studio:
             rng = np.random.default_rng([config.seed, 4, number, sequence, frame])
             if frame % config.frames_per_expression == 0:
                 expression = sample_expression(rng, self.model.expression_names)
+                expression = yawned(rng, expression) if outfit.driver else expression
                 head = self.head(subject, outfit, wardrobe, expression)
             assert head is not None
             empty = rng.uniform() < _EMPTY_RATE
@@ -176,6 +181,7 @@ class Studio:
                 "jaw_open": round(expression.get("jawOpen", 0.0), 3),
                 **({"turned_away": turned} if config.turned > 0 else {}),
                 **({"portrait": outfit.portrait} if config.portraits > 0 else {}),
+                **({"driver": outfit.driver} if config.drivers > 0 else {}),
             }
             yield frame, shot, not (empty or turned), attributes
 
@@ -215,6 +221,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
         "modelled": 0.0,
         "turned": 0.0,
         "portraits": 0.0,
+        "drivers": 0.0,
         "pictures": True,
     }  # sets that are older than a setting do not have it
     for name, value in as_before.items():

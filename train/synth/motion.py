@@ -62,6 +62,20 @@ def sample_portrait_position(rng: np.random.Generator) -> np.ndarray:
     return np.array([across * distance, down * distance, distance])
 
 
+def sample_driver_angles(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw (roll, pitch, yaw) in degrees of a driver before a camera on the steering column: seen from below."""
+    roll, pitch = rng.normal(0, 7), np.clip(rng.normal(-8, 14), -48, 40)
+    yaw = rng.normal(0, 20) if rng.uniform() < 0.65 else rng.uniform(-75, 75)
+    return float(roll), float(pitch), float(yaw)
+
+
+def sample_driver_position(rng: np.random.Generator) -> np.ndarray:
+    """Draw the head centre (3,) in mm in the camera frame: 400 to 1200 mm away, up to 22 degrees off the axis."""
+    distance = float(np.exp(rng.uniform(np.log(400), np.log(1200))))
+    across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, [8, 7]), -22, 22)))
+    return np.array([across * distance, down * distance, distance])
+
+
 def sample_turned_angles(rng: np.random.Generator) -> tuple[float, float, float]:
     """Draw (roll, pitch, yaw) in degrees of a head that shows its side from behind, its back, its top or its throat."""
     roll, pitch, yaw = rng.normal(0, 10, 3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.synth.light import Lighting
+from train.synth.light import Light, Lighting
 from train.synth.materials import BACKGROUND, MATERIAL_NAMES, MATERIALS
 from train.synth.tracer import Hits, TraceScene, sample_nearest
 
@@ -199,25 +199,41 @@ def _shade(
     view_direction = -turned[hit] / np.linalg.norm(turned[hit], axis=1, keepdims=True)
     red_first = np.array([1.0, 0.5, 0.35], np.float32)
     for source in lighting.lights:
-        towards = (source.direction @ pose.camera_from_head).astype(np.float32)
-        cosine = normal @ towards
+        towards, cosine, strength = _towards(source, points, normal, pose)
         wrapped = wrap[:, None] * red_first
         diffuse = np.clip((cosine[:, None] + wrapped) / (1 + wrapped), 0, None)
         lit = np.flatnonzero(diffuse[:, 0] > 0.01)
         if not len(lit):
             continue
         jitter = rng.normal(0, source.spread * 0.6, (len(lit), 3)).astype(np.float32)
-        rays = np.ascontiguousarray(towards + jitter)
+        rays = np.ascontiguousarray(towards[lit] + jitter)
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         start = np.ascontiguousarray(points[lit])
         visible = np.ones(len(lit), np.float32)
         for scene in scenes:
             visible[scene.blocked(start, rays)] = 0
-        half = towards + view_direction[lit]
+        half = towards[lit] + view_direction[lit]
         half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
         sharp = np.clip(np.einsum("ij,ij->i", normal[lit], half), 0, 1) ** shininess[lit]
         highlight = gloss[lit] * sharp * (shininess[lit] + 8) / 25 * np.clip(cosine[lit] * 4, 0, 1)
         grazing = 1 + 2.5 * (1 - np.clip(np.einsum("ij,ij->i", normal[lit], view_direction[lit]), 0, 1)) ** 4
         shine = (highlight * grazing)[:, None]
-        out[lit] += (visible[:, None] * (albedo[lit] * diffuse[lit] + shine) * source.colour).astype(np.float32)
+        share = (visible * strength[lit])[:, None]
+        out[lit] += (share * (albedo[lit] * diffuse[lit] + shine) * source.colour).astype(np.float32)
     return out
+
+
+def _towards(
+    source: Light, points: np.ndarray, normal: np.ndarray, pose: HeadPose
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return unit vectors (N, 3) from points of the head's frame towards a light, cosines (N,) and strengths (N,)."""
+    turn = pose.camera_from_head
+    if source.place_mm is None:
+        direction = (source.direction @ turn).astype(np.float32)
+        return np.broadcast_to(direction, points.shape), normal @ direction, np.ones(len(points), np.float32)
+    place = ((source.place_mm - pose.centre_mm) @ turn + pose.head_centre_mm).astype(np.float32)
+    apart = place - points
+    distance = np.linalg.norm(apart, axis=1)
+    reference = float(np.linalg.norm(source.place_mm - pose.centre_mm))
+    towards = apart / distance[:, None]
+    return towards, np.einsum("ij,ij->i", normal, towards), np.square(reference / distance)

@@ -65,6 +65,32 @@ def expose(
     return np.clip(np.round(encoded[..., ::-1] * 255), 0, 255).astype(np.uint8)
 
 
+def expose_driver(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn radiance into the 8-bit picture of a driver camera: global shutter, little noise, often a linear response.
+
+    Args:
+        radiance: (H, W, 3) float32 linear, three equal channels.
+        label: (H, W) uint8; the exposure is set by the head.
+        rng: exposure, blur, noise and tone curve.
+
+    Returns:
+        (H, W, 3) uint8, three equal channels.
+    """
+    gray = radiance.mean(axis=2)
+    head = np.isin(label, HEAD_LABELS)
+    gamma = 1.0 if rng.uniform() < 0.5 else rng.uniform(1.3, 2.4)
+    shown = np.clip(np.exp(rng.normal(np.log(0.43), 0.35)), 0.08, 0.85)  # how bright the skin comes out, 0..1
+    level = float(np.percentile(gray[head], 70)) if head.sum() > 50 else float(gray.max())
+    image = gray * np.float32(shown**gamma / max(level, 1e-4))
+    scale = min(gray.shape) / 144
+    image = blurred(image, scale * max(0.0, rng.normal(0.35, 0.3)))
+    shot, read = (np.exp(rng.uniform(np.log(0.0003), np.log(0.008))) for _ in range(2))
+    grain = rng.standard_normal(gray.shape, np.float32)
+    image = image + grain * np.sqrt(np.maximum(image, 0) * shot**2 * 4 + read**2)
+    encoded = np.clip(image, 0, 1) ** (1 / gamma)
+    return np.repeat(np.round(encoded * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
 def _motion_blurred(image: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
     size = int(2 * round(scale * rng.uniform(1.5, 4.5)) + 1)
     kernel = np.zeros((size, size), np.float32)

@@ -13,11 +13,13 @@ from train.synth import body
 from train.synth.assemble import PosedHead, Wardrobe, surroundings
 from train.synth.backdrop import background
 from train.synth.headmodel import HeadModel
-from train.synth.light import sample_lighting
+from train.synth.light import sample_driver_lighting, sample_lighting
 from train.synth.motion import (
     is_turned_away,
     rotation_from_angles,
     sample_angles,
+    sample_driver_angles,
+    sample_driver_position,
     sample_portrait_angles,
     sample_portrait_position,
     sample_position,
@@ -25,7 +27,7 @@ from train.synth.motion import (
     sample_turned_torso,
 )
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, Rendering, View, render, surface_distance, trace
-from train.synth.sensor import depth_picture, expose
+from train.synth.sensor import depth_picture, expose, expose_driver
 from train.synth.subject import Outfit
 from train.synth.tracer import TraceScene
 
@@ -101,14 +103,8 @@ def shoot(
     Returns:
         The shot.
     """
-    if angles_deg is None:
-        angles = sample_portrait_angles(rng) if outfit.portrait else sample_angles(rng, sequence)
-    else:
-        angles = angles_deg
-    if position_mm is None:
-        position = sample_portrait_position(rng) if outfit.portrait else sample_position(rng)
-    else:
-        position = np.asarray(position_mm, float)
+    angles = _draw_angles(rng, outfit, sequence) if angles_deg is None else angles_deg
+    position = _draw_position(rng, outfit) if position_mm is None else np.asarray(position_mm, float)
     camera_rotation = rotation_from_angles(*angles)
     away = angles_deg is not None and is_turned_away(angles)  # what sample_angles draws has sample_torso's torso always
     torso_rotation = sample_turned_torso(rng, angles) if away else sample_torso(rng, camera_rotation)
@@ -128,11 +124,17 @@ def shoot(
     else:
         view = View(frame.focal_px, (frame.size_hw[1] / 2, frame.size_hw[0] / 2), frame.size_hw)
     height, width = view.size_hw
-    backdrop = background(rng, (height, width), infrared=outfit.infrared) if lit else None
-    lighting = sample_lighting(rng, infrared=outfit.infrared) if lit else None
+    backdrop = background(rng, (height, width), infrared=outfit.infrared, driver=outfit.driver) if lit else None
+    lighting = None
+    if lit and outfit.driver:
+        lighting = sample_driver_lighting(rng, position)
+    elif lit:
+        lighting = sample_lighting(rng, infrared=outfit.infrared)
     image = render(scenes, wardrobe.textures, view, pose, lighting, backdrop, rng)
     picture = np.zeros((height, width, 3), np.uint8)
-    if lit:
+    if lit and outfit.driver:
+        picture = expose_driver(image.radiance, image.label, rng)
+    elif lit:
         picture = expose(image.radiance, image.label, rng, infrared=outfit.infrared, clean=outfit.portrait)
     centre_px = (view.principal_xy[0] + view.focal_px * x / z, view.principal_xy[1] + view.focal_px * y / z)
     return Shot(
@@ -147,6 +149,18 @@ def shoot(
         centre_mm=position,
         visible=_visible_share(head.scene, view, pose, image),
     )
+
+
+def _draw_angles(rng: np.random.Generator, outfit: Outfit, sequence: int) -> tuple[float, float, float]:
+    if outfit.driver:
+        return sample_driver_angles(rng)
+    return sample_portrait_angles(rng) if outfit.portrait else sample_angles(rng, sequence)
+
+
+def _draw_position(rng: np.random.Generator, outfit: Outfit) -> np.ndarray:
+    if outfit.driver:
+        return sample_driver_position(rng)
+    return sample_portrait_position(rng) if outfit.portrait else sample_position(rng)
 
 
 def _occluders(model: HeadModel, head: PosedHead, outfit: Outfit, pose: HeadPose, rng: np.random.Generator) -> list:

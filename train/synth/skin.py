@@ -184,6 +184,7 @@ def paint_skin(
     scalp: np.ndarray,
     makeup: float,
     rng: np.random.Generator,
+    hair_floor: float = 0.10,
 ) -> np.ndarray:
     """Paint the albedo of the skin.
 
@@ -196,13 +197,14 @@ def paint_skin(
         scalp: (H, W) float32 0..1 coverage of short hair or shaved shadow on the scalp.
         makeup: 0..1: lips, lash lines.
         rng: for this sequence's variation; the subject's own pattern comes from traits.seed.
+        hair_floor: albedo of black hair in the near infra-red, see `hair_albedo`.
 
     Returns:
         (512, 1024, 3) float32 linear RGB albedo.
     """
     own = np.random.default_rng(traits.seed)
     marks = canvas.marks_mm
-    hair = hair_albedo(traits.hair_colour, infrared)
+    hair = hair_albedo(traits.hair_colour, infrared, hair_floor)
     base = np.full(3, 0.58 - 0.12 * traits.tone) if infrared else skin_tone_albedo(traits.tone)
     red = np.array([0.0, -0.02, -0.02]) if infrared else np.array([0.02, -0.10, -0.10]) * (1 - 0.75 * traits.tone)
     skin = np.broadcast_to(base.astype(np.float32), (*TEXTURE_HW, 3)).copy()
@@ -268,11 +270,17 @@ def paint_skin(
     return np.clip(skin, 0.004, 0.95).astype(np.float32)
 
 
-def hair_albedo(colour: tuple[float, float, float], infrared: bool) -> np.ndarray:
-    """Give the albedo of hair, (3,): at 940 nm melanin absorbs little and dark hair turns grey."""
+def hair_albedo(colour: tuple[float, float, float], infrared: bool, floor: float = 0.10) -> np.ndarray:
+    """Give the albedo of hair, (3,): at 940 nm melanin absorbs little and dark hair turns grey.
+
+    Args:
+        colour: of the hair in visible light.
+        infrared: what a near infra-red camera sees.
+        floor: albedo of black hair there; at 850 nm, or where the flash is all the light, it is nearly black.
+    """
     if not infrared:
         return np.array(colour)
-    return np.full(3, 0.10 + 0.8 * float(np.mean(colour)))
+    return np.full(3, max(floor + 0.8 * float(np.mean(colour)), 0.008))
 
 
 def brows(canvas: FaceCanvas, traits: SkinTraits, rng: np.random.Generator) -> np.ndarray:

@@ -48,6 +48,8 @@ class Outfit:
         occlusion_rate: share of the frames with something in front of the face.
         seed: of everything else in the sequence (patterns, garments).
         portrait: a photographer's picture: a good camera from afar, and a head turned a little.
+        driver: what a driver camera sees: near infra-red, lit by its own near flash, from below.
+        hair_floor: albedo of black hair in the near infra-red, see `skin.hair_albedo`.
     """
 
     style: HairStyle
@@ -63,6 +65,8 @@ class Outfit:
     occlusion_rate: float
     seed: int
     portrait: bool = False
+    driver: bool = False
+    hair_floor: float = 0.10
 
 
 def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
@@ -92,6 +96,7 @@ def sample_outfit(
     swept: float = 0.0,
     modelled: float = 0.0,
     portraits: float = 0.0,
+    drivers: float = 0.0,
 ) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
@@ -103,6 +108,7 @@ def sample_outfit(
         swept: share of the outfits whose hair is `swept_style`'s, whatever it would have been.
         modelled: share of the outfits whose hair is one of `cards`, which must not be empty then; over `swept`.
         portraits: share of the sequences that are portraits: nothing covers the face, no hat, no infra-red.
+        drivers: share of the sequences that a driver camera took; over `portraits`.
     """
     rng = np.random.default_rng([seed, 2, subject.number, sequence])
     free = sequence >= 4
@@ -141,6 +147,10 @@ def sample_outfit(
         occlusion_rate=0.4 if free else 0.04,
         seed=int(rng.integers(2**31)),
     )
+    over = np.random.default_rng([seed, 10, subject.number, sequence])
+    if over.uniform() < drivers:
+        dark = float(over.uniform(-0.03, 0.1))  # less than what the hair's colour adds: from black hair to grey
+        return replace(outfit, infrared=True, driver=True, hair_floor=dark)
     over = np.random.default_rng([seed, 9, subject.number, sequence])
     if over.uniform() >= portraits:
         return outfit
@@ -198,6 +208,26 @@ def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[
     weights["eyeLookIn_R" if across > 0 else "eyeLookOut_R"] = float(min(abs(across), 1))
     both("eyeLookUp" if up > 0 else "eyeLookDown", min(abs(up), 1.0), 0.0)
     return {name: weight for name, weight in weights.items() if weight > 0.005 and name in names}
+
+
+def yawned(rng: np.random.Generator, expression: dict[str, float]) -> dict[str, float]:
+    """Open the mouth wide in a third of a driver's expressions, and close the eyes in a third of these.
+
+    Args:
+        rng: source of randomness.
+        expression: weights of `sample_expression`.
+
+    Returns:
+        The weights, or others.
+    """
+    if rng.uniform() >= 1 / 3:
+        return expression
+    wide = {name: weight for name, weight in expression.items() if not name.startswith(("mouth", "jaw"))}
+    wide["jawOpen"] = float(rng.uniform(0.45, 1.0))
+    wide["mouthFunnel"] = float(max(0.0, rng.normal(0.1, 0.3)))
+    if rng.uniform() < 1 / 3:
+        wide |= {"eyeBlink_L": 1.0, "eyeBlink_R": 1.0}
+    return {name: min(weight, 1.0) for name, weight in wide.items() if weight > 0.005}
 
 
 def shows_teeth(expression: dict[str, float]) -> bool:
