@@ -8,7 +8,7 @@ import pytest
 
 from tests.train.synth.test_mesh import sphere
 from train.synth.light import Light, Lighting
-from train.synth.materials import BACKGROUND, HEAD_SKIN, MATERIAL_NAMES, OCCLUDER, flat
+from train.synth.materials import BACKGROUND, HEAD_SKIN, MATERIAL_NAMES, MATERIALS, OCCLUDER, flat
 from train.synth.mesh import Mesh, grid_triangles
 from train.synth.motion import angles_from_rotation, rotation_from_angles
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, View, render, surface_distance
@@ -98,6 +98,25 @@ def test_what_stands_in_the_light_casts_a_shadow() -> None:
 @pytest.mark.parametrize("angles", [(0, 0, 0), (10, -20, 30), (-35, 40, -70)])
 def test_angles_survive_a_round_trip(angles: tuple[float, float, float]) -> None:
     assert angles_from_rotation(rotation_from_angles(*angles)) == pytest.approx(angles, abs=1e-9)
+
+
+def test_a_near_light_falls_with_the_square_of_the_distance() -> None:
+    place = np.array([0.0, 0.0, 100.0])
+    towards = (place - POSE.centre_mm) / np.linalg.norm(place - POSE.centre_mm)
+    near = Lighting((Light(towards, np.ones(3), 0.0, place),), np.zeros(3), np.zeros((3, 3)))
+    image = shoot(scene(plate(0.0, 200.0, "garment")), lighting=near)
+    rows, columns = np.mgrid[2:62, 2:78]
+    assert np.allclose(image.depth_mm[2:62, 2:78], 600.0, atol=1e-2)
+    point = np.stack([(columns + 0.5 - 40.0) * 3, (rows + 0.5 - 32.0) * 3, np.full(rows.shape, 600.0)], -1)
+    apart = place - point
+    distance = np.linalg.norm(apart, axis=-1)
+    wrap = MATERIALS["garment"].wrap
+    diffuse = (np.abs(apart[..., 2]) / distance + wrap) / (1 + wrap)
+    expected = 0.5 * diffuse * np.square(np.linalg.norm(place - POSE.centre_mm) / distance)
+    red = image.radiance[2:62, 2:78, 0]
+    gloss = red - expected  # the highlight, which lies between both directions' mirror, is small and positive
+    assert (gloss.min() > -0.002, gloss.max() < 0.02) == (True, True)
+    assert expected.max() / expected.min() > 1.03
 
 
 def test_a_turned_head_moves_its_nose_as_the_angles_say() -> None:

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Driver cameras: whom they see and how, and that sets without them stay as they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facedepth_edge.errors import ConfigError
+from train.synth.backdrop import background
+from train.synth.dataset import SetConfig, Studio, set_note
+from train.synth.light import sample_driver_lighting
+from train.synth.motion import sample_driver_angles, sample_driver_position
+from train.synth.sensor import expose_driver
+from train.synth.skin import hair_albedo
+from train.synth.subject import Outfit, sample_expression, sample_outfit, sample_subject, yawned
+
+
+def outfits(share: float, portraits: float = 0.0) -> list[Outfit]:
+    people = [sample_subject(7, number) for number in range(1, 41)]
+    return [sample_outfit(7, one, n, [], portraits=portraits, drivers=share) for one in people for n in (1, 5)]
+
+
+def test_drivers_are_seen_in_the_near_infrared() -> None:
+    plain, half, whole = (outfits(share) for share in (0.0, 0.5, 1.0))
+    assert not any(one.driver for one in plain)
+    assert all(one.driver and one.infrared and not one.portrait for one in whole)
+    assert 24 <= sum(one.driver for one in half) <= 56
+    assert all(one == (all_of if one.driver else none) for none, one, all_of in zip(plain, half, whole, strict=True))
+    assert [(one.style, one.hat, one.glasses) for one in whole] == [(one.style, one.hat, one.glasses) for one in plain]
+    assert not any(one.portrait for one in outfits(1.0, portraits=1.0))
+
+
+def test_black_hair_stays_black() -> None:
+    floors = [one.hair_floor for one in outfits(1.0)]
+    assert (min(floors) < 0, max(floors) < 0.1) == (True, True)
+    black = (0.02, 0.015, 0.01)
+    assert hair_albedo(black, True)[0] == pytest.approx(0.112)
+    assert hair_albedo(black, True, floor=-0.03)[0] == pytest.approx(0.008)
+    assert hair_albedo(black, False, floor=-0.03) == pytest.approx(black)
+
+
+def test_the_camera_looks_up() -> None:
+    rng = np.random.default_rng(0)
+    roll, pitch, yaw = np.array([sample_driver_angles(rng) for _ in range(600)]).T
+    assert (roll.std(), pitch.mean(), pitch.std()) == (
+        pytest.approx(7, rel=0.15), pytest.approx(-8, abs=2), pytest.approx(14, rel=0.15)
+    )  # fmt: skip
+    assert 60 < np.abs(yaw).max() <= 80
+    assert np.median(np.abs(yaw)) < 25
+    places = np.array([sample_driver_position(rng) for _ in range(400)])
+    assert 400 <= places[:, 2].min() < 450
+    assert 1050 < places[:, 2].max() <= 1200
+    assert np.abs(places[:, :2] / places[:, 2:]).max() <= np.tan(np.radians(22)) + 1e-9
+
+
+def test_mouths_open_wide(studio: Studio) -> None:
+    names = studio.model.expression_names
+    rng = np.random.default_rng(1)
+    drawn = [yawned(rng, sample_expression(rng, names)) for _ in range(600)]
+    wide = [one for one in drawn if one.get("jawOpen", 0) >= 0.45 and not any(n.startswith("mouthS") for n in one)]
+    assert 150 < len(wide) < 300
+    assert max(weight for one in wide for weight in one.values()) <= 1.0
+    assert 30 < sum(one.get("eyeBlink_L") == 1.0 for one in wide) < 120
+
+
+def test_a_near_flash_falls_with_the_square_of_the_distance() -> None:
+    centre = np.array([40.0, -20.0, 650.0])
+    for seed in range(20):
+        flash = sample_driver_lighting(np.random.default_rng(seed), centre).lights[0]
+        assert flash.place_mm is not None
+        assert np.linalg.norm(flash.place_mm) < 250
+        along = flash.place_mm - centre
+        assert flash.direction == pytest.approx(along / np.linalg.norm(along))
+        assert flash.colour == pytest.approx(np.ones(3))
+
+
+def test_what_is_far_behind_is_dark() -> None:
+    means = np.array(
+        [
+            [background(np.random.default_rng(s), (40, 40), infrared=True, driver=d).mean() for d in (False, True)]
+            for s in range(60)
+        ]
+    )
+    assert np.median(means[:, 1]) < 0.5 * np.median(means[:, 0])
+
+
+def test_a_driver_camera_has_little_noise_and_shows_the_skin() -> None:
+    radiance = np.full((80, 80, 3), 0.3, np.float32)
+    radiance[:, 40:] = 0.003
+    label = np.zeros((80, 80), np.uint8)
+    label[:, :40] = 1
+    pictures = [expose_driver(radiance, label, np.random.default_rng(seed)) for seed in range(40)]
+    assert all((picture == picture[..., :1]).all() for picture in pictures)
+    skin = np.array([picture[:, :36].mean() for picture in pictures])
+    assert 85 < np.median(skin) < 135
+    assert (skin.min() > 30, skin.max() < 225) == (True, True)
+    noise = [picture[10:70, 5:30].astype(float).std() for picture in pictures]
+    assert 0.1 < np.median(noise) < 2.5
+    assert np.median([picture[:, 44:].mean() for picture in pictures]) < 0.4 * np.median(skin)
+
+
+def test_a_set_of_drivers(head_file: Path, small_set: SetConfig) -> None:
+    config = replace(small_set, drivers=1.0)
+    assert "drivers" not in set_note(small_set, hair=False).generator
+    assert set_note(config, hair=False).generator["drivers"] == 1.0
+    shown = list(Studio(config, head_file, None).shots(1, 1))
+    assert [(attributes["driver"], attributes["infrared"]) for *_, attributes in shown] == [(True, True)] * 2
+    for _, shot, *_ in shown:
+        assert (shot.picture == shot.picture[..., :1]).all()
+        assert shot.picture.max() > 40
+    other = list(Studio(small_set, head_file, None).shots(1, 1))
+    assert all("driver" not in attributes for *_, attributes in other)
+    with pytest.raises(ConfigError, match=r"SetConfig\.drivers: got -0\.1, expected 0 to 1"):
+        SetConfig(drivers=-0.1)
