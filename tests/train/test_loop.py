@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 import torch
 
 from facedepth_edge.errors import ConfigError
+from tests.train.conftest import write_crops_set
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import LoopConfig, OptimizerConfig, TrainConfig
 from train.config_reader import dataclass_from_mapping
@@ -88,6 +91,51 @@ TASKS = {
         {"name": "paper", "encoder_widths": [4, 6], "decoder_widths": [6, 4]},
     ),
 }
+
+
+IN_HALF = {
+    **TASKS,
+    "pix2pix": (
+        {"name": "pix2pix", "discriminator": {"widths": [4, 4]}},
+        {"name": "pix2pix", "widths": [4, 6, 8, 8, 8]},
+    ),
+    "cui": (
+        {"name": "cui", "classifier": {"widths": [4, 6], "people": 16}},
+        {"name": "cui", "widths": [4, 6, 8, 8, 8]},
+    ),
+    "verification": (
+        {"name": "verification", "frames_per_person": 2, "validation_pairs": 8},
+        {"name": "siamese", "widths": [4, 6, 8, 8, 8], "hidden": [8, 4]},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs_data(tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
+    """A set whose validation split has two people, as pairs need."""
+    root = write_crops_set(tmp_path_factory.mktemp("pairs") / "crops", subjects=7)
+    note = json.loads((root / "dataset.json").read_text())
+    note["subjects"] = {"train": [1, 2, 3, 4], "val": [5, 6], "test": [7]}
+    (root / "dataset.json").write_text(json.dumps(note))
+    return open_packed_set(root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+
+
+@pytest.mark.parametrize("name", IN_HALF)
+def test_every_task_trains_in_mixed_precision(name: str, pairs_data: PackedSet, tmp_path: Path) -> None:
+    """What `precision: auto` takes on a GPU and on CPUs with bf16, which the machine of these tests may not be."""
+    data = pairs_data
+    task, network = IN_HALF[name]
+    batch = {"batch_size": 4, "steps": 2, "validate_every": 2}
+    config = tiny_config(task, network, precision="bf16-mixed", **batch)
+    result = fit(config, data, tmp_path / "half", progress=False)
+    assert result.step == 2
+    assert all(math.isfinite(score) for score in result.scores.values())
+    weights = load_checkpoint(result.last)["task"]
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+    whole = fit(tiny_config(task, network, **batch), data, tmp_path / "whole", progress=False)
+    exact = load_checkpoint(whole.last)["task"]
+    apart = [not torch.equal(weights[key], exact[key]) for key in exact if exact[key].is_floating_point()]
+    assert any(apart)  # it did compute in another precision
 
 
 @pytest.mark.parametrize("name", TASKS)
