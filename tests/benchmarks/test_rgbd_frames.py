@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison with measured depth: known differences come out as they were put in, and files that break a rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.rgbd_frames import (
+    BEHIND_NOSE_MM,
+    Comparison,
+    Frame,
+    compare_all,
+    face_pixels,
+    main,
+    read_frames,
+    scores,
+)
+from facedepth_edge import Camera, EdgeDepth
+from tests.tiny_model import write_tiny_artifact
+
+HEAD = (240.0, 180.0)
+CAMERA = {"fx": 420.0, "fy": 420.0, "cx": 250.0, "cy": 170.0}
+DISTANCE_MM = 650.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_artifact(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def recording(model: Path, tmp_path: Path) -> Path:
+    """Two frames of one person and one of another, measured 7 mm nearer than the model's mean says."""
+    items = []
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (360, 480)).astype(np.uint8)
+        frame = cv2.GaussianBlur(noise, (0, 0), 9)
+        with EdgeDepth(model, camera=Camera(*CAMERA.values())) as edge:
+            result = edge.predict(frame, HEAD, distance_mm=DISTANCE_MM)
+        rows, columns = (np.arange(n) + 0.5 for n in frame.shape)
+        box, (height, width) = result.box, result.depth_mm.shape
+        row = np.clip((rows - box.y0) / box.height * height, 0, height - 1).astype(int)
+        column = np.clip((columns - box.x0) / box.width * width, 0, width - 1).astype(int)
+        depth = np.round(result.depth_mm[row[:, None], column] - 7).astype(np.uint16)
+        depth[100:110] = 0
+        cv2.imwrite(str(tmp_path / f"{number}.png"), frame)
+        cv2.imwrite(str(tmp_path / f"{number}_depth.png"), depth)
+        items.append({"image": f"{number}.png", "depth": f"{number}_depth.png", "person": f"{number // 2}",
+                      "head_center_xy": list(HEAD), **CAMERA, "distance_mm": DISTANCE_MM})  # fmt: skip
+    (tmp_path / "frames.json").write_text(json.dumps(items))
+    return tmp_path
+
+
+def test_a_copy_of_the_model_is_no_error(recording: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, picture = recording / "scores.json", recording / "sheet.png"
+    assert main([str(recording), "--model", str(model), "--json", str(out), "--sheet", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    assert "| 0 | 2 | " in printed
+    assert "| all frames | 3 | " in printed
+    assert "| 2 people | 3 | " in printed
+    assert "3 frames, 0 with too little measured" in printed
+    assert "place before the camera" not in printed
+    rows = json.loads(out.read_text())["frames"]
+    assert [row["person"] for row in rows] == ["0", "0", "1"]
+    for row in rows:
+        assert row["error_mm"] < 0.5  # the depth image is in whole millimetres
+        assert row["correlation"] > 0.99
+        assert row["gain"] == pytest.approx(1, abs=0.06)
+    drawn = cv2.imread(str(picture))
+    assert drawn.shape == (2 * 144, 2 * 4 * 144, 3)
+    assert drawn[:144, :144].std() > 5
+
+
+def tilted(comparison: Comparison, yaw_deg: float, pitch_deg: float, relief: float = 1.0) -> Comparison:
+    """Return the comparison with a model's face that is turned and flattened against the measured one."""
+    planes = comparison.planes()
+    measured = comparison.measured_mm[comparison.face]
+    flat = planes @ np.linalg.lstsq(planes, measured, rcond=None)[0]
+    slopes = np.tan(np.radians([yaw_deg, pitch_deg]))
+    depth_mm = comparison.result.depth_mm.astype(np.float64)
+    depth_mm[comparison.face] = flat + relief * (measured - flat) + planes[:, :2] @ slopes + 11
+    return replace(comparison, result=replace(comparison.result, depth_mm=depth_mm))
+
+
+def test_tilt_and_flatness_come_out_as_they_were_put_in(recording: Path, model: Path) -> None:
+    first, second, third = compare_all(read_frames(recording), model)
+    together = [tilted(first, 4, -3), tilted(second, 4, -3), tilted(third, 0, 8, relief=0.5)]
+    rows = scores(together)
+    for row, (yaw, pitch, gain) in zip(rows, [(4, -3, 1), (4, -3, 1), (0, 8, 0.5)], strict=True):
+        assert (row["yaw_deg"], row["pitch_deg"]) == (pytest.approx(yaw, abs=1e-3), pytest.approx(pitch, abs=1e-3))
+        assert row["gain"] == pytest.approx(gain, abs=1e-6)
+    for row in rows[:2]:
+        assert row["error_mm"] > 2
+        assert row["person_error_mm"] == pytest.approx(0, abs=1e-6)
+        assert row["shape_error_mm"] == pytest.approx(0, abs=1e-6)
+        assert row["person_correlation"] == pytest.approx(1)
+        assert row["correlation"] < 1
+    apart = scores([tilted(first, 4, 0), tilted(second, -4, 0)])  # a plane for the person takes neither out
+    assert all(row["person_error_mm"] > 2 and row["shape_error_mm"] < 1e-6 for row in apart)
+
+
+def test_the_face_is_what_is_measured_of_it() -> None:
+    measured = np.full((96, 96), 700.0)
+    whole = face_pixels(measured, 700.0)
+    assert whole.mean() == pytest.approx(np.pi * 68 * 90 / 320**2, rel=0.01)
+    assert not whole[0].any()
+    measured[40:44] = 0
+    measured[50:54] = np.nan
+    measured[60:64] = 700 + BEHIND_NOSE_MM + 5
+    measured[70:74] = 900
+    assert not face_pixels(measured, 700.0)[[41, 51, 61, 71]].any()
+    assert face_pixels(measured, 700.0).sum() == whole.sum() - whole[[*range(40, 44), *range(50, 54)]].sum() - (
+        whole[[*range(60, 64), *range(70, 74)]].sum()
+    )
+    assert not face_pixels(np.zeros((96, 96)), 700.0).any()
+
+
+def test_a_frame_cut_out_of_an_unknown_place(recording: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = json.loads((recording / "frames.json").read_text())
+    for item in items:
+        del item["cx"], item["cy"]
+    (recording / "frames.json").write_text(json.dumps(items))
+    frames = read_frames(recording)
+    assert all(frame.on_axis and (frame.camera.cx, frame.camera.cy) == HEAD for frame in frames)
+    assert main([str(recording), "--model", str(model)]) == 0
+    assert "place before the camera is not known" in capsys.readouterr().out
+
+
+def test_the_distance_is_measured_where_it_is_not_given(recording: Path, model: Path) -> None:
+    items = json.loads((recording / "frames.json").read_text())
+    for item in items:
+        del item["distance_mm"]
+    (recording / "frames.json").write_text(json.dumps(items))
+    found = compare_all(read_frames(recording), model)
+    assert all(one.result.distance_source == "depth" for one in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"person": ""}, r"frames.json: \[1\].person: got '', expected a text"),
+        ({"head_center_xy": [1]}, r"\[1\].head_center_xy: got \[1\], expected two numbers"),
+        ({"fx": 0}, r"\[1\].fx: got 0"),
+        ({"cy": None}, r"\[1\].cy: got None"),
+        ({"distance_mm": "near"}, r"\[1\].distance_mm: got near"),
+        ({"depth": "none.png"}, r"none.png: got no such file"),
+        ({"depth": "1.png"}, r"1.png: got 480 x 360 uint8, expected 480 x 360 uint16"),
+        ({"head_center_xy": [900, 20]}, r"head_center: got "),
+    ],
+)
+def test_a_broken_file_is_named(
+    recording: Path, model: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], told: str
+) -> None:
+    items = json.loads((recording / "frames.json").read_text())
+    items[1] |= change
+    (recording / "frames.json").write_text(json.dumps(items))
+    assert main([str(recording), "--model", str(model)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.search(told, captured.err)
+
+
+def test_nothing_to_compare(recording: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in recording.glob("*_depth.png"):
+        cv2.imwrite(str(path), np.zeros((360, 480), np.uint16))
+    assert main([str(recording), "--model", str(model)]) == 1
+    assert "3 frames, none with 400 measured pixels of a face" in capsys.readouterr().err
+    (recording / "frames.json").write_text("[]")
+    assert main([str(recording), "--model", str(model)]) == 1
+    assert "expected a list of objects, at least one" in capsys.readouterr().err
+
+
+def test_a_frame_is_what_the_file_says(recording: Path) -> None:
+    frame = read_frames(recording)[2]
+    expected = Frame(recording / "2.png", recording / "2_depth.png", "1", HEAD, Camera(*CAMERA.values()), False, 650.0)
+    assert frame == expected
