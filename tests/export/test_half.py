@@ -41,7 +41,7 @@ def test_fp16_is_close_and_rounded(name: str, onnx_models: dict[str, onnx.ModelP
     on_ort = run_session(open_session(fp16_from_fp32(onnx_models[name])), faces)
     for key, value in expected.items():
         assert got[key].dtype == np.float32
-        off = np.abs(got[key] - value)  # the largest depends on the order in which a processor adds: 5.3e-3 with AVX-512
+        off = np.abs(got[key] - value)  # the largest depends on the processor: 5.3e-3 with AVX-512
         assert 0 < off.max() < 1e-2
         assert off.mean() < 1e-3
         np.testing.assert_array_equal(got[key], got[key].astype(np.float16).astype(np.float32))
