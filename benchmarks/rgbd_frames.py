@@ -8,6 +8,8 @@ The folder has a `frames.json`, a list with an object for each frame:
     {"image": "a.png", "depth": "a_depth.png", "person": "1", "head_center_xy": [311.5, 240.0],
      "fx": 525.0, "fy": 525.0, "cx": 320.0, "cy": 240.0}
 
+Convention: pixel i covers [i, i + 1), so cx and cy are half a pixel larger than OpenCV's; z is along the optical axis.
+
 `image` is 8-bit gray or BGR, `depth` 16-bit millimetres in the same pixels, 0 where nothing was measured,
 `head_center_xy` the projection of the point midway between the tragi. `cx` and `cy` may be left out where the frames
 were cut out of larger ones and nobody knows where: then only the columns beside a plane mean anything. `distance_mm`
@@ -126,7 +128,7 @@ def _frame_from(item: Mapping[str, Any], folder: Path, where: Path, label: str) 
     fx, fy = (number_in(item, key, where, 1.0, 1e6, _FIX, label) for key in ("fx", "fy"))
     on_axis = "cx" not in item and "cy" not in item
     cx, cy = head if on_axis else (number_in(item, key, where, -1e5, 1e5, _FIX, label) for key in ("cx", "cy"))
-    distance = number_in(item, "distance_mm", where, 1.0, 65_535.0, _FIX, label) if "distance_mm" in item else None
+    distance = number_in(item, "distance_mm", where, 10.0, 65_535.0, _FIX, label) if "distance_mm" in item else None
     camera = Camera(fx, fy, cx, cy)
     return Frame(folder / names["image"], folder / names["depth"], names["person"], (head[0], head[1]), camera, on_axis,
                  distance)  # fmt: skip
@@ -149,17 +151,24 @@ def compare(frame: Frame, edge: EdgeDepth) -> Comparison | None:
         edge: the model, opened with the frame's camera.
 
     Returns:
-        The result and what was measured; None where fewer than LEAST_PIXELS of the face are measured.
+        The result and what was measured; None where fewer than LEAST_PIXELS of the face are measured, or all that is
+        has one depth.
 
     Raises:
-        InputError: a file is missing or no image of the right kind, or the head centre is outside the frame.
+        InputError: a file is missing or no image of the right kind, the head centre is outside the frame, or no
+            distance is given and none measured around it; the text names the image.
     """
     image = read_colour(frame.image, None, _FIX)
     depth = read_plane(frame.depth, np.uint16, image.shape[:2], _FIX)
-    result = edge.predict(image, frame.head_center_xy, distance_mm=frame.distance_mm, depth=depth)
+    try:
+        result = edge.predict(image, frame.head_center_xy, distance_mm=frame.distance_mm, depth=depth)
+    except InputError as error:
+        raise InputError(f"{frame.image}: {error}") from error
     measured = sample_depth(depth, result.box, result.depth_mm.shape).astype(np.float64)
     face = face_pixels(measured, result.distance_mm)
-    return Comparison(frame, result, measured, face) if face.sum() >= LEAST_PIXELS else None
+    if face.sum() < LEAST_PIXELS or min(np.ptp(measured[face]), np.ptp(result.depth_mm[face])) == 0:
+        return None
+    return Comparison(frame, result, measured, face)
 
 
 def compare_all(frames: Sequence[Frame], model: str | Path, precision: str = "auto") -> list[Comparison]:
@@ -177,6 +186,9 @@ def compare_all(frames: Sequence[Frame], model: str | Path, precision: str = "au
 
 def scores(found: Sequence[Comparison]) -> list[dict[str, float]]:
     """Score comparisons.
+
+    Args:
+        found: of all frames; those of one person share a plane.
 
     Returns:
         For each: `correlation` and `error_mm` after the offset; `yaw_deg` and `pitch_deg`, the tilt of the model's face
@@ -220,7 +232,16 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def table(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]], frames: int) -> str:
-    """Return the means over each person's frames, over all frames, and over people, as a table in Markdown."""
+    """Write the means over each person's frames, over all frames, and over people.
+
+    Args:
+        found: the comparisons.
+        rows: their scores.
+        frames: how many frames there were before those with too little measured were left out.
+
+    Returns:
+        A table in Markdown, and a line or two below it.
+    """
     people = sorted({one.frame.person for one in found})
     own = {person: [r for one, r in zip(found, rows, strict=True) if one.frame.person == person] for person in people}
     means = {person: _mean(scored) for person, scored in own.items()}
@@ -242,13 +263,23 @@ def table(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]], fram
 
 
 def sheet(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """Draw crop, measured depth, the model's, and its error (red: too far) of each; (H, W, 3) uint8 BGR."""
+    """Draw crop, measured depth, the model's, and its error (red: too far, blue: too near) of each frame.
+
+    Args:
+        found: the comparisons.
+        rows: their scores.
+
+    Returns:
+        (H, W, 3) uint8 BGR, two frames a row.
+    """
     tiles = []
     for one, row in zip(found, rows, strict=True):
         frame, box = read_colour(one.frame.image, None, _FIX), one.result.box
         frame = frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
         scale = PANEL_PX / box.width, PANEL_PX / box.height
-        turn = np.array([[scale[0], 0, -box.x0 * scale[0]], [0, scale[1], -box.y0 * scale[1]]])
+        # warpAffine counts from the first pixel's centre
+        turn = np.array([[s, 0, (0.5 - c) * s - 0.5] for s, c in zip(scale, (box.x0, box.y0), strict=True)])
+        turn[1] = turn[1, [1, 0, 2]]
         crop = cv2.warpAffine(frame, turn, (PANEL_PX, PANEL_PX), borderMode=cv2.BORDER_REPLICATE)
         cv2.putText(crop, f"{row['correlation']:.2f} {row['error_mm']:.1f}", (2, 140), 0, 0.35, (255, 255, 255), 1)
         distance = one.result.distance_mm

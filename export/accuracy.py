@@ -28,9 +28,9 @@ MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the 
 ALSO_FRAMES = 256  # of the gate of a further artifact: the paper's generator takes half a second a face here
 HEADER = """# Accuracy
 
-Written by `python -m export.accuracy`; every figure was computed on a CPU. `fp16` and `int8-trt` are in the last table
-only, where an emulation rounds every FP16 tensor; neither ran on TensorRT or a GPU. All pictures are rendered, and all
-heads are modelled but where a section says otherwise: a figure here says nothing about a real camera.
+Written by `python -m export.accuracy`; every figure was computed on a CPU. `fp16` and `int8-trt` are in the last
+section only, where an emulation rounds every FP16 tensor; neither ran on TensorRT or a GPU. All pictures are rendered,
+and all heads are modelled but where a section says otherwise: a figure here says nothing about a real camera.
 
 Errors are in mm, the mean over a face's pixels, then over the faces; "after offset" has the mean error of each face
 removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *Face* is the part of it in an ellipse
@@ -41,7 +41,7 @@ SCAN = """The head is a scan of a real one, which no model made and no training 
 rendered. It is one head, with one expression.{credit}"""
 
 ALONG_RAY = """The network gives depth along the ray to the head; that is what the picture of faces and the last
-table compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and
+section compare. All other figures are of depth along the optical axis, as `EdgeDepth` gives it from head centre and
 intrinsics."""
 
 
@@ -148,6 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> Outcome:
         require_counts(args, "subjects", "gate_frames")
+        for folder in args.also:
+            open_artifact(folder)  # before anything is measured
         sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
         turned = {folder.resolve().name: open_set(folder, args) for folder in args.turned}
         steady = stability.measure(args.model, args.head, args.hair, args.subjects) if args.head else []

@@ -68,22 +68,47 @@ def forms_of_network(name: str) -> dict[str, tuple[onnx.ModelProto, int]]:
 
 
 def run_in_onnxruntime(graph: bytes, threads: int) -> Callable[[], object]:
-    """Return what runs a graph once in ONNX Runtime on the CPU."""
+    """Open a graph in ONNX Runtime.
+
+    Args:
+        graph: The ONNX file.
+        threads: Of one run.
+
+    Returns:
+        What runs it once, on the CPU.
+    """
     session, face = open_session(graph, threads), {INPUT: smooth_pictures(1)}
     return lambda: session.run(None, face)
 
 
-def run_in_openvino(graph: bytes, threads: int) -> Callable[[], object]:
-    """Return what runs a graph once in OpenVINO on the CPU, set for latency; floats in the type that it chooses itself.
+def require_openvino() -> Any:
+    """Return the package.
 
     Raises:
-        BackendUnavailable: OpenVINO is not installed.
+        BackendUnavailable: It is not installed.
     """
     try:
         import openvino
     except ImportError as error:
         fix = "pip install openvino, or leave --openvino out."
         raise BackendUnavailable.of("export.timing", str(error), "OpenVINO", fix) from error
+    return openvino
+
+
+def run_in_openvino(graph: bytes, threads: int) -> Callable[[], object]:
+    """Open a graph in OpenVINO, set for latency; floats are of the type that it chooses itself.
+
+    Args:
+        graph: The ONNX file.
+        threads: Of one run.
+
+    Returns:
+        What runs it once, on the CPU.
+
+    Raises:
+        BackendUnavailable: OpenVINO is not installed.
+    """
+    openvino = require_openvino()
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
     core = openvino.Core()
     request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
@@ -136,6 +161,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> Outcome:
         require_counts(args, "blocks", "runs", "threads")
+        versions = {"onnxruntime": onnxruntime.__version__}
+        if args.openvino:
+            versions["openvino"] = str(require_openvino().__version__)
         sizes: dict[str, int] = {}
         graphs: dict[str, bytes] = {}
         if args.artifact is None:
@@ -159,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
             sizes[f"{int8}, OpenVINO"] = sizes[int8]
         medians, ratios = time_blocks(runners, args.blocks, args.runs)
         figures: dict[str, Any] = {
-            "machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__,
+            "machine": platform.processor() or platform.machine(), **versions,
             "threads": args.threads, "blocks": args.blocks, "runs": args.runs, "form_for_cpu_int8":
             form_for_cpu_int8(1024, 512), "weight_bytes": sizes, "median_ms": medians, "times_faster": ratios,
         }  # fmt: skip

@@ -7,8 +7,21 @@ from typing import Any
 
 import lightning_fabric
 import torch
+from lightning_fabric.plugins import MixedPrecision
 
 from train.config import LoopConfig
+
+
+class WholeInputs(MixedPrecision):
+    """Mixed precision that leaves a batch alone: only what autocast chooses is computed in half precision.
+
+    Fabric's own rounds every float tensor of the inputs, and so the depth that is learnt, by up to 0.3 mm; and it
+    refuses frozen dataclasses.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """Return the inputs as they are."""
+        return data
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
@@ -44,11 +57,12 @@ def open_fabric(loop: LoopConfig, several_phases: bool = False) -> lightning_fab
     strategy = loop.strategy
     if several_phases and probe.world_size > 1 and strategy in ("auto", "ddp"):
         strategy = "ddp_find_unused_parameters_true"
+    mixed = choose_precision(loop.precision, probe.device) == "bf16-mixed"
     fabric = lightning_fabric.Fabric(
         accelerator=loop.accelerator,
         devices=devices,
         strategy=strategy,
-        precision=choose_precision(loop.precision, probe.device),  # type: ignore[arg-type]
+        plugins=[WholeInputs("bf16-mixed", probe.device.type)] if mixed else None,
     )
     fabric.launch()
     return fabric

@@ -21,6 +21,8 @@ from benchmarks.rgbd_frames import (
     main,
     read_frames,
     scores,
+    sheet,
+    table,
 )
 from facedepth_edge import Camera, EdgeDepth
 from tests.tiny_model import write_tiny_artifact
@@ -78,6 +80,54 @@ def test_a_copy_of_the_model_is_no_error(recording: Path, model: Path, capsys: p
     assert drawn[:144, :144].std() > 5
 
 
+def test_degrees_are_of_the_crop_s_millimetres(recording: Path, model: Path) -> None:
+    """320 mm over the box's 96 pixels, written here once more: a slope of 1 mm a mm is 45 degrees."""
+    first = compare_all(read_frames(recording), model)[0]
+    height, width = first.face.shape
+    down, across = np.mgrid[:height, :width] * 320.0 / np.array([height, width])[:, None, None]
+    for rise, keys in ((across, ("yaw_deg", "pitch_deg")), (down, ("pitch_deg", "yaw_deg"))):
+        turned = replace(first.result, depth_mm=first.measured_mm + rise * np.tan(np.radians(10)))
+        row = scores([replace(first, result=turned)])[0]
+        assert row[keys[0]] == pytest.approx(10, abs=1e-6)
+        assert row[keys[1]] == pytest.approx(0, abs=1e-6)
+
+
+def test_means_over_frames_and_over_people_differ(recording: Path, model: Path) -> None:
+    found = compare_all(read_frames(recording), model)
+    keys = ("correlation", "error_mm", "yaw_deg", "pitch_deg", "person_correlation", "person_error_mm",
+            "shape_error_mm", "gain")  # fmt: skip
+    rows = [dict.fromkeys(keys, value) for value in (1.0, 3.0, 8.0)]
+    text = table(found, rows, 5).splitlines()
+    assert [line.split("|")[4].strip() for line in text[2:6]] == ["2.00", "8.00", "4.00", "5.00"]
+    valid = sum(one.result.valid for one in found)
+    assert text[-1] == f"5 frames, 2 with too little measured; of the others {valid} called valid."
+    unsure = replace(found[0], result=replace(found[0].result, valid=not found[0].result.valid))
+    assert f"of the others {valid + (1 if unsure.result.valid else -1)} called" in table([unsure, *found[1:]], rows, 3)
+    lost = replace(found[0], frame=replace(found[0].frame, on_axis=True))
+    assert "place before the camera is not known" in table([lost, *found[1:]], rows, 3)
+
+
+def test_red_is_too_far_and_blue_too_near(recording: Path, model: Path) -> None:
+    first = compare_all(read_frames(recording), model)[0]
+    depth_mm = first.measured_mm.copy()
+    depth_mm[:, :48] += 30
+    drawn = sheet(
+        [replace(first, result=replace(first.result, depth_mm=depth_mm))], [{"correlation": 0, "error_mm": 0}]
+    )
+    error = drawn[:, 3 * 144 : 4 * 144].astype(int)
+    assert error[72, 60, 2] > error[72, 60, 0] + 100  # BGR: the left half is too far
+    assert error[72, 84, 0] > error[72, 84, 2] + 100
+    assert error[3, 3].tolist() == [128] * 3
+
+
+def test_too_little_of_a_face(recording: Path, model: Path) -> None:
+    depth = cv2.imread(str(recording / "1_depth.png"), cv2.IMREAD_UNCHANGED)
+    flat = np.where(depth > 0, 640, 0).astype(np.uint16)
+    for spoilt in (np.where(np.arange(480) < 215, depth, 0).astype(np.uint16), flat):
+        cv2.imwrite(str(recording / "1_depth.png"), spoilt)
+        assert [one.frame.image.name for one in compare_all(read_frames(recording), model)] == ["0.png", "2.png"]
+
+
 def tilted(comparison: Comparison, yaw_deg: float, pitch_deg: float, relief: float = 1.0) -> Comparison:
     """Return the comparison with a model's face that is turned and flattened against the measured one."""
     planes = comparison.planes()
@@ -115,6 +165,10 @@ def test_the_face_is_what_is_measured_of_it() -> None:
     measured[50:54] = np.nan
     measured[60:64] = 700 + BEHIND_NOSE_MM + 5
     measured[70:74] = 900
+    assert not face_pixels(np.full((96, 96), 861.0), 700.0).any()
+    near_one = np.full((96, 96), 700.0)
+    near_one[48, 48] = 600  # one pixel alone does not say where the face is nearest
+    assert face_pixels(near_one, 700.0).sum() == whole.sum()
     assert not face_pixels(measured, 700.0)[[41, 51, 61, 71]].any()
     assert face_pixels(measured, 700.0).sum() == whole.sum() - whole[[*range(40, 44), *range(50, 54)]].sum() - (
         whole[[*range(60, 64), *range(70, 74)]].sum()
@@ -152,7 +206,8 @@ def test_the_distance_is_measured_where_it_is_not_given(recording: Path, model: 
         ({"distance_mm": "near"}, r"\[1\].distance_mm: got near"),
         ({"depth": "none.png"}, r"none.png: got no such file"),
         ({"depth": "1.png"}, r"1.png: got 480 x 360 uint8, expected 480 x 360 uint16"),
-        ({"head_center_xy": [900, 20]}, r"head_center: got "),
+        ({"head_center_xy": [900, 20]}, r"1\.png: .*head_center: got "),
+        ({"distance_mm": 5}, r"\[1\].distance_mm: got 5"),
     ],
 )
 def test_a_broken_file_is_named(

@@ -80,13 +80,16 @@ class _FakeOpenVino:
         self.settings: dict[str, object] = {}
         self.shapes: list[tuple[int, ...]] = []
 
+    __version__ = "2099.1"
     Core = create_infer_request = lambda self: self
 
     def read_model(self, graph: bytes) -> bytes:
         return graph
 
     def compile_model(self, graph: bytes, device: str, settings: dict[str, object]) -> _FakeOpenVino:
-        assert onnx.load_from_string(graph).graph.input[0].name == "face"
+        model = onnx.load_from_string(graph).graph
+        assert model.input[0].name == "face"
+        assert any(node.op_type == "QuantizeLinear" for node in model.node)
         self.settings = {"device": device, **settings}
         return self
 
@@ -94,11 +97,12 @@ class _FakeOpenVino:
         self.shapes += [array.shape for array in inputs]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_paper")
 def test_openvino_beside_onnxruntime(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["--blocks", "2", "--runs", "3", "--threads", "1", "--openvino", "--json", str(tmp_path / "t.json")]
+    arguments = ["--blocks", "2", "--runs", "3", "--threads", "2", "--openvino", "--json", str(tmp_path / "t.json")]
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert timing.main(arguments) == 1
     assert "expected OpenVINO. pip install openvino" in capsys.readouterr().err
@@ -106,10 +110,11 @@ def test_openvino_beside_onnxruntime(
     monkeypatch.setitem(sys.modules, "openvino", fake)
     assert timing.main(arguments) == 0
     assert fake.settings["device"] == "CPU"
-    assert fake.settings["INFERENCE_NUM_THREADS"] == 1
+    assert fake.settings["INFERENCE_NUM_THREADS"] == 2
     assert fake.shapes == [(1, 1, 96, 96)] * 2 * (2 + 3)
     figures = json.loads((tmp_path / "t.json").read_text())
     assert figures["times_faster"]["int8 phases, OpenVINO"] > 1
+    assert figures["openvino"] == "2099.1"
     assert figures["weight_bytes"]["int8 phases, OpenVINO"] == figures["weight_bytes"]["int8 phases"]
 
 

@@ -26,7 +26,8 @@ from train.config_reader import dataclass_from_mapping
 from train.data.packed import PackedSet, open_packed_set
 from train.engine import choose_precision
 from train.loop import fit, learning_rate, update_average
-from train.networks import Edge, EdgeConfig
+from train.networks import NETWORKS, Edge, EdgeConfig
+from train.tasks.base import Task
 
 TINY = {"name": "edge", "widths": [4, 6, 8, 8], "blocks": [0, 1, 0, 0], "head_width": 4}
 REPO = Path(__file__).resolve().parents[2]
@@ -103,6 +104,7 @@ IN_HALF = {
         {"name": "cui", "classifier": {"widths": [4, 6], "people": 16}},
         {"name": "cui", "widths": [4, 6, 8, 8, 8]},
     ),
+    "autoencoder": ({"name": "autoencoder"}, TASKS["cgan"][1]),
     "verification": (
         {"name": "verification", "frames_per_person": 2, "validation_pairs": 8},
         {"name": "siamese", "widths": [4, 6, 8, 8, 8], "hidden": [8, 4]},
@@ -127,7 +129,21 @@ def test_every_task_trains_in_mixed_precision(name: str, pairs_data: PackedSet, 
     task, network = IN_HALF[name]
     batch = {"batch_size": 4, "steps": 2, "validate_every": 2}
     config = tiny_config(task, network, precision="bf16-mixed", **batch)
-    result = fit(config, data, tmp_path / "half", progress=False)
+    forwards, seen = [], set()
+
+    def note(module: torch.nn.Module, inputs: tuple[object, ...]) -> None:
+        if isinstance(module, NETWORKS[network["name"]]) and module.training:
+            forwards.append(module)
+        if isinstance(module, Task):
+            seen.update(value.dtype for value in vars(inputs[1]).values() if value.is_floating_point())
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        result = fit(config, data, tmp_path / "half", progress=False)
+    finally:
+        hook.remove()
+    assert seen == {torch.float32}  # the truth is not rounded
+    assert len(forwards) == (0 if name == "verification" else 2)  # a step runs the network once; pairs use its parts
     assert result.step == 2
     assert all(math.isfinite(score) for score in result.scores.values())
     weights = load_checkpoint(result.last)["task"]

@@ -140,7 +140,7 @@ def test_a_phase_moves_its_own_network_alone(phase: str, cgan: CGanTask, batch: 
 def test_holes_tell_the_discriminator_nothing(cgan: CGanTask, batch: Batch) -> None:
     cgan.eval()
     assert (~batch.valid).any()
-    wild = batch._replace(depth=torch.where(batch.valid, batch.depth, torch.full_like(batch.depth, -1)))
+    wild = Batch(**{**vars(batch), "depth": torch.where(batch.valid, batch.depth, torch.full_like(batch.depth, -1))})
     for phase in CGanTask.phases:
         torch.testing.assert_close(cgan(phase, batch)["loss"], cgan(phase, wild)["loss"])
 
@@ -206,7 +206,7 @@ def test_cui_learns_depth_and_who_it_is(batch: Batch) -> None:
     result["parts"]["identity"].backward()  # the person's name teaches the depth network too
     assert all(weight.grad is not None for weight in task.phase_parameters("network"))
     few = CuiTask(Fcn(FcnConfig((4, 6, 8))), CuiTaskConfig(classifier=IdentityConfig((4,), 2)))
-    late = batch._replace(subject=batch.subject + 4)
+    late = Batch(**{**vars(batch), "subject": batch.subject + 4})
     with pytest.raises(ConfigError, match=r"task\.classifier\.people: got 2, expected at least \d, the highest number"):
         few("network", late)
 
@@ -228,7 +228,7 @@ def test_the_generator_runs_once_a_step_and_learns_what_it_would_from_two_runs(b
         assert len(runs) == len(gradients)  # one run for both phases; one for the generator's phase alone
     for kept, fresh in zip(*gradients, strict=True):
         torch.testing.assert_close(kept, fresh)
-    other = batch._replace(face=batch.face.clone())
+    other = Batch(**{**vars(batch), "face": batch.face.clone()})
     task("discriminator", batch)
     task("generator", other)  # maps of another batch are not taken
     assert len(runs) == 4

@@ -24,7 +24,8 @@ CGAN = (
 def write_config(path: Path, devices: int, batch_size: int) -> Path:
     path.write_text(
         CGAN + "data: {faces_only: true, processes: 1, validation_frames: 2}\naugment: {enabled: false}\n"
-        f"loop: {{accelerator: cpu, devices: '{devices}', batch_size: {batch_size}, steps: 3, threads: 1}}\n"
+        f"loop: {{accelerator: cpu, precision: 32-true, devices: '{devices}', batch_size: {batch_size}, steps: 3, "
+        "threads: 1}\n"
     )
     return path
 

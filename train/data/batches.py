@@ -7,7 +7,6 @@ Both are functions of (seed, step) alone, so an interrupted training goes on wit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,8 +41,9 @@ class AugmentConfig:
     photo: PhotoAugment = field(default_factory=PhotoAugment)
 
 
-class Batch(NamedTuple):
-    """B samples of S x S pixels; all tensors on one device. A tuple: the engine's mixed precision goes through those.
+@dataclass(frozen=True)
+class Batch:
+    """B samples of S x S pixels; all tensors on one device.
 
     Args:
         face: (B, 1, S, S) float32 gray in [-1, 1].

@@ -149,7 +149,7 @@ class Studio:
             rng = np.random.default_rng([config.seed, 4, number, sequence, frame])
             if frame % config.frames_per_expression == 0:
                 expression = sample_expression(rng, self.model.expression_names)
-                expression = yawned(rng, expression) if outfit.driver else expression
+                expression = yawned(rng, expression, self.model.expression_names) if outfit.driver else expression
                 head = self.head(subject, outfit, wardrobe, expression)
             assert head is not None
             empty = rng.uniform() < _EMPTY_RATE

@@ -70,7 +70,7 @@ def sample_driver_angles(rng: np.random.Generator) -> tuple[float, float, float]
 
 
 def sample_driver_position(rng: np.random.Generator) -> np.ndarray:
-    """Draw the head centre (3,) in mm in the camera frame: 400 to 1200 mm away, up to 22 degrees off the axis."""
+    """Draw the head centre (3,) in mm in the camera frame: 400 to 1200 mm away, up to 22 degrees off each way."""
     distance = float(np.exp(rng.uniform(np.log(400), np.log(1200))))
     across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, [8, 7]), -22, 22)))
     return np.array([across * distance, down * distance, distance])

@@ -70,17 +70,18 @@ def expose_driver(radiance: np.ndarray, label: np.ndarray, rng: np.random.Genera
 
     Args:
         radiance: (H, W, 3) float32 linear, three equal channels.
-        label: (H, W) uint8; the exposure is set by the head.
+        label: (H, W) uint8; the exposure is set by the skin, where there is some, else by the head.
         rng: exposure, blur, noise and tone curve.
 
     Returns:
         (H, W, 3) uint8, three equal channels.
     """
     gray = radiance.mean(axis=2)
-    head = np.isin(label, HEAD_LABELS)
+    skin, head = label == HEAD_LABELS[0], np.isin(label, HEAD_LABELS)
+    metered = gray[skin] if skin.sum() > 50 else gray[head]
     gamma = 1.0 if rng.uniform() < 0.5 else rng.uniform(1.3, 2.4)
     shown = np.clip(np.exp(rng.normal(np.log(0.43), 0.35)), 0.08, 0.85)  # how bright the skin comes out, 0..1
-    level = float(np.percentile(gray[head], 70)) if head.sum() > 50 else float(gray.max())
+    level = float(np.percentile(metered, 70)) if len(metered) > 50 else float(gray.max())
     image = gray * np.float32(shown**gamma / max(level, 1e-4))
     scale = min(gray.shape) / 144
     image = blurred(image, scale * max(0.0, rng.normal(0.35, 0.3)))

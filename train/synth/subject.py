@@ -149,7 +149,7 @@ def sample_outfit(
     )
     over = np.random.default_rng([seed, 10, subject.number, sequence])
     if over.uniform() < drivers:
-        dark = float(over.uniform(-0.03, 0.1))  # less than what the hair's colour adds: from black hair to grey
+        dark = float(over.uniform(-0.03, 0.1))  # black hair comes out from black to the grey of 940 nm
         return replace(outfit, infrared=True, driver=True, hair_floor=dark)
     over = np.random.default_rng([seed, 9, subject.number, sequence])
     if over.uniform() >= portraits:
@@ -210,12 +210,13 @@ def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[
     return {name: weight for name, weight in weights.items() if weight > 0.005 and name in names}
 
 
-def yawned(rng: np.random.Generator, expression: dict[str, float]) -> dict[str, float]:
+def yawned(rng: np.random.Generator, expression: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
     """Open the mouth wide in a third of a driver's expressions, and close the eyes in a third of these.
 
     Args:
         rng: source of randomness.
         expression: weights of `sample_expression`.
+        names: the head model's expressions.
 
     Returns:
         The weights, or others.
@@ -226,8 +227,9 @@ def yawned(rng: np.random.Generator, expression: dict[str, float]) -> dict[str, 
     wide["jawOpen"] = float(rng.uniform(0.45, 1.0))
     wide["mouthFunnel"] = float(max(0.0, rng.normal(0.1, 0.3)))
     if rng.uniform() < 1 / 3:
+        wide = {name: weight for name, weight in wide.items() if not name.startswith(("eyeWide", "eyeSquint"))}
         wide |= {"eyeBlink_L": 1.0, "eyeBlink_R": 1.0}
-    return {name: min(weight, 1.0) for name, weight in wide.items() if weight > 0.005}
+    return {name: min(weight, 1.0) for name, weight in wide.items() if weight > 0.005 and name in names}
 
 
 def shows_teeth(expression: dict[str, float]) -> bool:

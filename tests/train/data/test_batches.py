@@ -82,8 +82,8 @@ def test_augmentation_is_a_function_of_seed_and_step(data: PackedSet) -> None:
         make_batch(data, indices, CPU, settings, step_generator(seed, step, CPU))
         for seed, step in ((1, 5), (1, 5), (1, 6), (2, 5))
     )
-    for name in Batch._fields:
-        assert torch.equal(getattr(a, name), getattr(b, name))
+    for entry in dataclasses.fields(Batch):
+        assert torch.equal(getattr(a, entry.name), getattr(b, entry.name))
     assert not torch.equal(a.face, other_step.face)
     assert not torch.equal(a.face, other_seed.face)
 
