@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from facedepth_edge.errors import ConfigError
+from train.synth import __main__ as command
+from train.synth import dataset as dataset_module
+from train.synth import shot as shot_module
+from train.synth.assemble import dress
 from train.synth.backdrop import background
 from train.synth.dataset import SetConfig, Studio, set_note
 from train.synth.light import sample_driver_lighting
@@ -60,14 +65,17 @@ def test_the_camera_looks_up() -> None:
 def test_mouths_open_wide(studio: Studio) -> None:
     names = studio.model.expression_names
     rng = np.random.default_rng(1)
-    drawn = [yawned(rng, sample_expression(rng, names)) for _ in range(600)]
+    names = (*names, "mouthFunnel", "eyeWide_L")
+    drawn = [yawned(rng, {**sample_expression(rng, names), "eyeWide_L": 0.5}, names) for _ in range(600)]
     wide = [one for one in drawn if one.get("jawOpen", 0) >= 0.45 and not any(n.startswith("mouthS") for n in one)]
     assert 150 < len(wide) < 300
     assert max(weight for one in wide for weight in one.values()) <= 1.0
-    assert 30 < sum(one.get("eyeBlink_L") == 1.0 for one in wide) < 120
+    shut = [one for one in wide if one.get("eyeBlink_L") == 1.0 and "eyeWide_L" not in one]
+    assert 30 < len(shut) < 120
+    assert not any("mouthFunnel" in yawned(rng, {}, ("jawOpen",)) for _ in range(60))
 
 
-def test_a_near_flash_falls_with_the_square_of_the_distance() -> None:
+def test_the_flash_is_by_the_camera() -> None:
     centre = np.array([40.0, -20.0, 650.0])
     for seed in range(20):
         flash = sample_driver_lighting(np.random.default_rng(seed), centre).lights[0]
@@ -95,6 +103,12 @@ def test_a_driver_camera_has_little_noise_and_shows_the_skin() -> None:
     label[:, :40] = 1
     pictures = [expose_driver(radiance, label, np.random.default_rng(seed)) for seed in range(40)]
     assert all((picture == picture[..., :1]).all() for picture in pictures)
+    ratios = [picture[5:75, 5:30].mean() / max(picture[5:75, 30:36].mean(), 1) for picture in pictures]
+    assert np.abs(np.array(ratios) - 1).max() < 0.1
+    edges = [
+        np.abs(np.diff(picture[40, 30:50, 0].astype(float))).max() / np.ptp(picture[40, :, 0]) for picture in pictures
+    ]
+    assert np.median(edges) > 0.45  # sharp: most of the step lies between two pixels
     skin = np.array([picture[:, :36].mean() for picture in pictures])
     assert 85 < np.median(skin) < 135
     assert (skin.min() > 30, skin.max() < 225) == (True, True)
@@ -103,6 +117,86 @@ def test_a_driver_camera_has_little_noise_and_shows_the_skin() -> None:
     assert np.median([picture[:, 44:].mean() for picture in pictures]) < 0.4 * np.median(skin)
 
 
+def test_half_of_the_cameras_are_linear() -> None:
+    radiance = np.full((80, 80, 3), 0.4, np.float32)
+    radiance[:, 40:] = 0.2
+    label = np.ones((80, 80), np.uint8)
+    label[:, 40:] = 0
+    pictures = [expose_driver(radiance, label, np.random.default_rng(seed)).astype(float) for seed in range(80)]
+    ratios = np.array([picture[:, 50:].mean() / picture[:, :30].mean() for picture in pictures])
+    linear = np.abs(ratios - 0.5) < 0.02
+    assert 25 < linear.sum() < 55
+    assert (ratios[~linear].min() > 0.5, ratios.max() < 0.8) == (True, True)
+
+
+def test_hair_does_not_burn_the_skin_out() -> None:
+    radiance = np.full((80, 80, 3), 0.005, np.float32)
+    radiance[30:50, 30:50] = 0.4
+    label = np.full((80, 80), 2, np.uint8)  # hair, but for a small face
+    label[30:50, 30:50] = 1
+    skin = [expose_driver(radiance, label, np.random.default_rng(s))[34:46, 34:46].mean() for s in range(40)]
+    assert max(skin) < 230
+
+
+def test_hardly_any_other_light() -> None:
+    centre = np.array([0.0, 0.0, 700.0])
+    drawn = [sample_driver_lighting(np.random.default_rng(seed), centre) for seed in range(80)]
+    assert max(one.ambient.max() for one in drawn) <= 0.12
+    assert 8 < sum(len(one.lights) == 2 for one in drawn) < 35  # daylight through the filter, now and then
+
+
+def test_hair_and_brows_take_the_outfit_s_floor(studio: Studio) -> None:
+    subject, outfit, _ = studio.cast(1, 1)
+    subject = replace(subject, traits=replace(subject.traits, hair_colour=(0.02, 0.02, 0.02)))
+    outfit = replace(outfit, infrared=True, hair_colour=(0.02, 0.02, 0.02))
+    dark, gray = (
+        dress(studio.canvas, subject, replace(outfit, hair_floor=floor), studio.cards) for floor in (0.0, 0.3)
+    )
+    assert dark.textures["hair0"].mean() < 0.3 * gray.textures["hair0"].mean()
+    assert dark.textures["skin"].min() < 0.7 * gray.textures["skin"].min()  # brows are painted on the skin
+
+
+def test_a_driver_s_shot_is_drawn_and_seen_as_one(
+    head_file: Path, small_set: SetConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: dict[str, list[tuple[tuple[object, ...], dict[str, object]]]] = {}
+
+    def watch(module: ModuleType, name: str) -> None:
+        real = getattr(module, name)
+
+        def noting(*args: object, **kwargs: object) -> object:
+            called.setdefault(name, []).append((args, kwargs))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, noting)
+
+    for name in (
+        "sample_driver_angles",
+        "sample_driver_position",
+        "sample_driver_lighting",
+        "expose_driver",
+        "background",
+    ):
+        watch(shot_module, name)
+    for name in ("sample_angles", "sample_position", "sample_lighting", "expose"):
+        watch(shot_module, name)
+    watch(dataset_module, "yawned")
+    shots = list(Studio(replace(small_set, drivers=1.0), head_file, None).shots(1, 1))
+    assert set(called) == {"sample_driver_angles", "sample_driver_position", "sample_driver_lighting", "expose_driver",
+                           "background", "yawned"}  # fmt: skip
+    for (_, centre), _ in called["sample_driver_lighting"]:
+        assert any(np.array_equal(centre, shot.centre_mm) for _, shot, *_ in shots)
+    assert all(kwargs == {"infrared": True, "driver": True} for _, kwargs in called["background"])
+
+
+def test_the_command_line_asks_for_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[SetConfig] = []
+    monkeypatch.setattr(command, "render_set", lambda config, *_: asked.append(config))
+    assert command.main(["render", "--head", "h.npz", "--out", str(tmp_path), "--drivers", "0.25"]) == 0
+    assert asked[0].drivers == 0.25
+
+
+@pytest.mark.slow
 def test_a_set_of_drivers(head_file: Path, small_set: SetConfig) -> None:
     config = replace(small_set, drivers=1.0)
     assert "drivers" not in set_note(small_set, hair=False).generator

@@ -100,6 +100,47 @@ def test_angles_survive_a_round_trip(angles: tuple[float, float, float]) -> None
     assert angles_from_rotation(rotation_from_angles(*angles)) == pytest.approx(angles, abs=1e-9)
 
 
+def test_a_near_light_is_carried_into_the_head_s_frame() -> None:
+    """A turned head with its own origin, beside the closed form, and with a plate that shades half of it."""
+    pose = HeadPose(rotation_from_angles(20, -15, 30), np.array([30.0, 20.0, 700.0]), np.array([5.0, -8.0, 12.0]))
+    place = np.array([150.0, -60.0, 40.0])
+    towards = (place - pose.centre_mm) / np.linalg.norm(place - pose.centre_mm)
+    near = Lighting((Light(towards, np.ones(3), 0.0, place),), np.zeros(3), np.zeros((3, 3)))
+    ball = scene(sphere_mesh("garment", 60.0))
+    image = shoot(ball, pose=pose, lighting=near)
+    rows, columns = np.nonzero(image.label == 4)
+    z = image.depth_mm[rows, columns]
+    point = np.stack([(columns + 0.5 - 40) / 200 * z, (rows + 0.5 - 32) / 200 * z, z], -1)
+    # The sphere lies about the head frame's origin.
+    middle = pose.centre_mm - pose.camera_from_head @ pose.head_centre_mm
+    normal = (point - middle) / 60.0
+    apart = place - point
+    distance = np.linalg.norm(apart, axis=1)
+    cosine = np.einsum("ij,ij->i", normal, apart) / distance
+    wrap = MATERIALS["garment"].wrap
+    expected = 0.5 * np.clip((cosine + wrap) / (1 + wrap), 0, None)
+    expected *= np.square(np.linalg.norm(place - pose.centre_mm) / distance)
+    inner = np.einsum("ij,ij->i", normal, -point) / np.linalg.norm(point, axis=1) > 0.5  # away from the outline
+    found = image.radiance[rows, columns, 0]
+    lit = inner & (cosine > 0.15)
+    assert lit.sum() > 60
+    assert np.abs(found - expected)[lit].max() < 0.04
+    assert np.corrcoef(found[lit], expected[lit])[0, 1] > 0.99
+
+
+def test_a_near_light_casts_its_own_shadows() -> None:
+    place = np.array([0.0, 0.0, 300.0])
+    towards = (place - POSE.centre_mm) / np.linalg.norm(place - POSE.centre_mm)
+    near = Lighting((Light(towards, np.ones(3), 0.0, place),), np.zeros(3), np.zeros((3, 3)))
+    wall, screen = plate(-60.0, 400.0, "garment"), plate(150.0, 20.0, "hand")
+    image = shoot(scene(screen), scene(wall), lighting=near)
+    dark = (image.label == 4) & (image.radiance[..., 0] < 0.02)
+    # From 300 mm, a plate of 40 mm at 450 mm shades 96 mm of a wall at 660 mm, of which the camera sees a rim.
+    rows, columns = np.nonzero(dark | (image.label == OCCLUDER))
+    assert np.ptp(columns) * 660 / 200 == pytest.approx(40 * 360 / 150, abs=10)
+    assert np.ptp(rows) * 660 / 200 == pytest.approx(40 * 360 / 150, abs=10)
+
+
 def test_a_near_light_falls_with_the_square_of_the_distance() -> None:
     place = np.array([0.0, 0.0, 100.0])
     towards = (place - POSE.centre_mm) / np.linalg.norm(place - POSE.centre_mm)
