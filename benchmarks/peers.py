@@ -30,10 +30,11 @@ import torch
 
 from benchmarks.latency import times_ms
 from export.onnx_from_torch import onnx_from_network, open_session
+from export.timing import require_openvino, run_in_openvino
 from facedepth_edge import EdgeDepth
 from facedepth_edge.bench.machine import describe_machine, describe_versions
 from facedepth_edge.demo import load_demo_frame
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import BackendUnavailable, FaceDepthError, InputError
 from train.networks import NETWORKS
 
 SIDE_PX = 96
@@ -80,17 +81,13 @@ def open_peers(stack: ExitStack, threads: int, mediapipe_python: Path | None) ->
     except (RuntimeError, OSError) as error:  # no C++ compiler, or one that torch cannot use
         missing.append(f"PyTorch compiled: {str(error).splitlines()[0]}")
     try:
-        import openvino
-    except ImportError as error:
-        missing.append(f"OpenVINO: {error} (pip install openvino)")
+        openvino = require_openvino()
+    except BackendUnavailable as error:
+        missing.append(f"OpenVINO: {error.__cause__} (pip install openvino)")
     else:
-        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-            file.write(graph.SerializeToString())
-            file.flush()
-            request = openvino.Core().compile_model(file.name, "CPU", settings).create_infer_request()
+        infer = run_in_openvino(graph.SerializeToString(), threads, face)
         title = f"paper's generator, OpenVINO {openvino.__version__.split('-')[0]}"
-        peers[title] = lambda runs: times_ms(lambda: request.infer([face]), runs)
+        peers[title] = lambda runs: times_ms(infer, runs)
     if mediapipe_python is None:
         missing.append("MediaPipe FaceMesh: no --mediapipe-python")
     else:

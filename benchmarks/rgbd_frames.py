@@ -276,10 +276,9 @@ def sheet(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]]) -> n
     for one, row in zip(found, rows, strict=True):
         frame, box = read_colour(one.frame.image, None, _FIX), one.result.box
         frame = frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
-        scale = PANEL_PX / box.width, PANEL_PX / box.height
+        wide, high = PANEL_PX / box.width, PANEL_PX / box.height
         # warpAffine counts from the first pixel's centre
-        turn = np.array([[s, 0, (0.5 - c) * s - 0.5] for s, c in zip(scale, (box.x0, box.y0), strict=True)])
-        turn[1] = turn[1, [1, 0, 2]]
+        turn = np.array([[wide, 0, (0.5 - box.x0) * wide - 0.5], [0, high, (0.5 - box.y0) * high - 0.5]])
         crop = cv2.warpAffine(frame, turn, (PANEL_PX, PANEL_PX), borderMode=cv2.BORDER_REPLICATE)
         cv2.putText(crop, f"{row['correlation']:.2f} {row['error_mm']:.1f}", (2, 140), 0, 0.35, (255, 255, 255), 1)
         distance = one.result.distance_mm
