@@ -203,7 +203,7 @@ def test_differences_are_over_the_head_in_mm() -> None:
     plane = torch.linspace(-0.5, 0.5, 400).reshape(shape)
     yes = torch.ones(shape, dtype=torch.bool)
     one = torch.ones(1)
-    batch = Batch(plane, plane, yes, head, yes, one[:, None], 700 * one, one, torch.zeros(1, 2))
+    batch = Batch(plane, plane, yes, head, yes, one[:, None], 700 * one, one, torch.zeros(1, 2), torch.zeros(1, 103))
     reference = {"depth": plane.numpy()}
     other = plane.numpy() + np.where(np.arange(20) < 10, 0.01, 0.5).astype(np.float32)
     tally = Tally()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from facedepth_edge.errors import ConfigError, InputError
 from train.data.batches import make_batch
 from train.data.packed import PackedSet, open_packed_set
+from train.data.shapes import SHAPE_VALUES
 from train.networks import Siamese, SiameseConfig
 from train.tasks import TASKS
 from train.tasks.verification import VerificationTask, VerificationTaskConfig
@@ -192,4 +193,41 @@ def test_a_person_without_a_name_is_told(data: PackedSet) -> None:
     indices = data.indices("train", faces_only=True)
     batch = make_batch(data, indices[-4:])
     with pytest.raises(ConfigError, match=r"task\.people: got 2, expected at least \d, the highest number of a person"):
+        task("network", batch)
+
+
+def with_shapes(data: PackedSet, unknown: int | None = None) -> PackedSet:
+    shapes = np.random.default_rng(5).normal(size=(9, SHAPE_VALUES)).astype(np.float32)
+    if unknown is not None:
+        shapes[unknown - 1] = np.nan
+    return replace(data, crops=replace(data.crops, shapes=shapes))
+
+
+def test_telling_the_shape_adds_its_squared_error_and_its_layer_learns(data: PackedSet) -> None:
+    alone = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2))
+    telling = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2, shape=0.25))
+    indices = data.indices("train", faces_only=True)
+    chosen = telling.draw(data, indices, 1, 0, 6, 0, 1)
+    unknown = int(data.meta["subject"][chosen[0]])
+    known_data = with_shapes(data, unknown)
+    batch = make_batch(known_data, chosen)
+    result = telling("network", batch)
+    vectors = telling.network.embed(verification_input(batch.depth, batch.valid))  # type: ignore[operator]
+    told = vectors @ telling.shape.weight.T + telling.shape.bias  # (6, 103)
+    others = data.meta["subject"][chosen] != unknown
+    assert 0 < others.sum() < len(others)
+    truth = torch.from_numpy(known_data.crops.shapes[data.meta["subject"][chosen] - 1])  # type: ignore[index]
+    missed = (told - truth)[torch.from_numpy(others)].square().sum() / others.sum()
+    expected = float((alone("network", batch)["loss"] + 0.25 * missed).detach())
+    assert float(result["loss"].detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(result["parts"]["shape_mm"]) == pytest.approx(float(missed.detach()) ** 0.5, rel=1e-5)
+    result["loss"].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in telling.shape.parameters())
+    assert {id(p) for p in telling.phase_parameters("network")} == {id(p) for p in telling.parameters()}
+
+
+def test_shapes_that_nobody_knows_are_told(data: PackedSet) -> None:
+    task = VerificationTask(small_siamese(), VerificationTaskConfig(frames_per_person=2, shape=1.0))
+    batch = make_batch(data, data.indices("train", faces_only=True)[:4])
+    with pytest.raises(ConfigError, match=r"task\.shape: got people without a known shape, expected shapes\.npy"):
         task("network", batch)

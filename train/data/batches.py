@@ -20,6 +20,7 @@ from train.data.geometry_augment import GeometryAugment, Placement, center_boxes
 from train.data.packed import PackedSet
 from train.data.photo_augment import PhotoAugment, change_photo, cut_out
 from train.data.ray_depth import relative_along_ray
+from train.data.shapes import shapes_of
 
 HALF_RANGE_MM = DepthScale().half_range_mm
 VISIBLE_NONE = 0.2  # at and below this visible fraction the validity target is 0
@@ -56,6 +57,7 @@ class Batch:
         distance_mm: (B,) float32, D.
         subject: (B,) int64, number of the person, 1 and up.
         ray_xy: (B, 2) float32, x / z and y / z of the box's centre in the camera's frame.
+        shape: (B, SHAPE_VALUES) float32, the person's shape, see train.data.shapes; NaN where it is not known.
     """
 
     face: Tensor
@@ -67,6 +69,7 @@ class Batch:
     distance_mm: Tensor
     subject: Tensor
     ray_xy: Tensor
+    shape: Tensor
 
 
 def sample_order(count: int, seed: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> np.ndarray:
@@ -181,7 +184,8 @@ def make_batch(
     depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
     validity = validity_target(has_face, visible * (1 - hidden))
     subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
-    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject, ray_xy)
+    shape = torch.from_numpy(shapes_of(data.crops.shapes, meta["subject"])).to(device)
+    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject, ray_xy, shape)
 
 
 def _rays(ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Placement | None) -> Tensor:

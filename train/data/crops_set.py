@@ -4,7 +4,8 @@
 A set is a folder with `dataset.json` and one folder a sequence (`%03d`), which holds for each frame
 `frame_%06d_face_rgb.png` (gray or BGR), `frame_%06d_face_depth.png` (uint16 mm, 0 = no measurement) and
 `frame_%06d_face_label.png`, and beside them `angles.txt` (tab separated `frame roll pitch yaw`, degrees) and
-`frames.json` (distance, visible fraction, face or not). Subject = (sequence - 1) // 5 + 1.
+`frames.json` (distance, visible fraction, face or not). Subject = (sequence - 1) // 5 + 1. `shapes.npy` may lie beside
+dataset.json, see train.data.shapes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 from train.data.frame_source import SPLITS, CropSample, CropsSet, FrameEntry
+from train.data.shapes import read_shapes
 from train.data.strict_files import number_folders, number_in, read_angles, read_colour, read_json, read_plane
 
 LAYOUT = "pandora-crops"
@@ -111,8 +113,9 @@ def open_crops_set(root: str | Path) -> CropsSet:
     rendered = isinstance(generator, dict)
     seeds = (f"{info.get('seed')} of {generator.get('name', 'train.synth')}",) if rendered else ()
     return CropsSet(
-        root, LAYOUT, int(crop_px), margin, reach_mm, subjects, tuple(frames), SEQUENCES_PER_SUBJECT, pictures, seeds
-    )
+        root, LAYOUT, int(crop_px), margin, reach_mm, subjects, tuple(frames), SEQUENCES_PER_SUBJECT, pictures, seeds,
+        read_shapes(root),
+    )  # fmt: skip
 
 
 def generator_of(root: Path) -> dict[str, Any] | None:

@@ -66,6 +66,7 @@ class CropsSet:
         sequences_per_subject: 5 where sequence n is the subject's S1..S5 as in Pandora; 0 where there is no such rule.
         pictures: False where the set has depth and labels alone; its gray images are all 0.
         seeds: Of a rendered set, what its people follow from: two sets that share one may show the same person.
+        shapes: (people, SHAPE_VALUES) float32, what train.data.shapes knows of them; None: nothing.
     """
 
     root: Path
@@ -78,6 +79,7 @@ class CropsSet:
     sequences_per_subject: int
     pictures: bool = True
     seeds: tuple[str, ...] = ()
+    shapes: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def box_px(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from facedepth_edge.errors import InputError
 from train.data.frame_source import CropsSet, FrameEntry
 from train.data.packed import PackedSet
+from train.data.shapes import shapes_of
 
 _FIX = "Give sets of other people (of the renderer: another --seed): test people must not be trained on."
 
@@ -101,6 +102,7 @@ def _joined(main: PackedSet, other: PackedSet, first: PackedSet) -> PackedSet:
         frames=(*a.frames, *map(moved, b.frames)),
         seeds=(*a.seeds, *b.seeds),
         pictures=a.pictures and b.pictures,
+        shapes=_joined_shapes(a, b, highest),
     )
     key = hashlib.sha256(f"{main.key} {other.key}".encode()).hexdigest()[:16]
     planes: list[Any] = [
@@ -110,6 +112,13 @@ def _joined(main: PackedSet, other: PackedSet, first: PackedSet) -> PackedSet:
     known = main.ray_xy is not None and other.ray_xy is not None
     rays = np.concatenate([main.ray_xy, other.ray_xy]) if known else None
     return PackedSet(crops, *planes, np.concatenate([main.meta, meta]), key, name, rays, main.along)
+
+
+def _joined_shapes(a: CropsSet, b: CropsSet, highest: int) -> np.ndarray | None:
+    if a.shapes is None and b.shapes is None:
+        return None
+    before = shapes_of(a.shapes, np.arange(1, highest + 1))
+    return before if b.shapes is None else np.concatenate([before, b.shapes])
 
 
 def _parts(rows: Any) -> list[np.ndarray]:

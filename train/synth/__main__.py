@@ -58,6 +58,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--portraits", type=float, default=defaults.portraits, help=portraits)
     drivers = "share of the sequences that a driver camera took: near infra-red by its own near flash, from below"
     render.add_argument("--drivers", type=float, default=defaults.drivers, help=drivers)
+    bare = "share of the sequences of bare heads: no hair, no glasses, nothing before the face"
+    render.add_argument("--bare", type=float, default=defaults.bare, help=bare)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
     )
@@ -112,7 +114,7 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        names = ("proportions", "swept", "modelled", "turned", "portraits", "drivers")
+        names = ("proportions", "swept", "modelled", "turned", "portraits", "drivers", "bare")
         shares = {name: getattr(chosen, name) for name in names}
         config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)

@@ -58,8 +58,11 @@ class PosedHead:
 def dress(
     canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str, CardHair], painted: bool = True
 ) -> Wardrobe:
-    """Paint the textures and sew the clothes of one sequence; unpainted, the skin is plain."""
+    """Paint the textures and sew the clothes of one sequence; unpainted, the skin is plain, and a bare head has none."""
     rng = np.random.default_rng(outfit.seed)
+    if outfit.bare and not painted:
+        nothing = np.zeros(TEXTURE_HW, np.float32)
+        return Wardrobe({}, {}, nothing, nothing, body.torso(rng))
     infrared = outfit.infrared
     colour = hair_albedo(outfit.hair_colour, infrared, outfit.hair_floor)
     beard_region = canvas.moustache_region() if outfit.beard == "moustache" else canvas.beard_region()

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from facedepth_edge.errors import ConfigError
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
+from train.data.shapes import write_shapes
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
@@ -57,6 +58,8 @@ class SetConfig:
             camera, with denser brows, and nothing that covers the face.
         drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
             below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
+        bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it: of
+            depth alone they cost a quarter of the others. Over all other shares.
     """
 
     seed: int = 0
@@ -74,6 +77,7 @@ class SetConfig:
     turned: float = 0.0
     portraits: float = 0.0
     drivers: float = 0.0
+    bare: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -91,7 +95,7 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        for name in ("swept", "modelled", "turned", "portraits", "drivers"):
+        for name in ("swept", "modelled", "turned", "portraits", "drivers", "bare"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
         if not 1 <= self.margin < math.inf:
@@ -129,7 +133,8 @@ class Studio:
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         subject = sample_subject(self.config.seed, number, self.config.proportions)
-        shares = (self.config.swept, self.config.modelled, self.config.portraits, self.config.drivers)
+        config = self.config
+        shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare)
         outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
 
@@ -182,6 +187,7 @@ class Studio:
                 **({"turned_away": turned} if config.turned > 0 else {}),
                 **({"portrait": outfit.portrait} if config.portraits > 0 else {}),
                 **({"driver": outfit.driver} if config.drivers > 0 else {}),
+                **({"bare": outfit.bare} if config.bare > 0 else {}),
             }
             yield frame, shot, not (empty or turned), attributes
 
@@ -222,6 +228,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
         "turned": 0.0,
         "portraits": 0.0,
         "drivers": 0.0,
+        "bare": 0.0,
         "pictures": True,
     }  # sets that are older than a setting do not have it
     for name, value in as_before.items():
@@ -241,6 +248,12 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     )
 
 
+def set_shapes(config: SetConfig, model: HeadModel) -> np.ndarray:
+    """Return the shapes of a set's people, (people, SHAPE_VALUES) float32, see train.data.shapes."""
+    people = [sample_subject(config.seed, number, config.proportions) for number in range(1, config.subjects + 1)]
+    return np.stack([model.shape_values(person.identity, person.scale) for person in people])
+
+
 def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, processes: int) -> None:
     """Render a whole set, or what is still missing of it.
 
@@ -256,6 +269,7 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
     """
     studio = Studio(config, head, hair)  # first of all: what it refuses must leave no set behind, and no pool waiting
     start_set(out, set_note(config, hair=hair is not None))
+    write_shapes(out, set_shapes(config, studio.model))
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
     done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)

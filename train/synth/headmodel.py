@@ -104,6 +104,33 @@ class HeadModel:
             vertices = vertices + np.float32(weight) * self.expression[self.expression_names.index(name)]
         return (vertices * np.asarray(scale, np.float32)).astype(np.float32)
 
+    def shape_values(self, identity: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Return a person's shape as train.data.shapes has it, every value in mm of what it moves the head.
+
+        Args:
+            identity: (100,) weights.
+            scale: (3,) width, height and depth relative to the model's.
+
+        Returns:
+            (103,) float32: every weight times the RMS motion, relative to the head centre, of the skin that is rigid
+            with the head, then the logarithm of each size times that skin's RMS distance from the head centre.
+        """
+        return np.concatenate([identity * self._identity_mm, np.log(scale) * self._extent_mm]).astype(np.float32)
+
+    @cached_property
+    def _identity_mm(self) -> np.ndarray:
+        moved = self.identity - self.identity[:, list(self.tragi)].mean(axis=1, keepdims=True)
+        return np.sqrt(np.square(moved[:, self._rigid_skin]).sum(axis=2, dtype=np.float64).mean(axis=1))
+
+    @cached_property
+    def _extent_mm(self) -> np.ndarray:
+        apart = self.neutral - self.head_center(self.neutral)
+        return np.sqrt(np.square(apart[self._rigid_skin]).mean(axis=0, dtype=np.float64))
+
+    @cached_property
+    def _rigid_skin(self) -> np.ndarray:
+        return np.flatnonzero(self.bend[: PARTS["skin"][1] + 1] >= 1.0)
+
     def part_triangles(self, name: str) -> np.ndarray:
         """Return the triangles (T, 3) that lie in one part of `PARTS`."""
         low, high = PARTS[name]

@@ -15,7 +15,6 @@ CAMERA_FROM_FACING = np.diag([1.0, -1.0, -1.0])  # a head that faces the camera:
 _LABELS = np.array([MATERIALS[name].label for name in MATERIAL_NAMES] + [BACKGROUND], np.uint8)
 _CENTRE = np.array([[0.5, 0.5]])
 _PATTERN = np.array([[1 / 6, 1 / 2], [1 / 2, 5 / 6], [5 / 6, 1 / 6]])  # a pixel is the mean of three rays
-_MIDDLE = 1  # the median of three depths
 _BAND_RAYS = 400_000  # rays traced at a time: bounds the memory of a full frame
 
 
@@ -88,8 +87,8 @@ class Rendering:
 
     Attributes:
         radiance: (H, W, 3) float32 linear RGB; 0 where no light was given.
-        depth_mm: (H, W) float32 z along the optical axis, inf where nothing was hit. The median of the pixel's
-            rays: never an average across an edge.
+        depth_mm: (H, W) float32 z along the optical axis, inf where nothing was hit. The median of the pixel's three
+            rays, never an average across an edge; without light of one ray through its middle.
         label: (H, W) uint8, of the same ray as the depth.
     """
 
@@ -149,22 +148,23 @@ def render(
         np.empty((height, width), np.float32),
         np.empty((height, width), np.uint8),
     )
-    step = max(1, _BAND_RAYS // (width * len(_PATTERN)))
+    pattern = _CENTRE if lighting is None else _PATTERN
+    step = max(1, _BAND_RAYS // (width * len(pattern)))
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
-        directions = view.directions(rows, _PATTERN)
+        directions = view.directions(rows, pattern)
         origins, turned = pose.rays(directions)
         hits = trace(scenes, origins, turned)
-        per_pixel = (rows.stop - top, width, len(_PATTERN))
+        per_pixel = (rows.stop - top, width, len(pattern))
         if lighting is not None and backdrop is not None:
             hit = np.flatnonzero(hits.material >= 0)
-            radiance = np.repeat(backdrop[rows].reshape(-1, 3), len(_PATTERN), axis=0)
+            radiance = np.repeat(backdrop[rows].reshape(-1, 3), len(pattern), axis=0)
             if len(hit):
                 radiance[hit] = _shade(scenes, textures, hits, hit, origins, turned, pose, lighting, rng)
             out.radiance[rows] = radiance.reshape(*per_pixel, 3).mean(axis=2)
         depth = hits.distance.reshape(per_pixel)
         label = _LABELS[hits.material].reshape(per_pixel)
-        middle = np.argsort(depth, axis=2)[:, :, _MIDDLE, None]
+        middle = np.argsort(depth, axis=2)[:, :, len(pattern) // 2, None]
         out.depth_mm[rows] = np.take_along_axis(depth, middle, 2)[..., 0]
         out.label[rows] = np.take_along_axis(label, middle, 2)[..., 0]
     return out

@@ -50,6 +50,7 @@ class Outfit:
         portrait: a photographer's picture: a good camera from afar, and a head turned a little.
         driver: what a driver camera sees: near infra-red, lit by its own near flash, from below.
         hair_floor: albedo of black hair in the near infra-red, see `skin.hair_albedo`.
+        bare: nothing but the head itself: no hair, beard, glasses or hat, and nothing before it.
     """
 
     style: HairStyle
@@ -67,6 +68,7 @@ class Outfit:
     portrait: bool = False
     driver: bool = False
     hair_floor: float = 0.10
+    bare: bool = False
 
 
 def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
@@ -97,6 +99,7 @@ def sample_outfit(
     modelled: float = 0.0,
     portraits: float = 0.0,
     drivers: float = 0.0,
+    bare: float = 0.0,
 ) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
@@ -109,6 +112,7 @@ def sample_outfit(
         modelled: share of the outfits whose hair is one of `cards`, which must not be empty then; over `swept`.
         portraits: share of the sequences that are portraits: nothing covers the face, no hat, no infra-red.
         drivers: share of the sequences that a driver camera took; over `portraits`.
+        bare: share of the sequences of bare heads; over all others.
     """
     rng = np.random.default_rng([seed, 2, subject.number, sequence])
     free = sequence >= 4
@@ -147,6 +151,12 @@ def sample_outfit(
         occlusion_rate=0.4 if free else 0.04,
         seed=int(rng.integers(2**31)),
     )
+    over = np.random.default_rng([seed, 11, subject.number, sequence])
+    if over.uniform() < bare:
+        return replace(
+            outfit, style=HairStyle("bald"), beard="none", beard_mm=0.0, glasses="none", hat="none", face_mask=False,
+            seat=False, occlusion_rate=0.0, bare=True,
+        )  # fmt: skip
     over = np.random.default_rng([seed, 10, subject.number, sequence])
     if over.uniform() < drivers:
         dark = float(over.uniform(-0.03, 0.1))  # black hair comes out from black to the grey of 940 nm

@@ -4,7 +4,8 @@
 Ours: a step draws a few frames of each of a few people and compares every frame with every other, same and different
 people weighing half each: the expectation is that of random pairs, half of the same person, at a fraction of the cost,
 because the convolutions see every frame once and not once a pair. Beside that, ours too, the vectors can be made to
-name the training person; the layer that names is not used afterwards.
+name the training person, or to tell the shape of the head where the renderer knows it, which says far more of each
+frame than who it is; the layers that do so are not used afterwards.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from facedepth_edge.errors import ConfigError
 from train.data.batches import Batch
 from train.data.packed import PackedSet
+from train.data.shapes import SHAPE_VALUES
 from train.networks import Siamese
 from train.tasks.base import Task, require_names, require_weights
 from train.validation import batches_of
@@ -38,6 +40,9 @@ class VerificationTaskConfig:
         validation_pairs: Random pairs of validation frames that are measured, half of them of the same person.
         identity: Weight of naming the training person by the vector; 0: pairs alone, as in the paper.
         people: How many names; person n is name n - 1.
+        shape: Weight of telling the shape by the vector, for every mm^2 of squared error over all values of the shape,
+            which is the mean squared error of the head's vertices as far as these move apart from each other; people
+            whose shape is not known take no part.
         across_sequences: Compare frames of different sequences of a person where there are enough: within one sequence
             hair and clothes are the same, and a network may learn those.
     """
@@ -46,6 +51,7 @@ class VerificationTaskConfig:
     validation_pairs: int = 4000
     identity: float = 0.0
     people: int = 256
+    shape: float = 0.0
     across_sequences: bool = False
 
     def __post_init__(self) -> None:
@@ -102,6 +108,8 @@ class VerificationTask(Task):
         self.config = config
         if config.identity:
             self.names = nn.Linear(network.config.widths[-1], config.people)
+        if config.shape:
+            self.shape = nn.Linear(network.config.widths[-1], SHAPE_VALUES)
 
     @property
     def people(self) -> int:
@@ -109,7 +117,7 @@ class VerificationTask(Task):
         return self.config.people
 
     def phase_parameters(self, phase: str) -> list[nn.Parameter]:
-        """Return the network's parameters, and those of the layer that names."""
+        """Return the network's parameters, and those of the layers that name and tell the shape."""
         return list(self.parameters())
 
     def draw(
@@ -144,7 +152,7 @@ class VerificationTask(Task):
         """Compute the binary cross entropy of every ordered pair of the batch, and its accuracy for the log.
 
         Raises:
-            ConfigError: A person's number is above the number of names.
+            ConfigError: A person's number is above the number of names, or no person's shape is known.
         """
         network: Any = self.network
         vectors = network.embed(verification_input(batch.depth, batch.valid))  # (B, 256)
@@ -162,6 +170,14 @@ class VerificationTask(Task):
             require_names("task.people", batch.subject, self.config.people)
             parts["identity"] = F.cross_entropy(self.names(vectors), batch.subject - 1)
             loss = loss + self.config.identity * parts["identity"]
+        if self.config.shape:
+            known = batch.shape.isfinite().all(dim=1)
+            if not bool(known.any()):
+                fix = "Add a set of train.synth to --data, or leave task.shape out."
+                raise ConfigError.of("task.shape", "people without a known shape", "shapes.npy in a set", fix)
+            missed = (self.shape(vectors[known]) - batch.shape[known]).square().sum(dim=1).mean()
+            parts["shape_mm"] = missed.detach().sqrt()
+            loss = loss + self.config.shape * missed
         return {"loss": loss, "parts": parts}
 
     @torch.no_grad()

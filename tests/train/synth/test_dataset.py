@@ -53,7 +53,7 @@ def test_several_processes_write_the_same_bytes(
     render_set(small_set, head_file, None, tmp_path / "again", processes=2)
     first = digests(rendered)
     assert first == digests(tmp_path / "again")
-    assert len(first) == 1 + 10 * (2 + 2 * 3)
+    assert len(first) == 2 + 10 * (2 + 2 * 3)  # dataset.json, shapes.npy, and each sequence
 
 
 def test_an_interrupted_set_is_completed(rendered: Path, tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
