@@ -203,8 +203,7 @@ def _along_ray(
     if placement is None:
         ramp = (torch.arange(crops.box_px, device=relative.device) + 0.5 - crops.box_px / 2) * mm_per_px
         return relative_along_ray(relative, ramp, ramp[:, None], ray_xy, distance_mm, HALF_RANGE_MM)
-    offset_mm = (
-        placement.pixels(relative.shape[-1]) - placement.center_xy_px[:, None, None]
-    ) * mm_per_px  # (B, S, S, 2)
-    x_mm, y_mm = offset_mm[..., 0][:, None], offset_mm[..., 1][:, None]
+    x, y = placement.pixels(relative.shape[-1])  # (B, S, S)
+    x_mm = (x - placement.center_x_px[:, None, None])[:, None] * mm_per_px  # (B, 1, S, S)
+    y_mm = (y - placement.center_y_px[:, None, None])[:, None] * mm_per_px
     return relative_along_ray(relative, x_mm, y_mm, ray_xy, distance_mm, HALF_RANGE_MM)

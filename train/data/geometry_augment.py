@@ -90,8 +90,8 @@ class Placement:
         """Box centres in the crops, (B, 2): x, y."""
         return torch.stack((self.center_x_px, self.center_y_px), dim=1)
 
-    def pixels(self, size_px: int) -> Tensor:
-        """Return where the pixels of a result of size_px x size_px lie in the crop, (B, S, S, 2) float32: x, y."""
+    def pixels(self, size_px: int) -> tuple[Tensor, Tensor]:
+        """Return where the pixels of a result of size_px x size_px lie in the crop: x and y, (B, S, S) float32 each."""
         device = self.center_x_px.device
         ramp = (torch.arange(size_px, device=device, dtype=torch.float32) + 0.5) / size_px - 0.5
         u = ramp[None, None, :] * (1 - 2 * self.flip)[:, None, None]  # (B, 1, S)
@@ -100,7 +100,7 @@ class Placement:
         sin = (self.side_px * torch.sin(self.angle_rad))[:, None, None]
         x = self.center_x_px[:, None, None] + cos * u - sin * v
         y = self.center_y_px[:, None, None] + sin * u + cos * v
-        return torch.stack((x, y), dim=-1)
+        return x, y
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -174,19 +174,20 @@ def sample_boxes(
     """
     count, crop_px, _ = gray.shape
     p = placement
-    xy = p.pixels(size_px)  # (B, S, S, 2)
-    low, high = p.low_xy_px[:, None, None, :], p.high_xy_px[:, None, None, :]
-    seen = ((xy >= low) & (xy < high)).all(dim=-1, keepdim=False)[:, None]  # (B, 1, S, S)
-    xy = torch.minimum(torch.maximum(xy, low + 0.5), high - 0.5)
-    sampled = F.grid_sample(
-        gray[:, None], xy * (2.0 / crop_px) - 1.0, mode="bilinear", padding_mode="border", align_corners=False
-    )  # (B, 1, S, S)
-    pixel = xy.floor().long().clamp_(0, crop_px - 1)
-    flat = (pixel[..., 1] * crop_px + pixel[..., 0]).flatten(1)  # (B, S * S)
+    seen = torch.ones(count, size_px, size_px, dtype=torch.bool, device=gray.device)
+    inside = []  # x, then y
+    for axis, place in enumerate(p.pixels(size_px)):
+        low, high = p.low_xy_px[:, axis, None, None], p.high_xy_px[:, axis, None, None]  # (B, 1, 1)
+        seen &= (place >= low) & (place < high)
+        inside.append(torch.minimum(torch.maximum(place, low + 0.5), high - 0.5))
+    grid = torch.stack(inside, dim=-1).mul_(2.0 / crop_px).sub_(1.0)  # (B, S, S, 2)
+    sampled = F.grid_sample(gray[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)
+    column, row = (place.floor().long().clamp_(0, crop_px - 1) for place in inside)
+    flat = (row * crop_px + column).flatten(1)  # (B, S * S)
     shape = (count, 1, size_px, size_px)
     depth_mm = depth_mm.flatten(1).gather(1, flat).reshape(shape)
     label = label.flatten(1).gather(1, flat).reshape(shape)
-    return sampled, depth_mm, label, seen
+    return sampled, depth_mm, label, seen[:, None]
 
 
 def center_boxes(plane: Tensor, box_px: int) -> Tensor:
