@@ -105,7 +105,7 @@ def dress(
         alpha["hair_card"] = card.alpha
     else:
         textures["hair_card"] = flat(colour)
-    inner = np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07])
+    inner = outfit.mouth_shade * (np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07]))
     textures["eye"] = paint_eye(subject.traits.iris_colour, infrared=infrared, pupil=rng.uniform(0.14, 0.26), rng=rng)
     textures["mouth"], textures["gums"] = flat(inner * 0.8), flat(inner * 1.3)
     textures["teeth"] = flat(np.array([0.72, 0.68, 0.58]) * rng.uniform(0.7, 1.05))

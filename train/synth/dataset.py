@@ -55,7 +55,7 @@ class SetConfig:
         modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
         portraits: share of the sequences that a photographer took: heads turned a little, from farther away, by a good
-            camera, with denser brows, and nothing that covers the face.
+            camera, with denser brows, and nothing that covers the face; mouths open wide in a third of the expressions.
         drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
             below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
         bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it: of
@@ -154,7 +154,8 @@ class Studio:
             rng = np.random.default_rng([config.seed, 4, number, sequence, frame])
             if frame % config.frames_per_expression == 0:
                 expression = sample_expression(rng, self.model.expression_names)
-                expression = yawned(rng, expression, self.model.expression_names) if outfit.driver else expression
+                if outfit.driver or outfit.portrait:
+                    expression = yawned(rng, expression, self.model.expression_names)
                 head = self.head(subject, outfit, wardrobe, expression)
             assert head is not None
             empty = rng.uniform() < _EMPTY_RATE

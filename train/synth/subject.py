@@ -51,6 +51,7 @@ class Outfit:
         driver: what a driver camera sees: near infra-red, lit by its own near flash, from below.
         hair_floor: albedo of black hair in the near infra-red, see `skin.hair_albedo`.
         bare: nothing but the head itself: no hair, beard, glasses or hat, and nothing before it.
+        mouth_shade: brightness of the open mouth's inside relative to lit flesh: what the lips shade is darker.
     """
 
     style: HairStyle
@@ -69,6 +70,7 @@ class Outfit:
     driver: bool = False
     hair_floor: float = 0.10
     bare: bool = False
+    mouth_shade: float = 1.0
 
 
 def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
@@ -160,7 +162,7 @@ def sample_outfit(
     over = np.random.default_rng([seed, 10, subject.number, sequence])
     if over.uniform() < drivers:
         dark = float(over.uniform(-0.03, 0.1))  # black hair comes out from black to the grey of 940 nm
-        return replace(outfit, infrared=True, driver=True, hair_floor=dark)
+        return replace(outfit, infrared=True, driver=True, hair_floor=dark, mouth_shade=_sample_mouth_shade(over))
     over = np.random.default_rng([seed, 9, subject.number, sequence])
     if over.uniform() >= portraits:
         return outfit
@@ -168,8 +170,12 @@ def sample_outfit(
     makeup = float(over.uniform(0.3, 1)) if beard_free else 0.0
     return replace(
         outfit, glasses=glasses, hat="none", face_mask=False, makeup=makeup, seat=False, infrared=False,
-        occlusion_rate=0.0, portrait=True,
+        occlusion_rate=0.0, portrait=True, mouth_shade=_sample_mouth_shade(over),
     )  # fmt: skip
+
+
+def _sample_mouth_shade(rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(0.12), 0.0)))
 
 
 def portrait_traits(traits: SkinTraits, seed: int) -> SkinTraits:
@@ -221,7 +227,7 @@ def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[
 
 
 def yawned(rng: np.random.Generator, expression: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Open the mouth wide in a third of a driver's expressions, and close the eyes in a third of these.
+    """Open the mouth wide in a third of the expressions of drivers and portraits, and close the eyes in a third of these.
 
     Args:
         rng: source of randomness.

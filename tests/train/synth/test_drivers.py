@@ -210,3 +210,28 @@ def test_a_set_of_drivers(head_file: Path, small_set: SetConfig) -> None:
     assert all("driver" not in attributes for *_, attributes in other)
     with pytest.raises(ConfigError, match=r"SetConfig\.drivers: got -0\.1, expected 0 to 1"):
         SetConfig(drivers=-0.1)
+
+
+def test_an_open_mouth_is_darker_before_drivers_and_photographers(studio: Studio) -> None:
+    assert {one.mouth_shade for one in outfits(0.0)} == {1.0}  # sets without them stay as they were
+    for many in (outfits(1.0), outfits(0.0, portraits=1.0)):
+        shades = np.array([one.mouth_shade for one in many])
+        assert 0.12 <= shades.min() < 0.2 < 0.8 < shades.max() <= 1.0
+    subject = sample_subject(7, 1)
+    outfit = sample_outfit(7, subject, 1, [])
+    bright, dark = (
+        dress(studio.canvas, subject, replace(outfit, mouth_shade=shade), {}).textures for shade in (1.0, 0.25)
+    )
+    for name in ("mouth", "gums"):
+        np.testing.assert_allclose(dark[name], 0.25 * bright[name], rtol=1e-5)
+    np.testing.assert_array_equal(dark["teeth"], bright["teeth"])
+
+
+@pytest.mark.parametrize("share", [{"portraits": 1.0}, {"drivers": 1.0}, {}])
+def test_mouths_open_wide_in_portraits_too(
+    share: dict[str, float], head_file: Path, small_set: SetConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(dataset_module, "yawned", lambda rng, weights, names: asked.append(1) or weights)
+    list(Studio(replace(small_set, pictures=False, **share), head_file, None).shots(1, 1))
+    assert len(asked) == (2 if share else 0)  # once an expression
