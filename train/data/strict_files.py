@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -100,8 +100,8 @@ def read_json(path: Path, fix: str) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Say whether a JSON value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Say whether a JSON value is a finite number that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def number_in(

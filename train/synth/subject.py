@@ -227,7 +227,7 @@ def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[
 
 
 def yawned(rng: np.random.Generator, expression: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Open the mouth wide in a third of the expressions of drivers and portraits, and close the eyes in a third of these.
+    """Open the mouth wide in a third of the expressions, as drivers and portraits do, and then the eyes close in a third.
 
     Args:
         rng: source of randomness.

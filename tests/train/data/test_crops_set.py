@@ -103,6 +103,8 @@ DAMAGE = {
     "frames.json of another kind": (write("001/frames.json", "{}"), r"001/frames\.json: got a dict, expected a list"),
     "a distance of zero": (put(2, distance_mm=0), r"frames\.json: \[2\]\.distance_mm: got 0, expected a number from 1"),
     "a distance that is text": (put(2, distance_mm="far"), r"\[2\]\.distance_mm: got far"),
+    "a distance of 400 digits": (put(2, distance_mm=10**400), r"\[2\]\.distance_mm: got 10{400}, expected a number"),
+    "a distance without end": (put(2, distance_mm=float("inf")), r"\[2\]\.distance_mm: got inf, expected a number"),
     "no distance": (put(2, distance_mm=None), r"\[2\]\.distance_mm: got None"),
     "too visible": (put(1, visible=1.5), r"\[1\]\.visible: got 1\.5, expected a number from 0 to 1"),
     "face unknown": (put(1, face="yes"), r"frames\.json: \[1\]: got face 'yes'"),

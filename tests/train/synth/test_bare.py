@@ -22,7 +22,8 @@ from train.synth.subject import sample_outfit, sample_subject
 def test_bare_heads_wear_nothing() -> None:
     people = [sample_subject(7, number) for number in range(1, 60)]
     outfits = [sample_outfit(7, one, n, [], portraits=1.0, drivers=1.0, bare=1.0) for one in people for n in (1, 5)]
-    assert all(one.bare and one.style.kind == "bald" and one.hat == one.glasses == one.beard == "none" for one in outfits)
+    assert all(one.bare and one.style.kind == "bald" for one in outfits)
+    assert all(one.hat == one.glasses == one.beard == "none" for one in outfits)
     assert not any(one.beard_mm or one.occlusion_rate or one.face_mask or one.driver or one.portrait for one in outfits)
 
 
@@ -62,7 +63,7 @@ def test_the_set_knows_its_peoples_shapes(head_file: Path, small_set: SetConfig,
     assert shapes is not None
     assert shapes.shape == (2, SHAPE_VALUES)
     model = HeadModel.load(head_file)
-    solid = np.flatnonzero(model.bend[: 11248] >= 1.0)
+    solid = np.flatnonzero(model.bend[:11248] >= 1.0)
     for row, number in enumerate((1, 2)):
         person = sample_subject(config.seed, number, config.proportions)
         centred = model.identity - model.identity[:, list(model.tragi)].mean(axis=1, keepdims=True)
