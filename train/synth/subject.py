@@ -227,7 +227,7 @@ def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[
 
 
 def yawned(rng: np.random.Generator, expression: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    """Open the mouth wide in a third of the expressions, as drivers and portraits do, and then the eyes close in a third.
+    """Open the mouth wide in a third of the expressions, and close the eyes in a third of these.
 
     Args:
         rng: source of randomness.
