@@ -58,7 +58,7 @@ class PosedHead:
 def dress(
     canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str, CardHair], painted: bool = True
 ) -> Wardrobe:
-    """Paint the textures and sew the clothes of one sequence; unpainted, the skin is plain, on bare heads left out."""
+    """Paint the textures and sew the clothes of one sequence; unpainted there are no textures, but the holes in hair."""
     rng = np.random.default_rng(outfit.seed)
     if outfit.bare and not painted:
         nothing = np.zeros(TEXTURE_HW, np.float32)
@@ -75,11 +75,11 @@ def dress(
     hair_mm = hair.thickness_map(canvas, outfit.style, rng)
     if outfit.hat != "none":
         hair_mm = np.minimum(hair_mm, 6.0)
-    scalp = hair.scalp_cover(canvas, outfit.style, rng)
     base = np.full(3, 0.5) if infrared else skin_tone_albedo(subject.traits.tone)
-    textures = {"skin": flat(base)}
+    textures: dict[str, np.ndarray] = {}
     if painted:
-        textures["skin"] = paint_skin(
+        scalp = hair.scalp_cover(canvas, outfit.style, rng)
+        textures["skin"] = textures["neck"] = paint_skin(
             canvas,
             portrait_traits(subject.traits, outfit.seed) if outfit.portrait else subject.traits,
             infrared=infrared,
@@ -90,7 +90,6 @@ def dress(
             rng=rng,
             hair_floor=outfit.hair_floor,
         )
-    textures["neck"] = textures["skin"]
     alpha: dict[str, np.ndarray] = {}
     for prefix, tint, waves in (("hair", colour, outfit.style.waves), ("beard", colour * rng.uniform(0.7, 1.3), 0.5)):
         albedos, alphas = hair.shell_textures(rng, tint, _SHELL_LAYERS, waves)
@@ -105,6 +104,8 @@ def dress(
         alpha["hair_card"] = card.alpha
     else:
         textures["hair_card"] = flat(colour)
+    if not painted:
+        return Wardrobe({}, alpha, hair_mm, beard_mm, body.torso(rng) + (body.headrest(rng) if outfit.seat else []))
     inner = outfit.mouth_shade * (np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07]))
     textures["eye"] = paint_eye(subject.traits.iris_colour, infrared=infrared, pupil=rng.uniform(0.14, 0.26), rng=rng)
     textures["mouth"], textures["gums"] = flat(inner * 0.8), flat(inner * 1.3)
