@@ -235,8 +235,13 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     for name, value in as_before.items():
         if generator[name] == value:
             del generator[name]
+    # What an earlier version rendered otherwise: no set that it began is continued.
     if hair:
-        generator["hair_seated"] = True  # before edge 0.6.0 styles hung too low: no such set is continued
+        generator["hair_seated"] = True  # before edge 0.6.0 styles hung too low
+    if config.portraits or config.drivers:
+        generator["mouths_dark"] = True  # up to edge 0.8.0 an open mouth was as bright inside as flesh in the light
+    if not config.pictures:
+        generator["rays_per_pixel"] = 1  # up to edge 0.8.0 three, and other garments
     return SetNote(
         config.crop_px,
         config.margin,

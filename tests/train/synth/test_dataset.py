@@ -285,3 +285,20 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
 def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change)).split("_")[-1]):
         SetConfig(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"portraits": 1.0}, "mouths_dark"), ({"drivers": 1.0}, "mouths_dark"), ({"pictures": False}, "rays_per_pixel")],
+)
+def test_a_set_that_an_earlier_version_began_is_not_continued(
+    settings: dict[str, float], name: str, tmp_path: Path, small_set: SetConfig, head_file: Path
+) -> None:
+    config = dataclasses.replace(small_set, **settings)
+    assert not {"mouths_dark", "rays_per_pixel"} & set(set_note(small_set, hair=False).generator)  # it goes on
+    note = set_note(config, hair=False).plain()
+    del note["generator"][name]
+    (tmp_path / "dataset.json").write_text(json.dumps(note))
+    with pytest.raises(ConfigError, match="a set of other settings"):
+        render_set(config, head_file, None, tmp_path, processes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
