@@ -58,7 +58,7 @@ class PosedHead:
 def dress(
     canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str, CardHair], painted: bool = True
 ) -> Wardrobe:
-    """Paint the textures and sew the clothes of one sequence; unpainted there are no textures, but the holes in hair."""
+    """Paint the textures and sew the clothes of one sequence; unpainted there are the holes in hair alone."""
     rng = np.random.default_rng(outfit.seed)
     if outfit.bare and not painted:
         nothing = np.zeros(TEXTURE_HW, np.float32)
