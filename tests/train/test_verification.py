@@ -199,7 +199,7 @@ def test_a_person_without_a_name_is_told(data: PackedSet) -> None:
 def with_shapes(data: PackedSet, unknown: int | None = None) -> PackedSet:
     shapes = np.random.default_rng(5).normal(size=(9, SHAPE_VALUES)).astype(np.float32)
     if unknown is not None:
-        shapes[unknown - 1] = np.nan
+        shapes[unknown - 1, 3] = np.nan  # one value is enough
     return replace(data, crops=replace(data.crops, shapes=shapes))
 
 
@@ -207,7 +207,7 @@ def test_telling_the_shape_adds_its_squared_error_and_its_layer_learns(data: Pac
     alone = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2))
     telling = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2, shape=0.25))
     indices = data.indices("train", faces_only=True)
-    chosen = telling.draw(data, indices, 1, 0, 6, 0, 1)
+    chosen = telling.draw(with_shapes(data), indices, 1, 0, 6, 0, 1)
     unknown = int(data.meta["subject"][chosen[0]])
     known_data = with_shapes(data, unknown)
     batch = make_batch(known_data, chosen)
@@ -227,7 +227,15 @@ def test_telling_the_shape_adds_its_squared_error_and_its_layer_learns(data: Pac
 
 
 def test_shapes_that_nobody_knows_are_told(data: PackedSet) -> None:
-    task = VerificationTask(small_siamese(), VerificationTaskConfig(frames_per_person=2, shape=1.0))
-    batch = make_batch(data, data.indices("train", faces_only=True)[:4])
+    task = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2, shape=1.0))
+    indices = data.indices("train", faces_only=True)
     with pytest.raises(ConfigError, match=r"task\.shape: got people without a known shape, expected shapes\.npy"):
-        task("network", batch)
+        task.draw(data, indices, 1, 0, 4, 0, 1)
+    assert len(task.draw(with_shapes(data), indices, 1, 0, 4, 0, 1)) == 4
+    # A batch that happens to hold nobody whose shape is known learns by its pairs alone; the layer stays in the graph.
+    batch = make_batch(data, task.draw(with_shapes(data), indices, 1, 0, 4, 0, 1))
+    alone = VerificationTask(small_siamese().eval(), VerificationTaskConfig(frames_per_person=2))
+    result = task("network", batch)
+    assert float(result["loss"].detach()) == pytest.approx(float(alone("network", batch)["loss"].detach()), rel=1e-6)
+    result["loss"].backward()
+    assert all(p.grad is not None and not p.grad.any() for p in task.shape.parameters())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from facedepth_edge.errors import InputError
 
 FILE = "shapes.npy"
 SHAPE_VALUES = 103
-"""The head model's 100 identity weights, then the head's width, height and depth."""
+"""Of the head model's 100 identity weights, then of the head's width, height and depth, what each moves, in mm."""
 
 
 def read_shapes(root: Path) -> np.ndarray | None:
@@ -32,17 +33,17 @@ def read_shapes(root: Path) -> np.ndarray | None:
         InputError: The file is no such array; the text names it.
     """
     path = root / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
-    fix = "Remove it, or write it again by `python -m train.synth render`."
+    fix = "Remove it; `python -m train.synth render` writes it again."
     try:
-        shapes = np.load(path)
-    except (OSError, EOFError, ValueError) as error:
+        shapes = np.lib.format.open_memmap(path, mode="r")  # mapped: a damaged header cannot fill the memory
+    except (OSError, EOFError, ValueError, SyntaxError, TokenError) as error:
         raise InputError.of(str(path), str(error), "an array of shapes", fix) from error
     if not isinstance(shapes, np.ndarray) or shapes.dtype != np.float32 or shapes.shape[1:] != (SHAPE_VALUES,):
         got = f"{shapes.shape} {shapes.dtype}" if isinstance(shapes, np.ndarray) else type(shapes).__name__
         raise InputError.of(str(path), got, f"(people, {SHAPE_VALUES}) float32", fix)
-    return shapes
+    return np.array(shapes)
 
 
 def write_shapes(root: Path, shapes: np.ndarray) -> None:

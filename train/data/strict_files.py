@@ -95,7 +95,7 @@ def read_json(path: Path, fix: str) -> Any:
     text = read_text(path, "a JSON file", fix)
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, brackets without end
         raise InputError.of(str(path), str(error), "valid JSON", fix) from error
 
 

@@ -58,7 +58,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--portraits", type=float, default=defaults.portraits, help=portraits)
     drivers = "share of the sequences that a driver camera took: near infra-red by its own near flash, from below"
     render.add_argument("--drivers", type=float, default=defaults.drivers, help=drivers)
-    bare = "share of the sequences of bare heads: no hair, no glasses, nothing before the face"
+    bare = "share of the sequences of bare heads: no hair, beard, glasses or hat, and nothing held before them"
     render.add_argument("--bare", type=float, default=defaults.bare, help=bare)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"

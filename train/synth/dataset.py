@@ -17,7 +17,8 @@ from tqdm import tqdm
 from facedepth_edge.errors import ConfigError
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
-from train.data.shapes import write_shapes
+from train.data.shapes import FILE as SHAPES_FILE
+from train.data.shapes import read_shapes, write_shapes
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
@@ -58,8 +59,8 @@ class SetConfig:
             camera, with denser brows, and nothing that covers the face; mouths open wide in a third of the expressions.
         drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
             below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
-        bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it: of
-            depth alone they cost a quarter of the others. Over all other shares.
+        bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it, on
+            their clothed torso: of depth alone they cost a third of the others. Over all other shares.
     """
 
     seed: int = 0
@@ -271,11 +272,17 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         processes: how many to use.
 
     Raises:
-        ConfigError: `out` holds a set of other settings, or modelled hair is asked for and there is none.
+        ConfigError: `out` holds a set of other settings or of another head model, or modelled hair is asked for and
+            there is none.
+        InputError: Its shapes.npy is damaged.
     """
     studio = Studio(config, head, hair)  # first of all: what it refuses must leave no set behind, and no pool waiting
     start_set(out, set_note(config, hair=hair is not None))
-    write_shapes(out, set_shapes(config, studio.model))
+    shapes, before = set_shapes(config, studio.model), read_shapes(out)
+    if before is not None and not np.array_equal(before, shapes):
+        fix = "Give the --head that the set was begun with, or choose another --out."
+        raise ConfigError.of(str(out / SHAPES_FILE), "the shapes of other people", "those of this head model", fix)
+    write_shapes(out, shapes)
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
     done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)

@@ -50,7 +50,7 @@ class Outfit:
         portrait: a photographer's picture: a good camera from afar, and a head turned a little.
         driver: what a driver camera sees: near infra-red, lit by its own near flash, from below.
         hair_floor: albedo of black hair in the near infra-red, see `skin.hair_albedo`.
-        bare: nothing but the head itself: no hair, beard, glasses or hat, and nothing before it.
+        bare: a bare head on its clothed torso: no hair, beard, glasses or hat, and nothing before it.
         mouth_shade: brightness of the open mouth's inside relative to lit flesh: what the lips shade is darker.
     """
 

@@ -40,9 +40,9 @@ class VerificationTaskConfig:
         validation_pairs: Random pairs of validation frames that are measured, half of them of the same person.
         identity: Weight of naming the training person by the vector; 0: pairs alone, as in the paper.
         people: How many names; person n is name n - 1.
-        shape: Weight of telling the shape by the vector, for every mm^2 of squared error over all values of the shape,
-            which is the mean squared error of the head's vertices as far as these move apart from each other; people
-            whose shape is not known take no part.
+        shape: Weight of regressing the shape from the vector, for every mm^2 of squared error summed over all values of
+            the shape, in expectation the mean squared error of the head's vertices; people whose shape is not known
+            take no part.
         across_sequences: Compare frames of different sequences of a person where there are enough: within one sequence
             hair and clothes are the same, and a network may learn those.
     """
@@ -126,8 +126,11 @@ class VerificationTask(Task):
         """Return frames of batch_size / frames_per_person random people, (batch_size,) int64 positions in the set.
 
         Raises:
-            ConfigError: The batch size does not fit, or there are too few people or frames.
+            ConfigError: The batch size does not fit, there are too few people or frames, or no shapes for task.shape.
         """
+        if self.config.shape and data.crops.shapes is None:
+            fix = "Render a set anew by train.synth and add it to --data, or leave task.shape out."
+            raise ConfigError.of("task.shape", "people without a known shape", "shapes.npy in a set", fix)
         each = self.config.frames_per_person
         subjects = data.meta["subject"][indices]
         people = np.unique(subjects)
@@ -152,7 +155,7 @@ class VerificationTask(Task):
         """Compute the binary cross entropy of every ordered pair of the batch, and its accuracy for the log.
 
         Raises:
-            ConfigError: A person's number is above the number of names, or no person's shape is known.
+            ConfigError: A person's number is above the number of names.
         """
         network: Any = self.network
         vectors = network.embed(verification_input(batch.depth, batch.valid))  # (B, 256)
@@ -171,11 +174,9 @@ class VerificationTask(Task):
             parts["identity"] = F.cross_entropy(self.names(vectors), batch.subject - 1)
             loss = loss + self.config.identity * parts["identity"]
         if self.config.shape:
-            known = batch.shape.isfinite().all(dim=1)
-            if not bool(known.any()):
-                fix = "Add a set of train.synth to --data, or leave task.shape out."
-                raise ConfigError.of("task.shape", "people without a known shape", "shapes.npy in a set", fix)
-            missed = (self.shape(vectors[known]) - batch.shape[known]).square().sum(dim=1).mean()
+            known = batch.shape.isfinite().all(dim=1, keepdim=True)
+            error = (self.shape(vectors) - batch.shape.nan_to_num()) * known
+            missed = error.square().sum() / known.sum().clamp(min=1)
             parts["shape_mm"] = missed.detach().sqrt()
             loss = loss + self.config.shape * missed
         return {"loss": loss, "parts": parts}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,11 @@ from train.data.batches import make_batch
 from train.data.joined import join_sets
 from train.data.packed import PackedSet
 from train.data.shapes import FILE, SHAPE_VALUES, read_shapes, shapes_of, write_shapes
+
+WHOLE = io.BytesIO()
+np.save(WHOLE, np.zeros((2, SHAPE_VALUES), np.float32))
+DAMAGED = WHOLE.getvalue().replace(b"'descr'", b"(((((((")
+HUGE = WHOLE.getvalue().replace(b"(2, 103), }" + b" " * 12, b"(9999999999999, 103), }")
 
 
 def some_shapes(people: int, seed: int) -> np.ndarray:
@@ -43,8 +50,9 @@ def test_another_array_is_refused(tmp_path: Path, content: np.ndarray, got: str)
         read_shapes(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00", b"PK\x03\x04garbage", DAMAGED, HUGE])
 def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    assert content != WHOLE.getvalue()  # what was to be damaged was found
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(InputError, match=rf"{FILE}: got .*, expected an array of shapes"):
         read_shapes(tmp_path)
@@ -73,4 +81,17 @@ def test_a_batch_has_everyones_own_shape_in_joined_sets(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.shape.numpy(), expected)
     assert np.isnan(expected[sets[0].meta["subject"].argmax()]).all()  # a person beyond the file's rows
     assert np.isfinite(expected).all(axis=1).sum() > 4
-    assert join_sets(sets[1]).crops.shapes is None
+    shapeless = [replace(s, crops=replace(s.crops, shapes=None)) for s in (sets[0], sets[1])]
+    assert join_sets(*shapeless).crops.shapes is None
+
+
+def test_rows_beyond_a_sets_people_do_not_become_those_of_the_next(tmp_path: Path) -> None:
+    sets = []
+    for seed, rows in enumerate((9, 4)):
+        root = write_crops_set(tmp_path / str(seed), subjects=4, seed=seed)
+        write_shapes(root, some_shapes(rows, seed))
+        sets.append(opened(root, tmp_path / "cache", generator={}, seed=seed))
+    joined = join_sets(*sets)
+    batch = make_batch(joined, np.arange(len(joined.meta)))
+    mine = sets[1].meta["subject"]
+    np.testing.assert_array_equal(batch.shape.numpy()[-len(mine) :], some_shapes(4, 1)[mine - 1])
