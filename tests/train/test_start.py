@@ -164,6 +164,20 @@ def test_naming_can_begin_after_pairs_alone(tmp_path: Path) -> None:
     assert begin_with(read_start(tmp_path / "pairs.pt"), build_task(named), named, "k") == 1
 
 
+def test_the_layer_that_tells_shapes_comes_along_with_any_people(tmp_path: Path) -> None:
+    config = named_people("verification", shape=0.5)
+    torch.manual_seed(0)
+    first = build_task(config)
+    save_plain_start(first, config, tmp_path / "first.pt")
+    wide = named_people("verification", 2, shape=0.5)
+    torch.manual_seed(1)
+    new = build_task(wide)
+    assert begin_with(read_start(tmp_path / "first.pt"), new, wide, "another set") == 2
+    faces = torch.randn(3, 1, 96, 96)
+    told = [task.eval().shape(task.network.embed(faces)) for task in (first, new)]  # type: ignore[operator]
+    torch.testing.assert_close(told[1], told[0], rtol=1e-4, atol=1e-5)
+
+
 def save_plain_start(task: Task, config: TrainConfig, path: Path) -> None:
     about = {"step": 1, "samples": 4, "elapsed_s": 0.0, "config": plain_from_dataclass(config), "spec": {},
              "commit": "c", "task": task.state_dict(), "ema": task.network.state_dict(), "optimizers": {}, "rng": None,
