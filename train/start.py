@@ -140,9 +140,9 @@ def _require_stages(stages: Any) -> list[dict[str, Any]]:
 def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> int:
     """Give a task's networks the starting training's weights, widened where they are wider.
 
-    The network gets the averaged weights. A discriminator, or the layer that tells shapes, comes along where the task is
-    the same, but a published model has none; a layer that names people only where the people are the same, those of the
-    same data.
+    The network gets the averaged weights. A discriminator, or the layer that tells shapes, comes along where the task
+    is the same, but a published model has none; a layer that names people only where the people are the same, those of
+    the same data.
 
     Args:
         start: The training to begin with.
