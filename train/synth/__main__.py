@@ -61,7 +61,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     bare = "share of the sequences of bare heads: no hair, beard, glasses or hat, and nothing held before them"
     render.add_argument("--bare", type=float, default=defaults.bare, help=bare)
     render.add_argument(
-        "--depth-only", action="store_true", help="no pictures: for face verification, at about half the cost"
+        "--depth-only", action="store_true", help="no pictures: for face verification, at about a third of the cost"
     )
     raw = commands.add_parser(
         "render-raw", help="render full frames of a few sequences in the layout of Pandora's raw frames"

@@ -49,7 +49,7 @@ class SetConfig:
         frames_per_expression: frames that share an expression.
         crop_px: rows and columns of a crop.
         margin: a crop reaches over margin * 320 mm at the head's distance.
-        pictures: False for depth and labels alone, for face verification: about half the cost.
+        pictures: False for depth and labels alone, for face verification: about a third of the cost.
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
@@ -60,7 +60,7 @@ class SetConfig:
         drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
             below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
         bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it, on
-            their clothed torso: of depth alone they cost a third of the others. Over all other shares.
+            their clothed torso: of depth alone they cost half of the others. Over all other shares.
     """
 
     seed: int = 0

@@ -98,7 +98,7 @@ def shoot(
         position_mm: head centre in the camera frame; drawn when None.
         angles_deg: (roll, pitch, yaw); drawn when None.
         away_mm: (2,) look this far beside the head (right, down): a crop with no face in its middle.
-        lit: False for depth and labels alone, at about half the cost.
+        lit: False for depth and labels alone, at about a third of the cost.
 
     Returns:
         The shot.
