@@ -40,8 +40,8 @@ def read_shapes(root: Path) -> np.ndarray | None:
         shapes = np.lib.format.open_memmap(path, mode="r")  # mapped: a damaged header cannot fill the memory
     except (OSError, EOFError, ValueError, SyntaxError, TokenError) as error:
         raise InputError.of(str(path), str(error), "an array of shapes", fix) from error
-    if not isinstance(shapes, np.ndarray) or shapes.dtype != np.float32 or shapes.shape[1:] != (SHAPE_VALUES,):
-        got = f"{shapes.shape} {shapes.dtype}" if isinstance(shapes, np.ndarray) else type(shapes).__name__
+    if shapes.dtype != np.float32 or shapes.shape[1:] != (SHAPE_VALUES,):
+        got = f"{shapes.shape} {shapes.dtype}"
         raise InputError.of(str(path), got, f"(people, {SHAPE_VALUES}) float32", fix)
     return np.array(shapes)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from train.command import Outcome, run_command
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.synth.biwi_frames import write_biwi_sequence
-from train.synth.dataset import SetConfig, Studio, render_set
+from train.synth.dataset import SHARES, SetConfig, Studio, render_set
 from train.synth.full_frame import shoot_frame, write_frame, write_raw_sequence
 from train.synth.pack_head import pack_head
 from train.synth.shot import FrameSize
@@ -114,8 +114,7 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        names = ("proportions", "swept", "modelled", "turned", "portraits", "drivers", "bare")
-        shares = {name: getattr(chosen, name) for name in names}
+        shares = {name: getattr(chosen, name) for name in ("proportions", *SHARES)}
         config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 

@@ -104,8 +104,18 @@ def dress(
         alpha["hair_card"] = card.alpha
     else:
         textures["hair_card"] = flat(colour)
-    if not painted:
-        return Wardrobe({}, alpha, hair_mm, beard_mm, body.torso(rng) + (body.headrest(rng) if outfit.seat else []))
+    if painted:
+        textures |= _paint_features_and_cloth(subject, outfit, base, rng)
+    torso = body.torso(rng) + (body.headrest(rng) if outfit.seat else [])
+    return Wardrobe(textures if painted else {}, alpha, hair_mm, beard_mm, torso)
+
+
+def _paint_features_and_cloth(
+    subject: Subject, outfit: Outfit, skin: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Paint all but skin and hair: eyes, mouth, what is worn and what is held before the face."""
+    infrared = outfit.infrared
+    textures: dict[str, np.ndarray] = {}
     inner = outfit.mouth_shade * (np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07]))
     textures["eye"] = paint_eye(subject.traits.iris_colour, infrared=infrared, pupil=rng.uniform(0.14, 0.26), rng=rng)
     textures["mouth"], textures["gums"] = flat(inner * 0.8), flat(inner * 1.3)
@@ -122,9 +132,8 @@ def dress(
     for name in ("hat_cloth", "garment", "scarf", "seat"):
         textures[name] = cloth(rng, infrared=infrared)
     textures["seat"] = textures["seat"] * 0.4
-    textures["hand"], textures["thing"] = flat(base * rng.uniform(0.85, 1.1)), cloth(rng, infrared=infrared)
-    torso = body.torso(rng) + (body.headrest(rng) if outfit.seat else [])
-    return Wardrobe(textures, alpha, hair_mm, beard_mm, torso)
+    textures["hand"], textures["thing"] = flat(skin * rng.uniform(0.85, 1.1)), cloth(rng, infrared=infrared)
+    return textures
 
 
 def pose_head(

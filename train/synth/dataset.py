@@ -34,6 +34,7 @@ from train.synth.subject import (
     yawned,
 )
 
+SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare")  # settings from 0 to 1, 0 leaves out
 _MOST_PROPORTIONS = 0.15
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
 
@@ -96,7 +97,7 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        for name in ("swept", "modelled", "turned", "portraits", "drivers", "bare"):
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
         if not 1 <= self.margin < math.inf:
@@ -133,11 +134,11 @@ class Studio:
 
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
-        subject = sample_subject(self.config.seed, number, self.config.proportions)
         config = self.config
+        subject = sample_subject(config.seed, number, config.proportions)
         shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare)
-        outfit = sample_outfit(self.config.seed, subject, sequence, list(self.cards), *shares)
-        return subject, outfit, dress(self.canvas, subject, outfit, self.cards, self.config.pictures)
+        outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares)
+        return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)
 
     def head(self, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, expression: dict[str, float]) -> PosedHead:
         """Build the head's scene for one expression; under a face mask the mouth hardly moves."""
@@ -223,16 +224,8 @@ def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
 def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     """Return what dataset.json says of the set."""
     generator: dict[str, Any] = {**asdict(config), "hair": hair}
-    as_before = {
-        "proportions": 0.0,
-        "swept": 0.0,
-        "modelled": 0.0,
-        "turned": 0.0,
-        "portraits": 0.0,
-        "drivers": 0.0,
-        "bare": 0.0,
-        "pictures": True,
-    }  # sets that are older than a setting do not have it
+    # Sets that are older than a setting do not have it.
+    as_before = {"proportions": 0.0, "pictures": True, **dict.fromkeys(SHARES, 0.0)}
     for name, value in as_before.items():
         if generator[name] == value:
             del generator[name]
@@ -279,10 +272,11 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
     studio = Studio(config, head, hair)  # first of all: what it refuses must leave no set behind, and no pool waiting
     start_set(out, set_note(config, hair=hair is not None))
     shapes, before = set_shapes(config, studio.model), read_shapes(out)
-    if before is not None and not (before.shape == shapes.shape and np.allclose(before, shapes, atol=1e-3)):
+    if before is None:
+        write_shapes(out, shapes)
+    elif not (before.shape == shapes.shape and np.allclose(before, shapes, atol=1e-3)):
         fix = "Give the --head that the set was begun with, or choose another --out."
         raise ConfigError.of(str(out / SHAPES_FILE), "the shapes of other people", "those of this head model", fix)
-    write_shapes(out, shapes)
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
     done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)
