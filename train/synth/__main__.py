@@ -50,6 +50,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
     swept = "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an eye"
     render.add_argument("--swept", type=float, default=defaults.swept, help=swept)
+    ears = (
+        "share of the outfits whose hair leaves the ears free or covers a part of them: sideburns, locks, nape, tucked"
+    )
+    render.add_argument("--ears", type=float, default=defaults.ears, help=ears)
     modelled = "share of the outfits with the modelled hair of --hair, beside those that have it anyway"
     render.add_argument("--modelled", type=float, default=defaults.modelled, help=modelled)
     turned = "share of the frames with the head turned away: its back, its top or its throat, and no face"

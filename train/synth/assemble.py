@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.synth import accessories, body, hair
+from train.synth import accessories, body, hair, hair_ears
 from train.synth.hair_cards import CardHair, fitted
 from train.synth.headmodel import PARTS, HeadModel
 from train.synth.materials import MATERIAL_NAMES, cloth, flat
@@ -169,6 +169,7 @@ def pose_head(
         else:
             sheet = hair.fringe(model, vertices, style, rng)
             meshes += [sheet] if sheet is not None and outfit.hat == "none" else []
+        meshes += hair_ears.side_locks(model, vertices, style, rng) + hair_ears.nape(model, vertices, style, rng)
     if style.card and outfit.hat == "none":
         meshes.append(fitted(cards[style.card], model, vertices, rng))
     if outfit.beard_mm > 0:

@@ -34,7 +34,7 @@ from train.synth.subject import (
     yawned,
 )
 
-SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare")  # settings from 0 to 1, 0 leaves out
+SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears")  # settings from 0 to 1, 0 leaves out
 _MOST_PROPORTIONS = 0.15
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
 
@@ -56,12 +56,15 @@ class SetConfig:
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
         modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
-        portraits: share of the sequences that a photographer took: heads turned a little, from farther away, by a good
-            camera, with denser brows, and nothing that covers the face; mouths open wide in a third of the expressions.
+        portraits: share of the sequences that a photographer took: by a good camera, from farther away, half of the
+            heads turned a little and half anywhere, with denser brows, and nothing that covers the face; mouths open
+            wide in a third of the expressions.
         drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
             below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
         bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it, on
             their clothed torso: of depth alone they cost half of the others. Over all other shares.
+        ears: share of the outfits whose hair leaves the ears free or covers a part of them, see `hair_ears.ear_style`.
+            Over `swept` and `modelled`.
     """
 
     seed: int = 0
@@ -80,6 +83,7 @@ class SetConfig:
     portraits: float = 0.0
     drivers: float = 0.0
     bare: float = 0.0
+    ears: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -136,7 +140,7 @@ class Studio:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         config = self.config
         subject = sample_subject(config.seed, number, config.proportions)
-        shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare)
+        shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare, config.ears)
         outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)
 
@@ -234,6 +238,8 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
         generator["hair_seated"] = True  # before edge 0.6.0 styles hung too low
     if config.portraits or config.drivers:
         generator["mouths_dark"] = True  # up to edge 0.8.0 an open mouth was as bright inside as flesh in the light
+    if config.portraits:
+        generator["portraits_turn"] = True  # up to edge 0.8.0 all of them looked about into the camera
     if not config.pictures:
         generator["rays_per_pixel"] = 1  # up to edge 0.8.0 three, and other garments
     return SetNote(

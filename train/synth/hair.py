@@ -30,6 +30,10 @@ class HairStyle:
         waves: 0..1.
         card: name of the modelled style where kind is "cards".
         sweep: -1..1, the side over which the fringe falls, across an eye and down the cheek; 0 for a straight one.
+        sideburn_deg: how much farther down than usual the sideburns reach.
+        locks_mm: how far hair hangs down over the ear's upper end, on the face's right and left; 0 for none.
+        nape_mm: how far short hair reaches below the skull's centre behind the ears; 0 for no farther than it grows.
+        tucked_deg: how much farther back than opening_deg long hair begins, on the face's left and right.
     """
 
     kind: str
@@ -43,6 +47,10 @@ class HairStyle:
     waves: float = 0.0
     card: str = ""
     sweep: float = 0.0
+    sideburn_deg: float = 0.0
+    locks_mm: tuple[float, float] = (0.0, 0.0)
+    nape_mm: float = 0.0
+    tucked_deg: tuple[float, float] = (0.0, 0.0)
 
 
 def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> HairStyle:
@@ -117,14 +125,15 @@ def scalp_cover(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) 
 
 
 def _above_hairline(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
-    line = hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg)
+    line = hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg, style.sideburn_deg)
     ragged = 1.2 * fractal_noise(rng, TEXTURE_HW, (16, 10), 3)
     return smoothstep(canvas.elevation_deg - line + ragged, -1.0, 2.5).astype(np.float32)
 
 
 def thickness_map(canvas: FaceCanvas, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
     """Height of the hair over the scalp in mm on the spherical texture, (512, 1024) float32."""
-    above = canvas.elevation_deg - hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg)
+    line = hairline_deg(canvas.azimuth_deg, style.front_shift_deg, style.recede_deg, style.sideburn_deg)
+    above = canvas.elevation_deg - line
     rise = smoothstep(above, -0.5, 16 if style.kind != "shaved" else 4)
     rough = 0.5 if style.kind == "afro" else 1.0
     lumps = 1 + rough * (
@@ -216,7 +225,7 @@ def fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ran
     around = azimuth[None] + t * swept
     lift = style.thickness_mm * 0.6 * (1 - t) ** 1.5 + 4.0 + 2.5 * np.sin(np.pi * t) + rng.normal(0, 0.5, (1, columns))
     points = on_sphere(around, elevation, skin(around, elevation) + lift)
-    return _sheet(points, np.linspace(0, 0.35, columns)[None], t, 0.8)
+    return hanging_sheet(points, np.linspace(0, 0.35, columns)[None], t, 0.8)
 
 
 def swept_fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.random.Generator) -> list[Mesh]:
@@ -243,7 +252,7 @@ def swept_fringe(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: 
         bulge = rng.uniform(2, 11) * np.sin(np.pi * t**0.8)
         lift = style.thickness_mm * 0.7 * (1 - t) ** 1.2 + 3.5 + bulge + rng.normal(0, 0.5, (1, columns))
         points = on_sphere(around, elevation, skin(around, elevation) + lift)
-        out.append(_sheet(points, 0.4 * s + (0.0 if large else 0.5), 0.05 + 0.95 * t, 0.8))
+        out.append(hanging_sheet(points, 0.4 * s + (0.0 if large else 0.5), 0.05 + 0.95 * t, 0.8))
     return out
 
 
@@ -254,7 +263,8 @@ def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ra
     for sheet in range(2):
         columns, rows = 72, 40
         opening = style.opening_deg + sheet * rng.uniform(2, 10)
-        left, right = opening + rng.uniform(-10, 10), opening + rng.uniform(-10, 10)
+        left = opening + rng.uniform(-10, 10) + style.tucked_deg[0]
+        right = opening + rng.uniform(-10, 10) + style.tucked_deg[1]
         azimuth = np.linspace(left, 360 - right, columns)
         parting = style.parting_deg
         t = np.linspace(0, 1, rows)[:, None]
@@ -276,11 +286,13 @@ def curtain(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np.ra
             narrow = 1 - rng.uniform(0.04, 0.1) * np.sin(np.pi * min(share * 1.3, 1)) + 0.12 * share
             points[row, :, 0] *= narrow
             points[row, :, 2] = SPHERE_CENTRE_MM[2] + (points[row, :, 2] - SPHERE_CENTRE_MM[2]) * narrow - 6 * share
-        out.append(_sheet(points.reshape(-1, 3), np.linspace(0, 1, columns)[None] * 0.98, t, 0.55 + 0.35 * sheet))
+        out.append(
+            hanging_sheet(points.reshape(-1, 3), np.linspace(0, 1, columns)[None] * 0.98, t, 0.55 + 0.35 * sheet)
+        )
     return out
 
 
-def _sheet(points: np.ndarray, u: np.ndarray, v: np.ndarray, shade: float) -> Mesh:
+def hanging_sheet(points: np.ndarray, u: np.ndarray, v: np.ndarray, shade: float) -> Mesh:
     """Make hanging hair of points (rows * columns, 3) mm, with texture coordinates u (1, columns) and v (rows, 1)."""
     uv = np.stack(np.broadcast_arrays(u, v), -1).reshape(-1, 2).astype(np.float32)
     triangles = grid_triangles(v.shape[0], u.shape[1])

@@ -152,8 +152,17 @@ class FaceCanvas:
         return self.filled(np.array(outline), 1.8) * (1 - self.filled(m[48:60], 1.0))
 
 
-def hairline_deg(azimuth_deg: np.ndarray, front_shift_deg: float, recede_deg: float) -> np.ndarray:
-    """Give the lowest elevation (degrees) of the scalp's hair at each azimuth: forehead, temple, sideburn, nape."""
+def hairline_deg(
+    azimuth_deg: np.ndarray, front_shift_deg: float, recede_deg: float, sideburn_deg: float = 0.0
+) -> np.ndarray:
+    """Give the lowest elevation (degrees) of the scalp's hair at each azimuth: forehead, temple, sideburn, nape.
+
+    Args:
+        azimuth_deg: where, of any shape.
+        front_shift_deg: the forehead's, positive is higher.
+        recede_deg: how far the temples have receded.
+        sideburn_deg: how much farther down the sideburns reach; 25 is the earlobe's height.
+    """
     a = np.abs(azimuth_deg)
     knots = [0, 22, 40, 54, 64, 72, 84, 100, 112, 124, 150, 180]
     front = 38 + front_shift_deg
@@ -162,9 +171,9 @@ def hairline_deg(azimuth_deg: np.ndarray, front_shift_deg: float, recede_deg: fl
         front + 0.6 * recede_deg,
         front - 5 + recede_deg,
         20 + 0.7 * recede_deg,
-        8,
-        -6,
-        4,
+        8 - 0.4 * sideburn_deg,
+        -6 - sideburn_deg,
+        4 - 0.5 * sideburn_deg,
         8,
         -14,
         -26,

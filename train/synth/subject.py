@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from train.synth.hair import HairStyle, modelled_style, sample_style, swept_style
+from train.synth.hair_ears import ear_style
 from train.synth.skin import SkinTraits, sample_traits
 
 _MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
@@ -102,6 +103,7 @@ def sample_outfit(
     portraits: float = 0.0,
     drivers: float = 0.0,
     bare: float = 0.0,
+    ears: float = 0.0,
 ) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
@@ -115,6 +117,7 @@ def sample_outfit(
         portraits: share of the sequences that are portraits: nothing covers the face, no hat, no infra-red.
         drivers: share of the sequences that a driver camera took; over `portraits`.
         bare: share of the sequences of bare heads; over all others.
+        ears: share of the outfits whose hair is `ear_style`'s, whatever it would have been; over `modelled`.
     """
     rng = np.random.default_rng([seed, 2, subject.number, sequence])
     free = sequence >= 4
@@ -129,6 +132,9 @@ def sample_outfit(
     over = np.random.default_rng([seed, 8, subject.number, sequence])
     if over.uniform() < modelled:
         style = modelled_style(over, cards)
+    over = np.random.default_rng([seed, 12, subject.number, sequence])
+    if over.uniform() < ears:
+        style = ear_style(over)
     hat = str(
         rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02])
     )

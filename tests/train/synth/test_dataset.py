@@ -279,6 +279,7 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
         {"swept": 1.1},
         {"modelled": -0.1},
         {"turned": -0.1},
+        {"ears": 1.5},
         {"seed": -1},
     ],
 )
@@ -289,13 +290,20 @@ def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "name"),
-    [({"portraits": 1.0}, "mouths_dark"), ({"drivers": 1.0}, "mouths_dark"), ({"pictures": False}, "rays_per_pixel")],
+    [
+        ({"portraits": 1.0}, "mouths_dark"),
+        ({"portraits": 1.0}, "portraits_turn"),
+        ({"drivers": 1.0}, "mouths_dark"),
+        ({"pictures": False}, "rays_per_pixel"),
+    ],
 )
 def test_a_set_that_an_earlier_version_began_is_not_continued(
     settings: dict[str, float], name: str, tmp_path: Path, small_set: SetConfig, head_file: Path
 ) -> None:
     config = dataclasses.replace(small_set, **settings)
-    assert not {"mouths_dark", "rays_per_pixel"} & set(set_note(small_set, hair=False).generator)  # it goes on
+    assert not {"mouths_dark", "portraits_turn", "rays_per_pixel"} & set(
+        set_note(small_set, hair=False).generator
+    )  # it goes on
     note = set_note(config, hair=False).plain()
     del note["generator"][name]
     (tmp_path / "dataset.json").write_text(json.dumps(note))
