@@ -56,6 +56,8 @@ def side_locks(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np
     Returns:
         A sheet for each side that has them.
     """
+    if not any(style.locks_mm):
+        return []  # and nothing is drawn: what follows stays as it is in sets without such hair
     skin = skin_radius(model, vertices)
     out = []
     for side, reach_mm in zip((-1, 1), style.locks_mm, strict=True):

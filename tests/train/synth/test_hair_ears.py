@@ -79,6 +79,13 @@ def test_locks_hang_over_one_ear(studio: Studio, side: int) -> None:
     assert 20 < low[0] - low[1] < 60
 
 
+def test_hair_that_is_not_there_draws_nothing(studio: Studio) -> None:
+    rng = np.random.default_rng(5)
+    for add in (side_locks, nape):
+        assert add(studio.model, studio.model.neutral, HairStyle("short", 10), rng) == []
+    assert rng.uniform() == np.random.default_rng(5).uniform()  # what is drawn after it stays as it was
+
+
 def test_hair_at_the_nape_hangs_behind_the_ears(studio: Studio) -> None:
     vertices = studio.model.neutral
     assert nape(studio.model, vertices, HairStyle("short", 10), np.random.default_rng(1)) == []
