@@ -11,9 +11,7 @@ import argparse
 import hashlib
 import io
 import json
-import os
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import numpy as np
 from export.artifact_writer import npz_bytes
 from export.face_subsets import SUBSETS, subsets_of
 from facedepth_edge.errors import InputError
+from facedepth_edge.whole_file import whole_file
 from train.command import Outcome, require_counts, run_command
 from train.data.frame_source import CropsSet, FrameEntry
 from train.data.packed import META_DTYPE, PackedSet, open_packed_set
@@ -162,16 +161,8 @@ def write_whole(path: Path, content: bytes) -> None:
         InputError: It cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with whole_file(path) as file:
+            file.write(content)
     except OSError as error:
         raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error
 

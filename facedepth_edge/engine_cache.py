@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from facedepth_edge.errors import ConfigError
+from facedepth_edge.whole_file import whole_file
 
 CACHE_VARIABLE = "FACEDEPTH_EDGE_CACHE"
 FORMAT = 1
@@ -192,19 +192,8 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    with _writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        name = path.parent / f".{path.name}.{secrets.token_hex(8)}"
-        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+    with _writable(path), whole_file(path) as file:
+        file.write(content)
 
 
 @contextmanager

@@ -7,10 +7,8 @@ is written beside its place, flushed to the disk and renamed, so a kill at any m
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from facedepth_edge.errors import ArtifactError
+from facedepth_edge.whole_file import whole_file
 
 FORMAT = 1
 KEYS = (
@@ -46,18 +45,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         path: Where; an existing one is replaced.
         state: Tensors and plain values under KEYS and OPTIONAL, `format` excepted.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole_file(path) as file:
+        torch.save({"format": FORMAT, **state}, file)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

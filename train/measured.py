@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import InputError
+from facedepth_edge.whole_file import whole_file
 from train.paper_metrics import IMAGE_SUMS
 
 FORMAT = 1
@@ -184,9 +184,8 @@ def write_measured(folder: Path, measured: Measured) -> None:
             "format": FORMAT,
             "files": {name: file_sha256(folder / name) for name in ARRAY_FILES},
         }
-        temporary = folder / ".about.json"
-        temporary.write_text(json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / "about.json")
+        with whole_file(folder / "about.json") as file:
+            file.write((json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
     except OSError as error:
         rule = "a folder that can be written"
         raise InputError.of(str(folder), error.strerror or str(error), rule, "Give another path.") from error

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from facedepth_edge.errors import ArtifactError
+from facedepth_edge.whole_file import whole_file
 from train.command import Outcome, run_command
 from train.config_reader import plain_from_dataclass
 from train.restore import TrainedNetwork, network_from_checkpoint, network_from_state
@@ -49,17 +48,9 @@ def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
         "input_px": trained.input_px,
         "start": trained.start,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
+    with whole_file(path) as file:
         # One entry: the library writes several in an order that changes from run to run.
-        save_file(tensors, temporary, {"about": json.dumps(about, sort_keys=True)})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        save_file(tensors, file.name, {"about": json.dumps(about, sort_keys=True)})
 
 
 def network_from_weights(path: str | Path, architecture: str | None = None) -> TrainedNetwork:

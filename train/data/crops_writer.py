@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from facedepth_edge.errors import ConfigError
+from facedepth_edge.whole_file import whole_file
 from train.data.crops_set import FORMAT, LAYOUT
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -87,9 +88,8 @@ def start_set(out: Path, note: SetNote) -> None:
     if not path.is_file():
         if any(entry.name.isdigit() and entry.is_dir() for entry in out.iterdir()):
             raise ConfigError.of(str(out), "sequences and no dataset.json", "a set, or an empty folder", fix)
-        partial = out / ".dataset.json.partial"
-        partial.write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(path) as file:
+            file.write(json.dumps(whole, indent=1).encode())
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

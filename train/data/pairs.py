@@ -8,9 +8,7 @@ and a counter, so that any program can draw the same.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.whole_file import whole_file
 from train.data.packed import PackedSet
 from train.data.subsets import CELLS, cells_of, in_cell
 
@@ -111,14 +110,10 @@ def write_pairs(path: Path, pairs: PairList, data: PackedSet, split: str, count:
     frames = data.crops.frames
     for cell, a, b, same in zip(pairs.cell, pairs.first, pairs.second, pairs.same, strict=True):
         lines.append(f"{cell},{frames[a].frame_id},{frames[b].frame_id},{int(same)}")
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(path) as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error
 
 

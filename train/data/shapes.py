@@ -7,13 +7,13 @@ person's shape is not known.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from tokenize import TokenError
 
 import numpy as np
 
 from facedepth_edge.errors import InputError
+from facedepth_edge.whole_file import whole_file
 
 FILE = "shapes.npy"
 SHAPE_VALUES = 103
@@ -48,10 +48,8 @@ def read_shapes(root: Path) -> np.ndarray | None:
 
 def write_shapes(root: Path, shapes: np.ndarray) -> None:
     """Write a set's shapes, (people, SHAPE_VALUES) float32; the file appears whole or not at all."""
-    partial = root / f".{FILE}.partial"
-    with partial.open("wb") as file:
+    with whole_file(root / FILE) as file:
         np.save(file, shapes)
-    os.replace(partial, root / FILE)
 
 
 def shapes_of(shapes: np.ndarray | None, subjects: np.ndarray) -> np.ndarray:

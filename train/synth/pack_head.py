@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
+from facedepth_edge.whole_file import whole_file
 
 _VERTICES = 26719  # of the ICT Face Model Light
 _IDENTITIES = 100
@@ -51,9 +51,8 @@ def pack_head(checkout: Path, out: Path) -> None:
         "expression": np.stack(offsets[_IDENTITIES:]),
         "expr": np.array([p.stem for p in expressions]),
     }
-    partial = out.with_name(out.name + ".partial.npz")
-    np.savez_compressed(partial, **arrays)
-    os.replace(partial, out)
+    with whole_file(out) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _read_vertices(path: Path) -> np.ndarray:
