@@ -60,6 +60,8 @@ class DataConfig:
         depth_along: Along what the network's depth is: the optical "axis", as in the paper, or the "ray" to the head,
             see train/data/ray_depth.py.
         faces_only: Leave out the frames whose box shows no head, as the paper leaves out badly cropped ones.
+        even_yaw: How often a frame may come in an epoch, so that turned heads are seen as often as frontal ones, see
+            train/data/even_yaw.py; 1: every frame once.
     """
 
     cache_dir: str | None = None
@@ -68,10 +70,12 @@ class DataConfig:
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     faces_only: bool = False
     depth_along: str = "axis"
+    even_yaw: int = 1
 
     def __post_init__(self) -> None:
         along = f"one of {', '.join(DEPTH_ALONG)}"
         _require(self.depth_along in DEPTH_ALONG, "data.depth_along", self.depth_along, along)
+        _require(1 <= self.even_yaw <= 10, "data.even_yaw", self.even_yaw, "1 to 10")
         _require(self.processes >= 1, "data.processes", self.processes, ">= 1")
         _require(self.validation_frames >= 1, "data.validation_frames", self.validation_frames, ">= 1")
 

@@ -30,6 +30,7 @@ from train.checkpoint import current_commit, load_checkpoint, save_checkpoint
 from train.config import RESUMABLE, OptimizerConfig, TrainConfig
 from train.config_reader import dataclass_from_mapping, plain_from_dataclass
 from train.data.batches import make_batch, step_generator
+from train.data.even_yaw import evened
 from train.data.packed import PackedSet
 from train.engine import open_fabric
 from train.optimizers import build_optimizer
@@ -157,6 +158,7 @@ def fit(
         "train_frames": len(train_indices),
         "train_subjects": len(np.unique(data.meta["subject"][train_indices])),
     }
+    train_indices = evened(train_indices, data.meta["roll_pitch_yaw_deg"][train_indices, 2], config.data.even_yaw)
     step, samples, elapsed_s, best = 0, 0, 0.0, math.inf
     if last_path.exists() and not resume:
         fix = "Add --resume to go on, or give another --out."

@@ -228,6 +228,25 @@ def test_learning_lowers_the_error(data: PackedSet, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "logs").glob("events*"))
 
 
+def test_turned_heads_come_more_often_where_it_is_asked(
+    data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_from, draw = [], Task.draw
+    note = lambda task, data, indices, *rest: drawn_from.append(indices) or draw(task, data, indices, *rest)  # noqa: E731
+    monkeypatch.setattr(Task, "draw", note)
+    turned = data.indices("train")[:5]
+    meta = data.meta.copy()
+    meta["roll_pitch_yaw_deg"][turned, 2] = -45.0
+    config = tiny_config(steps=1)
+    for most in (1, 3):
+        settings = dataclasses.replace(config.data, even_yaw=most)
+        changed = dataclasses.replace(data, meta=meta)
+        fit(dataclasses.replace(config, data=settings), changed, tmp_path / str(most), progress=False)
+    plain, even = drawn_from
+    assert (plain == data.indices("train")).all()
+    assert [(even == one).sum() for one in plain] == [2 if one in turned else 1 for one in plain]  # 11 are frontal
+
+
 def test_a_folder_with_a_run_is_refused_without_resume(data: PackedSet, tmp_path: Path) -> None:
     config = tiny_config(steps=2)
     fit(config, data, tmp_path / "run", progress=False)
