@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a model turns heads as far as they are turned: `python -m train.turn --model PATH --data DIR`.
+
+Compared is the plane through the face's surface: by how many degrees it slopes across, counted in the direction of the
+head's yaw. A model that is unsure turns faces back towards the camera; so does one that takes the flatter faces that
+some people have for the deeper ones of its training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedepth_edge.spec import Preprocessing
+from train.command import Outcome, require_counts, run_command
+from train.data.command_line import add_reading_arguments, open_set
+from train.data.frame_source import SPLITS
+from train.data.packed import PackedSet
+from train.face_region import face_ellipse
+from train.metrics import HALF_RANGE_MM
+from train.predictors import Predictor, predictors_from_model
+from train.validation import batches_of, spread_indices
+
+YAWS_DEG = (5, 15, 25, 35, 45, 60)
+LEAST_PIXELS = 400
+COLUMNS = ("yaw to either side (degrees)", "frames", "measured", "model's", "error (mm)", "beside the plane (mm)")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One frame.
+
+    Args:
+        yaw_deg: Of the head.
+        measured_deg: How far the measured surface slopes across, above 0: the picture's right is farther, as on
+            a head of positive yaw.
+        found_deg: The model's.
+        error_mm: Mean absolute error over the face after the offset.
+        shape_error_mm: After the plane through the differences.
+    """
+
+    yaw_deg: float
+    measured_deg: float
+    found_deg: float
+    error_mm: float
+    shape_error_mm: float
+
+
+def turn_of(measured_mm: np.ndarray, found_mm: np.ndarray, where: np.ndarray, yaw_deg: float) -> Turn:
+    """Compare one frame.
+
+    Args:
+        measured_mm: (H, W) depth along the axis.
+        found_mm: (H, W), the model's.
+        where: (H, W) bool, the face's measured pixels.
+        yaw_deg: Of the head.
+    """
+    rows, columns = np.nonzero(where)
+    reach = Preprocessing()
+    across = (columns + 0.5) * (reach.reach_x_mm / where.shape[1])
+    down = (rows + 0.5) * (reach.reach_y_mm / where.shape[0])
+    planes = np.stack([across - across.mean(), down - down.mean(), np.ones(len(rows))], axis=1)
+    both = np.stack([measured_mm[where], found_mm[where]], axis=1).astype(np.float64)
+    slopes = np.linalg.lstsq(planes, both, rcond=None)[0]
+    error = both[:, 1] - both[:, 0]
+    beside = error - planes @ (slopes[:, 1] - slopes[:, 0])
+    measured, found = np.degrees(np.arctan(slopes[0]))
+    flat = float(np.abs(error - error.mean()).mean())
+    return Turn(yaw_deg, float(measured), float(found), flat, float(np.abs(beside).mean()))
+
+
+def turns(data: PackedSet, indices: np.ndarray, predictor: Predictor) -> list[Turn]:
+    """Compare a model with the truth, frame by frame; frames with fewer than LEAST_PIXELS of the face are left out.
+
+    Args:
+        data: The packed set, its depth along the axis.
+        indices: (n,) frames of it.
+        predictor: The model.
+    """
+    found: list[Turn] = []
+    for chosen, batch in batches_of(data, indices):
+        depth = predictor(chosen, batch)["depth"][:, 0] * HALF_RANGE_MM
+        truth = batch.depth.numpy()[:, 0] * HALF_RANGE_MM
+        where = (batch.valid & batch.head & batch.seen).numpy()[:, 0] & face_ellipse(*truth.shape[1:])
+        for i, index in enumerate(chosen):
+            if where[i].sum() >= LEAST_PIXELS:
+                yaw_deg = float(data.meta["roll_pitch_yaw_deg"][index, 2])
+                found.append(turn_of(truth[i], depth[i], where[i], yaw_deg))
+    return found
+
+
+def table_of(found: list[Turn]) -> str:
+    """Write the means over yaws to both sides, in Markdown."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    yaw = np.array([one.yaw_deg for one in found])
+    for low, high in itertools.pairwise(YAWS_DEG):
+        inside = [one for one in found if low <= abs(one.yaw_deg) < high]
+        if not inside:
+            continue
+        side = np.sign([one.yaw_deg for one in inside])
+        measured, model = (
+            float((side * [getattr(one, name) for one in inside]).mean()) for name in ("measured_deg", "found_deg")
+        )
+        errors = [float(np.mean([getattr(one, name) for one in inside])) for name in ("error_mm", "shape_error_mm")]
+        lines.append(
+            f"| {low} to {high} | {len(inside)} | {measured:.1f} | {model:.1f} | {errors[0]:.2f} | {errors[1]:.2f} |"
+        )
+    within = (np.abs(yaw) >= YAWS_DEG[0]) & (np.abs(yaw) < YAWS_DEG[-1])
+    measured, model = (
+        np.array([getattr(one, name) for one in found])[within] for name in ("measured_deg", "found_deg")
+    )
+    if len(measured) > 1 and (measured != 0).any():
+        share = float(measured @ model / (measured @ measured))
+        lines.append(f"\nThe model turns faces {100 * share:.0f} % as far as they are turned.")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed, 2 wrong settings.
+    """
+    parser = argparse.ArgumentParser(prog="python -m train.turn", description="Whether heads are turned far enough.")
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint, or an artifact's folder")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--count", type=int, help="most frames, spread over the split (default: all)")
+    add_reading_arguments(parser)
+    args = parser.parse_args(arguments)
+
+    def work() -> Outcome:
+        require_counts(args, "count")
+        data = open_set(args.data, args)
+        indices = spread_indices(data, args.split, args.count, faces_only=True)
+        texts = [
+            f"{name}, {args.data.resolve().name}, split {args.split}\n\n{table_of(turns(data, indices, predictor))}"
+            for name, predictor in predictors_from_model(args.model).items()
+        ]
+        return Outcome("\n\n".join(texts))
+
+    return run_command("python -m train.turn", arguments, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
