@@ -79,8 +79,12 @@ class Recording:
             InputError: the file is missing or lacks one of them.
         """
         path = self.folder / f"{frame:010d}_camera.xml"
-        nodes = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ) if path.is_file() else None
-        found = [nodes.getNode(name).mat() if nodes is not None else None for name in ("intrinsic", "R", "t")]
+        nodes = cv2.FileStorage()
+        try:
+            opened = path.is_file() and nodes.open(str(path), cv2.FILE_STORAGE_READ)
+            found = [nodes.getNode(name).mat() if opened else None for name in ("intrinsic", "R", "t")]
+        except cv2.error as error:
+            raise InputError.of(str(path), str(error).strip(), "intrinsic, R and t", _FIX) from error
         if any(matrix is None for matrix in found):
             raise InputError.of(str(path), "no or only some matrices", "intrinsic, R and t", _FIX)
         intrinsics, turn, place_m = (matrix.astype(np.float64) for matrix in found)

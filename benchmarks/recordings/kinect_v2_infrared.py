@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -63,13 +64,15 @@ def read_labels(part: Path) -> dict[str, np.ndarray]:
         For each frame, "person/number", its points (15, 2) float64 in pixels.
 
     Raises:
-        InputError: the file is missing or a line of it has not the numbers that it should.
+        InputError: the file is missing or a line of it has not the name and the numbers that it should.
     """
     where, labels = part / "labels.txt", {}
     for line, text in enumerate(read_text(where, "labels", _FIX).splitlines(), 1):
         name, *numbers = text.split() or [""]
         if not name:
             continue
+        if not re.fullmatch(r"[^/]+/[0-9]+", name):
+            raise InputError.of(f"{where}, line {line}", name, "PERSON/NUMBER", _FIX)
         try:
             values = np.array([float(number) for number in numbers])
         except ValueError as error:
@@ -94,7 +97,7 @@ def head_center_xy(points: np.ndarray, depth: np.ndarray) -> tuple[float, float]
     there, head = [], []
     for index, *place in MEAN_HEAD_MM:
         x, y = points[index]
-        around = depth[max(int(y) - 1, 0) : int(y) + 2, max(int(x) - 1, 0) : int(x) + 2]
+        around = depth[max(int(y) - 1, 0) : max(int(y) + 2, 0), max(int(x) - 1, 0) : max(int(x) + 2, 0)]
         if (around > 0).any():
             z = float(np.median(around[around > 0]))
             there.append([*((points[index] - axis) / FOCAL_PX * z), z])

@@ -282,6 +282,9 @@ def convert(root: Path, out: Path) -> int:
         folder = root / FOLDER / f"subject{person}"
         between = "" if person == 1 else "_"
         paths = {c: [*numbered(folder / f"subject{person}{between}{c}").values()] for c in CAMERAS}
+        least = min(map(len, paths.values()))
+        if least < len(MARKS_XY[person]):
+            raise InputError.of(str(folder), f"{least} pictures", f"{len(MARKS_XY[person])} of each camera", _FIX)
         for number, marks in enumerate(MARKS_XY[person]):
             images = {c: read_colour(paths[c][number], (SIDE_PX, SIDE_PX), _FIX) for c in CAMERAS}
             depths = {names: stereo[names].depth(*(images[c] for c in names)) for names in PAIRS}
