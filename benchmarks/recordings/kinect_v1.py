@@ -21,16 +21,14 @@ Two things are marked by hand, once, and the poses carry them to all frames:
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from benchmarks.recordings.converter import run_converter, write_frames
 from facedepth_edge.errors import InputError
-from train.command import Outcome, run_command, write_text
 from train.data.strict_files import read_colour, read_plane
 from train.synth.full_frame import write_image
 
@@ -157,21 +155,12 @@ def convert(root: Path, out: Path) -> int:
             "head_center_xy": [round(x / z, 2), round(y / z, 2)],
             "fx": intrinsics[0, 0], "fy": intrinsics[1, 1], "cx": intrinsics[0, 2], "cy": intrinsics[1, 2],
         })  # fmt: skip
-    write_text(out / "frames.json", json.dumps(items, indent=1) + "\n", "OUT")
-    return len(items)
+    return write_frames(out, items)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(description="A Kinect v1's recording for benchmarks.rgbd_frames")
-    parser.add_argument("root", type=Path, help="work tree of vincentwen1995/Computer-Vision-2")
-    parser.add_argument("out", type=Path, help="folder to write")
-    chosen = parser.parse_args(arguments)
-    return run_command(
-        "python -m benchmarks.recordings.kinect_v1",
-        arguments,
-        lambda: Outcome(f"{convert(chosen.root, chosen.out)} frames"),
-    )
+    return run_converter("kinect_v1", "vincentwen1995/Computer-Vision-2", convert, arguments)
 
 
 if __name__ == "__main__":

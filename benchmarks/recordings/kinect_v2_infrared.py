@@ -22,16 +22,14 @@ The picture becomes 8-bit and stays linear, as a driver camera's: WHITE is what 
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.recordings.converter import run_converter, write_frames
 from facedepth_edge.errors import InputError
-from train.command import Outcome, run_command, write_text
 from train.data.strict_files import read_plane, read_text
 from train.synth.full_frame import write_image
 
@@ -164,21 +162,12 @@ def convert(root: Path, out: Path) -> int:
                 "image": names[0], "depth": names[1], "person": person,
                 "head_center_xy": [round(c, 2) for c in centre], "fx": FOCAL_PX, "fy": FOCAL_PX,
             })  # fmt: skip
-    write_text(out / "frames.json", json.dumps(items, indent=1) + "\n", "OUT")
-    return len(items)
+    return write_frames(out, items)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(description="A Kinect v2's infra-red faces for benchmarks.rgbd_frames")
-    parser.add_argument("root", type=Path, help="work tree of delphifirst/Intensity-Depth-Face-Alignment")
-    parser.add_argument("out", type=Path, help="folder to write")
-    chosen = parser.parse_args(arguments)
-    return run_command(
-        "python -m benchmarks.recordings.kinect_v2_infrared",
-        arguments,
-        lambda: Outcome(f"{convert(chosen.root, chosen.out)} frames"),
-    )
+    return run_converter("kinect_v2_infrared", "delphifirst/Intensity-Depth-Face-Alignment", convert, arguments)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,6 @@ has them on the mean of ICT-FaceKit, but for a turn, a place and a size, which t
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -37,8 +35,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.recordings.converter import run_converter, write_frames
 from facedepth_edge.errors import InputError
-from train.command import Outcome, run_command, write_text
 from train.data.strict_files import read_colour
 from train.synth.full_frame import write_image
 
@@ -303,22 +301,13 @@ def convert(root: Path, out: Path) -> int:
                     "fx": round(lens.matrix[0, 0], 3), "fy": round(lens.matrix[1, 1], 3),
                     "cx": round(lens.matrix[0, 2] + 0.5, 3), "cy": round(lens.matrix[1, 2] + 0.5, 3),
                 })  # fmt: skip
-    write_text(out / "frames.json", json.dumps(items, indent=1) + "\n", "OUT")
-    return len(items)
+    return write_frames(out, items)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Faces by three cameras for benchmarks.rgbd_frames")
-    parser.add_argument("root", type=Path, help="work tree of anloro/IPCV-3D-Face-Reconstruction")
-    parser.add_argument("out", type=Path, help="folder to write")
-    chosen = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    return run_command(
-        "python -m benchmarks.recordings.three_cameras",
-        arguments,
-        lambda: Outcome(f"{convert(chosen.root, chosen.out)} frames"),
-    )
+    return run_converter("three_cameras", "anloro/IPCV-3D-Face-Reconstruction", convert, arguments)
 
 
 if __name__ == "__main__":
