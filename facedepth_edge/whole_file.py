@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         with name.open("xb") as file:
             yield file

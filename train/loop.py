@@ -128,6 +128,9 @@ def fit(
     task_class = TASKS[config.task.name]
     if task_class.reads_pictures:
         data.crops.require_pictures()
+    elif config.data.even_yaw > 1:
+        rule = f"1 for task {config.task.name}, which draws people, not frames"
+        raise ConfigError.of("data.even_yaw", config.data.even_yaw, rule, "Leave it out.")
     fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)
     torch.manual_seed(s.seed)
     task = build_task(config)
@@ -158,7 +161,8 @@ def fit(
         "train_frames": len(train_indices),
         "train_subjects": len(np.unique(data.meta["subject"][train_indices])),
     }
-    train_indices = evened(train_indices, data.meta["roll_pitch_yaw_deg"][train_indices, 2], config.data.even_yaw)
+    yaw_deg = np.where(data.meta["face"], data.meta["roll_pitch_yaw_deg"][:, 2], np.nan)  # without a face there is none
+    train_indices = evened(train_indices, yaw_deg[train_indices], config.data.even_yaw)
     step, samples, elapsed_s, best = 0, 0, 0.0, math.inf
     if last_path.exists() and not resume:
         fix = "Add --resume to go on, or give another --out."

@@ -75,6 +75,8 @@ def read_labels(part: Path) -> dict[str, np.ndarray]:
             values = np.array([float(number) for number in numbers])
         except ValueError as error:
             raise InputError.of(f"{where}, line {line}", str(error), "numbers", _FIX) from error
+        if not np.isfinite(values).all():
+            raise InputError.of(f"{where}, line {line}", "nan or inf", "finite numbers", _FIX)
         if len(values) != BOX_NUMBERS + 2 * POINTS:
             raise InputError.of(f"{where}, line {line}", f"{len(values)} numbers", f"{BOX_NUMBERS + 2 * POINTS}", _FIX)
         labels[name] = values[BOX_NUMBERS:].reshape(POINTS, 2) + 0.5

@@ -47,6 +47,7 @@ PEOPLE = (1, 2, 4)
 SIDE_PX = 1024
 BOARD, SQUARE_MM = (9, 6), 10.0
 MOST_ROW_PX = 0.35
+LEAST_BOARDS = 3
 LENS = cv2.CALIB_FIX_K3 | cv2.CALIB_FIX_K2 | cv2.CALIB_ZERO_TANGENT_DIST
 NEAR_MM, FAR_MM = 370.0, 780.0
 REDUCTION = 0.5
@@ -139,11 +140,16 @@ def calibrate(boards: dict[tuple[int, int], dict[str, np.ndarray]]) -> dict[tupl
     size, lenses, pairs = (SIDE_PX, SIDE_PX), {}, {}
     for camera in CAMERAS:
         seen = [own[camera] for own in boards.values() if camera in own]
+        if len(seen) < LEAST_BOARDS:
+            raise InputError.of(f"camera {camera}", f"{len(seen)} boards", f"at least {LEAST_BOARDS}", _FIX)
         _, matrix, distortion, _, _ = cv2.calibrateCamera([board] * len(seen), seen, size, None, None, flags=LENS)
         lenses[camera] = Lens(matrix, distortion)
     for a, b in PAIRS:
         both = [own for own in boards.values() if a in own and b in own]
         for _ in range(4):
+            if len(both) < LEAST_BOARDS:
+                got = f"{len(both)} boards seen by both at once"
+                raise InputError.of(f"cameras {a} and {b}", got, f"at least {LEAST_BOARDS}", _FIX)
             *_, turn, place, _, _, _, _, errors = cv2.stereoCalibrateExtended(
                 [board] * len(both), [own[a] for own in both], [own[b] for own in both],
                 lenses[a].matrix, lenses[a].distortion, lenses[b].matrix, lenses[b].distortion, size,

@@ -244,7 +244,16 @@ def test_turned_heads_come_more_often_where_it_is_asked(
         fit(dataclasses.replace(config, data=settings), changed, tmp_path / str(most), progress=False)
     plain, even = drawn_from
     assert (plain == data.indices("train")).all()
-    assert [(even == one).sum() for one in plain] == [2 if one in turned else 1 for one in plain]  # 11 are frontal
+    twice = [one in turned and bool(data.meta["face"][one]) for one in plain]  # the others are frontal
+    assert any(twice)
+    assert [(even == one).sum() for one in plain] == [1 + two for two in twice]
+
+
+def test_people_are_not_evened(pairs_data: PackedSet, tmp_path: Path) -> None:
+    config = tiny_config({"name": "verification"}, {"name": "siamese"})
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, even_yaw=2))
+    with pytest.raises(ConfigError, match=r"data\.even_yaw"):
+        fit(config, pairs_data, tmp_path / "run", progress=False)
 
 
 def test_a_folder_with_a_run_is_refused_without_resume(data: PackedSet, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 """Shows turned heads as often as frontal ones.
 
 A network that is unsure of a picture answers what is likely. Where most heads look into the camera, it turns the others
-towards it: real heads came out 5 to 13 degrees less turned than they were.
+towards it: one real man's came out up to 13 degrees less turned than they were (docs/training.md, "Turned faces").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def evened(indices: np.ndarray, yaw_deg: np.ndarray, most: int) -> np.ndarray:
 
     Args:
         indices: (n,) the frames.
-        yaw_deg: (n,) their heads' yaw; frames beyond WIDEST_DEG are not repeated.
+        yaw_deg: (n,) their heads' yaw, NaN without a face; such frames and those beyond WIDEST_DEG are not repeated.
         most: How often a frame may come at most; 1 leaves them as they are.
 
     Returns:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -169,7 +169,8 @@ def pose_head(
         else:
             sheet = hair.fringe(model, vertices, style, rng)
             meshes += [sheet] if sheet is not None and outfit.hat == "none" else []
-        meshes += hair_ears.side_locks(model, vertices, style, rng) + hair_ears.nape(model, vertices, style, rng)
+        flat_cut = replace(style, thickness_mm=min(style.thickness_mm, 6.0)) if outfit.hat == "cap" else style
+        meshes += hair_ears.side_locks(model, vertices, flat_cut, rng) + hair_ears.nape(model, vertices, flat_cut, rng)
     if style.card and outfit.hat == "none":
         meshes.append(fitted(cards[style.card], model, vertices, rng))
     if outfit.beard_mm > 0:

@@ -56,9 +56,9 @@ class SetConfig:
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
         modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
-        portraits: share of the sequences that a photographer took: by a good camera, from farther away, half of the
-            heads turned a little and half anywhere, with denser brows, and nothing that covers the face; mouths open
-            wide in a third of the expressions.
+        portraits: share of the sequences that a photographer took: by a good camera, from farther away, in half of
+            the frames the head turned a little and in half anywhere, with denser brows, and nothing that covers the
+            face; mouths open wide in a third of the expressions.
         drivers: share of the sequences that a driver camera took: near infra-red, lit by its own near flash, from
             below, with little noise; mouths open wide in a third of the expressions. Over `portraits`.
         bare: share of the sequences of bare heads, without hair, glasses, clothes on the head or anything before it, on

@@ -31,9 +31,11 @@ class HairStyle:
         card: name of the modelled style where kind is "cards".
         sweep: -1..1, the side over which the fringe falls, across an eye and down the cheek; 0 for a straight one.
         sideburn_deg: how much farther down than usual the sideburns reach.
-        locks_mm: how far hair hangs down over the ear's upper end, on the face's right and left; 0 for none.
+        locks_mm: how far hair hangs down over the ear, beyond its upper 15 mm, on the face's right and left (in this
+            order); 0 for none.
         nape_mm: how far short hair reaches below the skull's centre behind the ears; 0 for no farther than it grows.
-        tucked_deg: how much farther back than opening_deg long hair begins, on the face's left and right.
+        tucked_deg: how much farther back than opening_deg long hair begins, on the face's left and right (in this
+            order).
     """
 
     kind: str

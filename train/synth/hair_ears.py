@@ -60,7 +60,7 @@ def side_locks(model: HeadModel, vertices: np.ndarray, style: HairStyle, rng: np
         return []  # and nothing is drawn: what follows stays as it is in sets without such hair
     skin = skin_radius(model, vertices)
     out = []
-    for side, reach_mm in zip((-1, 1), style.locks_mm, strict=True):
+    for side, reach_mm in zip((-1, 1), style.locks_mm, strict=True):  # +x is the face's left
         columns, rows = 28, 18
         first, last = rng.uniform(62, 80), rng.uniform(100, 128)
         away, jags = rng.uniform(0.25, 1.15), rng.uniform(0.65, 1.15, 9)

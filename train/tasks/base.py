@@ -74,7 +74,7 @@ class Task(nn.Module):
     def draw(
         self, data: PackedSet, indices: np.ndarray, seed: int, step: int, batch_size: int, rank: int, world: int
     ) -> np.ndarray:
-        """Return which frames a step sees: every frame once an epoch, in an order drawn anew for each.
+        """Return which frames a step sees: every entry of `indices` once an epoch, in an order drawn anew for each.
 
         Args:
             data: The packed set.

@@ -107,11 +107,11 @@ def test_long_hair_is_tucked_behind_the_ear_that_says_so(studio: Studio) -> None
         assert left > 90 > 85 > right
 
 
-def profile(studio: Studio, style: HairStyle) -> np.ndarray:
+def profile(studio: Studio, style: HairStyle, hat: str = "none") -> np.ndarray:
     """Labels of a head in profile, its left side to the camera."""
     subject = sample_subject(3, 1)
     outfit = dataclasses.replace(
-        sample_outfit(3, subject, 1, []), style=style, hat="none", glasses="none", face_mask=False, beard="none",
+        sample_outfit(3, subject, 1, []), style=style, hat=hat, glasses="none", face_mask=False, beard="none",
         beard_mm=0.0, occlusion_rate=0.0, infrared=False, seat=False,
     )  # fmt: skip
     wardrobe = dress(studio.canvas, subject, outfit, {})
@@ -132,3 +132,14 @@ def test_pictures_show_it(studio: Studio) -> None:
 def test_a_set_says_that_hair_is_around_the_ears(small_set: SetConfig) -> None:
     assert "ears" not in set_note(small_set, hair=False).generator
     assert set_note(dataclasses.replace(small_set, ears=0.3), hair=False).generator["ears"] == 0.3
+
+
+def test_under_a_cap_the_hair_lies_flat(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    thick: list[float] = []
+    for name in ("side_locks", "nape"):
+        monkeypatch.setattr(
+            f"train.synth.hair_ears.{name}", lambda m, v, style, rng: thick.append(style.thickness_mm) or []
+        )
+    profile(studio, HairStyle("medium", 25), hat="cap")
+    profile(studio, HairStyle("medium", 25))
+    assert thick == [6.0, 6.0, 25.0, 25.0]
