@@ -36,10 +36,9 @@ import numpy as np
 from facedepth_edge import Camera, DepthResult, EdgeDepth
 from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import sample_depth
-from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, run_command, write_json
 from train.data.strict_files import number_in, read_colour, read_json, read_plane
-from train.face_region import face_ellipse
+from train.face_region import face_ellipse, planes_over
 from train.metrics import HALF_RANGE_MM
 from train.synth.full_frame import write_image
 
@@ -90,11 +89,7 @@ class Comparison:
 
     def planes(self) -> np.ndarray:
         """Return what spans the planes over the face, (n, 3): mm right, mm down, each without its mean, and 1."""
-        reach, (height, width) = Preprocessing(), self.face.shape
-        down, across = np.nonzero(self.face)
-        right_mm = (across + 0.5) / width * reach.reach_x_mm
-        down_mm = (down + 0.5) / height * reach.reach_y_mm
-        return np.stack([right_mm - right_mm.mean(), down_mm - down_mm.mean(), np.ones(len(down))], axis=1)
+        return planes_over(self.face)
 
     def error_mm(self) -> np.ndarray:
         """Return the model's depth less the measured one, (n,), without its mean."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the face is in a box: the region over which depth on real faces is judged, without hair, ears and neck."""
+"""Where the face is in a box, without hair, ears and neck: depth on real faces is judged there, and planes fitted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ from facedepth_edge.face_region import ellipse_in_box
 from facedepth_edge.spec import Preprocessing
 
 HALF_AXES_MM = (68.0, 90.0)  # across and down, at the head centre's distance
+
+
+def planes_over(where: np.ndarray) -> np.ndarray:
+    """Return what spans the planes over some pixels of eq. 6's box.
+
+    Args:
+        where: (H, W) bool.
+
+    Returns:
+        (n, 3) float64: mm to the right and mm down at the head's distance, each without its mean, and 1.
+    """
+    reach, (height, width) = Preprocessing(), where.shape
+    down, across = np.nonzero(where)
+    right_mm = (across + 0.5) / width * reach.reach_x_mm
+    down_mm = (down + 0.5) / height * reach.reach_y_mm
+    return np.stack([right_mm - right_mm.mean(), down_mm - down_mm.mean(), np.ones(len(down))], axis=1)
 
 
 def face_ellipse(height: int, width: int) -> np.ndarray:

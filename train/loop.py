@@ -128,7 +128,7 @@ def fit(
     task_class = TASKS[config.task.name]
     if task_class.reads_pictures:
         data.crops.require_pictures()
-    elif config.data.even_yaw > 1:
+    if task_class.draws_people and config.data.even_yaw > 1:
         rule = f"1 for task {config.task.name}, which draws people, not frames"
         raise ConfigError.of("data.even_yaw", config.data.even_yaw, rule, "Leave it out.")
     fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)

@@ -11,17 +11,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
-from train.face_region import face_ellipse
+from train.face_region import face_ellipse, planes_over
 from train.metrics import HALF_RANGE_MM
 from train.predictors import Predictor, predictors_from_model
 from train.validation import batches_of, spread_indices
@@ -60,11 +59,7 @@ def turn_of(measured_mm: np.ndarray, found_mm: np.ndarray, where: np.ndarray, ya
         where: (H, W) bool, the face's measured pixels.
         yaw_deg: Of the head.
     """
-    rows, columns = np.nonzero(where)
-    reach = Preprocessing()
-    across = (columns + 0.5) * (reach.reach_x_mm / where.shape[1])
-    down = (rows + 0.5) * (reach.reach_y_mm / where.shape[0])
-    planes = np.stack([across - across.mean(), down - down.mean(), np.ones(len(rows))], axis=1)
+    planes = planes_over(where)
     both = np.stack([measured_mm[where], found_mm[where]], axis=1).astype(np.float64)
     slopes = np.linalg.lstsq(planes, both, rcond=None)[0]
     error = both[:, 1] - both[:, 0]
@@ -97,23 +92,19 @@ def turns(data: PackedSet, indices: np.ndarray, predictor: Predictor) -> list[Tu
 def table_of(found: list[Turn]) -> str:
     """Write the means over yaws to both sides, in Markdown."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    yaw = np.array([one.yaw_deg for one in found])
+    rows = np.array([astuple(one) for one in found]).reshape(-1, len(fields(Turn)))
+    yaw, slopes = rows[:, 0], rows[:, 1:3]
     for low, high in itertools.pairwise(YAWS_DEG):
-        inside = [one for one in found if low <= abs(one.yaw_deg) < high]
-        if not inside:
+        inside = (np.abs(yaw) >= low) & (np.abs(yaw) < high)
+        if not inside.any():
             continue
-        side = np.sign([one.yaw_deg for one in inside])
-        measured, model = (
-            float((side * [getattr(one, name) for one in inside]).mean()) for name in ("measured_deg", "found_deg")
-        )
-        errors = [float(np.mean([getattr(one, name) for one in inside])) for name in ("error_mm", "shape_error_mm")]
+        measured, model = (np.sign(yaw)[:, None] * slopes)[inside].mean(axis=0)
+        error, shape_error = rows[inside, 3:].mean(axis=0)
         lines.append(
-            f"| {low} to {high} | {len(inside)} | {measured:.1f} | {model:.1f} | {errors[0]:.2f} | {errors[1]:.2f} |"
+            f"| {low} to {high} | {inside.sum()} | {measured:.1f} | {model:.1f} | {error:.2f} | {shape_error:.2f} |"
         )
     within = (np.abs(yaw) >= YAWS_DEG[0]) & (np.abs(yaw) < YAWS_DEG[-1])
-    measured, model = (
-        np.array([getattr(one, name) for one in found])[within] for name in ("measured_deg", "found_deg")
-    )
+    measured, model = slopes[within].T
     if len(measured) > 1 and (measured != 0).any():
         share = float(measured @ model / (measured @ measured))
         lines.append(f"\nThe model turns faces {100 * share:.0f} % as far as they are turned.")

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.similarity import origin_of
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_plane, read_text
 from train.synth.full_frame import write_image
@@ -108,21 +109,8 @@ def head_center_xy(points: np.ndarray, depth: np.ndarray) -> tuple[float, float]
     near = np.abs(measured[:, 2] - np.median(measured[:, 2])) < APART_MM
     if near.sum() < LEAST_POINTS:
         return None
-    x, y, z = origin_of(mean[near], measured[near])
+    x, y, z = origin_of(mean[near], measured[near], SIZES)
     return float(x / z * FOCAL_PX + axis[0]), float(y / z * FOCAL_PX + axis[1])
-
-
-def origin_of(mean: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Return where the origin of `mean` (n, 3) goes, (3,), by the similarity that brings it onto `measured` best.
-
-    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, eq. 40
-    to 43; the size stays within SIZES.
-    """
-    middle, own = measured.mean(axis=0), mean.mean(axis=0)
-    u, stretch, vt = np.linalg.svd((measured - middle).T @ (mean - own))
-    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    size = np.clip((stretch * flip).sum() / ((mean - own) ** 2).sum(), *SIZES)
-    return middle - size * (u * flip) @ vt @ own
 
 
 def picture_from(infrared: np.ndarray, points: np.ndarray) -> np.ndarray:

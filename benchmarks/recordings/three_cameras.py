@@ -36,6 +36,7 @@ import cv2
 import numpy as np
 
 from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.similarity import origin_of
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour
 from train.synth.full_frame import write_image
@@ -245,9 +246,6 @@ class Stereo:
 def head_center_mm(marks: tuple[tuple[int, int], ...], depth: np.ndarray, lens: Lens) -> np.ndarray:
     """Return the point midway between the tragi (3,) in the camera's frame, mm, from MARKS_XY and the depth.
 
-    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, eq. 40
-    to 43.
-
     Raises:
         InputError: no depth is known about a mark.
     """
@@ -257,12 +255,7 @@ def head_center_mm(marks: tuple[tuple[int, int], ...], depth: np.ndarray, lens: 
         if not (around > 0).any():
             raise InputError.of(f"MARKS_XY {x}, {y}", "no depth", "the depth of a face", _FIX)
         points.append(np.linalg.solve(lens.matrix, [x, y, 1.0]) * np.median(around[around > 0]))
-    measured = np.array(points)
-    middle, own = measured.mean(axis=0), MEAN_HEAD_MM.mean(axis=0)
-    u, stretch, vt = np.linalg.svd((measured - middle).T @ (MEAN_HEAD_MM - own))
-    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    size = (stretch * flip).sum() / ((MEAN_HEAD_MM - own) ** 2).sum()
-    return middle - size * (u * flip) @ vt @ own
+    return origin_of(MEAN_HEAD_MM, np.array(points))
 
 
 def convert(root: Path, out: Path) -> int:

@@ -18,6 +18,7 @@ from train.synth.tracer import TraceScene
 
 _NECK_PIVOT_MM = np.array([0.0, -95.0, -15.0])
 _SHELL_LAYERS = 3
+_UNDER_HAT_MM = 6.0  # the most hair that a hat leaves
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def dress(
         beard_mm = outfit.beard_mm * low * np.clip(beard_region * 1.4 - 0.4, 0, 1)
     hair_mm = hair.thickness_map(canvas, outfit.style, rng)
     if outfit.hat != "none":
-        hair_mm = np.minimum(hair_mm, 6.0)
+        hair_mm = np.minimum(hair_mm, _UNDER_HAT_MM)
     base = np.full(3, 0.5) if infrared else skin_tone_albedo(subject.traits.tone)
     textures: dict[str, np.ndarray] = {}
     if painted:
@@ -159,6 +160,7 @@ def pose_head(
     rng = np.random.default_rng([outfit.seed, 7])
     style = outfit.style
     covered = outfit.hat == "scarf"
+    height = min(style.thickness_mm, _UNDER_HAT_MM)
     if style.kind != "bald" and not covered:
         meshes += hair.shells(model, vertices, wardrobe.hair_mm, "hair", _SHELL_LAYERS)
     if style.kind == "long" and not covered:
@@ -169,13 +171,12 @@ def pose_head(
         else:
             sheet = hair.fringe(model, vertices, style, rng)
             meshes += [sheet] if sheet is not None and outfit.hat == "none" else []
-        flat_cut = replace(style, thickness_mm=min(style.thickness_mm, 6.0)) if outfit.hat == "cap" else style
+        flat_cut = replace(style, thickness_mm=height) if outfit.hat == "cap" else style
         meshes += hair_ears.side_locks(model, vertices, flat_cut, rng) + hair_ears.nape(model, vertices, flat_cut, rng)
     if style.card and outfit.hat == "none":
         meshes.append(fitted(cards[style.card], model, vertices, rng))
     if outfit.beard_mm > 0:
         meshes += hair.shells(model, vertices, wardrobe.beard_mm, "beard", _SHELL_LAYERS, least_mm=0.8)
-    height = min(style.thickness_mm, 6.0)
     if outfit.hat == "cap":
         meshes += accessories.cap(model, vertices, rng, hair_mm=height)
     elif outfit.hat == "beanie":

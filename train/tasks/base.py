@@ -51,12 +51,14 @@ class Task(nn.Module):
     `network` is what is averaged, measured and exported. `phases` are names, in the order in which a step runs them;
     each has an optimizer of its own. `names_people` are the parts that know the training people. `selects` is the score
     of `measure` by which the best checkpoint is chosen, the smallest. `reads_pictures`: False where depth alone serves.
+    `draws_people`: `draw` draws people and frames of each, so that a frame must not come twice among `indices`.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("network",)
     names_people: ClassVar[tuple[str, ...]] = ()
     selects: ClassVar[str] = "offset_free_mm"
     reads_pictures: ClassVar[bool] = True
+    draws_people: ClassVar[bool] = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -98,6 +98,7 @@ class VerificationTask(Task):
     Config = VerificationTaskConfig
     selects: ClassVar[str] = "wrong"
     reads_pictures: ClassVar[bool] = False
+    draws_people: ClassVar[bool] = True
     names_people: ClassVar[tuple[str, ...]] = ("names",)
 
     def __init__(self, network: nn.Module, config: VerificationTaskConfig) -> None:

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the recordings' converters share: turns, and the pixels of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def turn_by(right_deg: float = 0.0, up_deg: float = 0.0, roll_deg: float = 0.0) -> np.ndarray:
+    return cv2.Rodrigues(np.radians([up_deg, right_deg, roll_deg]))[0]
+
+
+def pixels_in(path: Path) -> np.ndarray:
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
