@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes gray faces look as other cameras, lights and lenses would show them; depth is untouched.
 
-Order, as light goes: shading and vignetting, exposure and gamma, blur and low resolution, shot and read noise,
-contrast, clipping, 8-bit quantisation. Cut-outs come last and stand for things in front of the face.
+Order, as light goes: patches of light, shading and vignetting, exposure and gamma, blur and low resolution, shot and
+read noise, sharpening and local contrast, contrast, clipping, 8-bit quantisation. Cut-outs come last and stand for
+things in front of the face.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch.nn import functional as F
 from facedepth_edge.errors import ConfigError
 
 BLUR_RADIUS_PX = 3
+PATCH_GRID = (3, 9)  # brightness is drawn at fewest to fewer than most points a side
+LOCAL_PX = (6, 20)  # of how many pixels a side the picture is whose details local contrast raises
 STRIP_NARROWNESS = 0.35
 
 
@@ -45,6 +48,12 @@ class PhotoAugment:
         blur_sigma_px: Largest standard deviation of the blur along its longer axis, in pixels of the box.
         low_resolution: Share seen by a camera with fewer pixels.
         low_resolution_factor: Smallest and largest factor on the resolution.
+        patches: Share with brightness that wanders smoothly over the picture, as soft shadows and blotchy skin have it.
+        patches_strength: Largest standard deviation of its logarithm.
+        sharpen: Share that the camera has sharpened, with halos along edges.
+        sharpen_strength: Most that the difference to a blurred picture is raised by.
+        local_contrast: Share in which the camera has evened the light and raised what is finer.
+        local_contrast_strength: As `sharpen_strength`; the blur is by some tenth of the picture.
         cutout: Share with a filled rectangle or strip in front.
         cutout_size: Smallest and largest side of it, as a fraction of the box.
     """
@@ -70,6 +79,12 @@ class PhotoAugment:
     blur_sigma_px: float = 1.6
     low_resolution: float = 0.12
     low_resolution_factor: tuple[float, float] = (0.3, 0.75)
+    patches: float = 0.0
+    patches_strength: float = 0.35
+    sharpen: float = 0.0
+    sharpen_strength: float = 1.6
+    local_contrast: float = 0.0
+    local_contrast_strength: float = 0.8
     cutout: float = 0.06
     cutout_size: tuple[float, float] = (0.08, 0.45)
 
@@ -78,7 +93,10 @@ class PhotoAugment:
             self._require(name, 0.0, 1.0)
         for name in ("blur", "low_resolution", "cutout", "shading_strength", "vignette_strength", "low_light_regain"):
             self._require(name, 0.0, 1.0)
-        for name, high in (("shot_noise", 1.0), ("read_noise", 1.0), ("blur_sigma_px", 4.0)):
+        for name in ("patches", "sharpen", "local_contrast", "patches_strength"):
+            self._require(name, 0.0, 1.0)
+        limits = {"shot_noise": 1.0, "read_noise": 1.0, "blur_sigma_px": 4.0}
+        for name, high in (limits | {"sharpen_strength": 4.0, "local_contrast_strength": 4.0}).items():
             self._require(name, 0.0, high)
         for name, top in (("gain", 10.0), ("gamma", 10.0), ("contrast", 10.0), ("low_light_level", 1.0)):
             self._require_pair(name, top)
@@ -134,6 +152,7 @@ def change_photo(gray: Tensor, settings: PhotoAugment, generator: torch.Generato
     corner = _where(s.vignette, _rand(count, g, 0.0, s.vignette_strength), 0.0, g) * 0.5
     off_u, off_v = _rand(count, g, -0.3, 0.3), _rand(count, g, -0.3, 0.3)
     light = light * (1 - corner * ((u - off_u) ** 2 + (v - off_v) ** 2)).clamp_(min=0.1)
+    light = _patches(light, s, g)
     exposure = _where(s.gain_share, _log_uniform(count, s.gain, g), 1.0, g)
     level = _where(s.low_light, _log_uniform(count, s.low_light_level, g), 1.0, g)
     regain = level ** -(_rand(count, g) * s.low_light_regain)
@@ -149,6 +168,7 @@ def change_photo(gray: Tensor, settings: PhotoAugment, generator: torch.Generato
     dark = x * level
     noise = torch.randn(x.shape, generator=g, device=x.device)
     x = (dark + noise * torch.sqrt(shot**2 * dark + (read * level.sqrt()) ** 2)) * regain
+    x = _local_contrast(_sharpen(x, s, g), s, g)
     contrast = _where(s.contrast_share, _rand(count, g, *s.contrast), 1.0, g)
     x = (x - 0.5) * contrast + 0.5
     return torch.round(x.clamp_(0, 1) * 255) / 255
@@ -163,15 +183,63 @@ def _blur(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
     direction = _rand(count, g, 0.0, torch.pi)[chosen]
     if not len(chosen):
         return x
+    return x.index_copy(0, chosen, _gaussian(x[chosen], long_px, short_px, direction))
+
+
+def _gaussian(x: Tensor, long_px: Tensor, short_px: Tensor, direction: Tensor) -> Tensor:
+    """Blur each sample by its own Gaussian, of standard deviations (b, 1, 1, 1) along and across a direction."""
     taps = torch.arange(-BLUR_RADIUS_PX, BLUR_RADIUS_PX + 1, device=x.device, dtype=torch.float32)
     u, v = taps[None, None, None, :], taps[None, None, :, None]
     along = torch.cos(direction) * u + torch.sin(direction) * v
     across = torch.cos(direction) * v - torch.sin(direction) * u
     kernel = torch.exp(-0.5 * ((along / long_px) ** 2 + (across / short_px) ** 2))
     kernel = kernel / kernel.sum(dim=(2, 3), keepdim=True)  # (b, 1, 7, 7)
-    padded = F.pad(x[chosen].transpose(0, 1), [BLUR_RADIUS_PX] * 4, mode="replicate")  # (1, b, S + 6, S + 6)
-    blurred = F.conv2d(padded, kernel, groups=len(chosen)).transpose(0, 1)  # (b, 1, S, S)
-    return x.index_copy(0, chosen, blurred)
+    padded = F.pad(x.transpose(0, 1), [BLUR_RADIUS_PX] * 4, mode="replicate")  # (1, b, S + 6, S + 6)
+    return F.conv2d(padded, kernel, groups=len(x)).transpose(0, 1)  # (b, 1, S, S)
+
+
+def _choose(count: int, share: float, g: torch.Generator) -> Tensor:
+    """Draw the samples of a share, (b,) indices; nothing is drawn for a share of 0."""
+    if share <= 0:
+        return torch.zeros(0, dtype=torch.long, device=g.device)
+    return torch.nonzero(_rand(count, g).flatten() < share).flatten()
+
+
+def _patches(light: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
+    """Multiply a share of the samples' light by a smooth random field, of one scale for all of a batch's."""
+    chosen = _choose(light.shape[0], s.patches, g)
+    if not len(chosen):
+        return light
+    side = int(torch.randint(*PATCH_GRID, (1,), generator=g, device=g.device))
+    strength = _rand(len(chosen), g, 0.0, s.patches_strength)
+    coarse = strength * torch.randn(len(chosen), 1, side, side, generator=g, device=g.device)
+    field = F.interpolate(coarse, size=light.shape[-2:], mode="bicubic", align_corners=True)
+    return light.index_copy(0, chosen, light[chosen] * torch.exp(field))
+
+
+def _sharpen(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
+    """Raise what a small blur takes away in a share of the samples."""
+    chosen = _choose(x.shape[0], s.sharpen, g)
+    if not len(chosen):
+        return x
+    sigma_px = _rand(len(chosen), g, 0.5, 1.4)
+    amount = _rand(len(chosen), g, 0.0, s.sharpen_strength)
+    sharp = x[chosen]
+    return x.index_copy(0, chosen, sharp + amount * (sharp - _gaussian(sharp, sigma_px, sigma_px, sigma_px * 0)))
+
+
+def _local_contrast(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
+    """Raise what a coarse picture lacks in a share of the samples, and even that out; one scale for all."""
+    chosen = _choose(x.shape[0], s.local_contrast, g)
+    if not len(chosen):
+        return x
+    side = int(torch.randint(*LOCAL_PX, (1,), generator=g, device=g.device))
+    raised, evened = _rand(len(chosen), g, 0.0, s.local_contrast_strength), _rand(len(chosen), g, 0.0, 0.5)
+    part = x[chosen]
+    coarse = F.interpolate(part, size=(side, side), mode="area")
+    coarse = F.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False)
+    mean = coarse.mean(dim=(2, 3), keepdim=True)
+    return x.index_copy(0, chosen, mean + (1 - evened) * (coarse - mean) + (1 + raised) * (part - coarse))
 
 
 def _lower_resolution(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:

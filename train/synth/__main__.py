@@ -48,6 +48,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     proportions = "standard deviation of each head's width, height and depth by itself, beside the head model's variety"
     render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
+    warp = "RMS length in mm of smooth displacements that bend each head beyond the head model's variety"
+    render.add_argument("--warp-mm", type=float, default=defaults.warp_mm, help=warp)
     swept = "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an eye"
     render.add_argument("--swept", type=float, default=defaults.swept, help=swept)
     ears = (
@@ -118,7 +120,7 @@ def _run(chosen: argparse.Namespace) -> None:
     else:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
-        shares = {name: getattr(chosen, name) for name in ("proportions", *SHARES)}
+        shares = {name: getattr(chosen, name) for name in ("proportions", "warp_mm", *SHARES)}
         config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 

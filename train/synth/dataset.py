@@ -36,6 +36,7 @@ from train.synth.subject import (
 
 SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears")  # settings from 0 to 1, 0 leaves out
 _MOST_PROPORTIONS = 0.15
+_MOST_WARP_MM = 6.0
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
 
 
@@ -53,6 +54,8 @@ class SetConfig:
         pictures: False for depth and labels alone, for face verification: about a third of the cost.
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
+        warp_mm: RMS length in mm, over the face, of smooth displacements that bend the heads beyond the head model's
+            variety (whose people are 6 mm from its mean); 0 to 6. Such people's shapes are not written.
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
         modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
@@ -77,6 +80,7 @@ class SetConfig:
     margin: float = 1.5
     pictures: bool = True
     proportions: float = 0.0
+    warp_mm: float = 0.0
     swept: float = 0.0
     modelled: float = 0.0
     turned: float = 0.0
@@ -101,6 +105,9 @@ class SetConfig:
         if not 0 <= self.proportions <= _MOST_PROPORTIONS:
             rule = f"0 to {_MOST_PROPORTIONS:g}"
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
+        if not 0 <= self.warp_mm <= _MOST_WARP_MM:
+            rule = f"0 to {_MOST_WARP_MM:g}"
+            raise ConfigError.of("SetConfig.warp_mm", self.warp_mm, rule, "Lids and lips fold beyond.")
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
@@ -139,7 +146,7 @@ class Studio:
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         config = self.config
-        subject = sample_subject(config.seed, number, config.proportions)
+        subject = sample_subject(config.seed, number, config.proportions, config.warp_mm)
         shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare, config.ears)
         outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)
@@ -229,7 +236,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
     """Return what dataset.json says of the set."""
     generator: dict[str, Any] = {**asdict(config), "hair": hair}
     # Sets that are older than a setting do not have it.
-    as_before = {"proportions": 0.0, "pictures": True, **dict.fromkeys(SHARES, 0.0)}
+    as_before = {"proportions": 0.0, "warp_mm": 0.0, "pictures": True, **dict.fromkeys(SHARES, 0.0)}
     for name, value in as_before.items():
         if generator[name] == value:
             del generator[name]
@@ -260,6 +267,16 @@ def set_shapes(config: SetConfig, model: HeadModel) -> np.ndarray:
     return np.stack([model.shape_values(person.identity, person.scale) for person in people])
 
 
+def _settle_shapes(out: Path, shapes: np.ndarray) -> None:
+    """Write the people's shapes, or compare those that are there."""
+    before = read_shapes(out)
+    if before is None:
+        write_shapes(out, shapes)
+    elif not (before.shape == shapes.shape and np.allclose(before, shapes, atol=1e-3)):
+        fix = "Give the --head that the set was begun with, or choose another --out."
+        raise ConfigError.of(str(out / SHAPES_FILE), "the shapes of other people", "those of this head model", fix)
+
+
 def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, processes: int) -> None:
     """Render a whole set, or what is still missing of it.
 
@@ -277,12 +294,8 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
     """
     studio = Studio(config, head, hair)  # first of all: what it refuses must leave no set behind, and no pool waiting
     start_set(out, set_note(config, hair=hair is not None))
-    shapes, before = set_shapes(config, studio.model), read_shapes(out)
-    if before is None:
-        write_shapes(out, shapes)
-    elif not (before.shape == shapes.shape and np.allclose(before, shapes, atol=1e-3)):
-        fix = "Give the --head that the set was begun with, or choose another --out."
-        raise ConfigError.of(str(out / SHAPES_FILE), "the shapes of other people", "those of this head model", fix)
+    if not config.warp_mm:
+        _settle_shapes(out, set_shapes(config, studio.model))
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
     done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)

@@ -10,6 +10,7 @@ import numpy as np
 from train.synth.hair import HairStyle, modelled_style, sample_style, swept_style
 from train.synth.hair_ears import ear_style
 from train.synth.skin import SkinTraits, sample_traits
+from train.synth.warp import Warp, sample_warp
 
 _MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
 
@@ -23,12 +24,14 @@ class Subject:
         identity: (100,) weights of the head model.
         scale: (3,) width, height and depth of the head relative to the model's.
         traits: skin, brows, eyes, hair colour.
+        warp: what bends the scaled head further, or None.
     """
 
     number: int
     identity: np.ndarray
     scale: np.ndarray
     traits: SkinTraits
+    warp: Warp | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Outfit:
     mouth_shade: float = 1.0
 
 
-def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
+def sample_subject(seed: int, number: int, proportions: float = 0.0, warp_mm: float = 0.0) -> Subject:
     """Draw the subject `number` of a set; the same arguments give the same person.
 
     Args:
@@ -82,6 +85,7 @@ def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
         number: 1-based.
         proportions: standard deviation of each of width, height and depth by itself, beside the whole head's size; the
             head model's people are alike in them.
+        warp_mm: RMS length of the displacements that bend the head beyond the head model's variety, see `warp.Warp`.
     """
     rng = np.random.default_rng([seed, 1, number])
     stretch = np.clip(np.random.default_rng([seed, 5, number]).normal(0, 1, 3), -2, 2)
@@ -90,6 +94,7 @@ def sample_subject(seed: int, number: int, proportions: float = 0.0) -> Subject:
         identity=np.clip(rng.normal(0, 0.95, 100), -2.6, 2.6).astype(np.float32),
         scale=np.clip(rng.normal(1.0, 0.03), 0.92, 1.08) * (1 + proportions * stretch),
         traits=sample_traits(rng),
+        warp=sample_warp(np.random.default_rng([seed, 13, number]), warp_mm) if warp_mm > 0 else None,
     )
 
 

@@ -280,6 +280,8 @@ def test_a_bad_head_model_is_named(tmp_path: Path, head_file: Path, broken: str)
         {"modelled": -0.1},
         {"turned": -0.1},
         {"ears": 1.5},
+        {"warp_mm": 7.0},
+        {"warp_mm": -1.0},
         {"seed": -1},
     ],
 )
