@@ -245,6 +245,7 @@ def set_note(config: SetConfig, *, hair: bool) -> SetNote:
         generator["hair_seated"] = True  # before edge 0.6.0 styles hung too low
     if config.portraits or config.drivers:
         generator["mouths_dark"] = True  # up to edge 0.8.0 an open mouth was as bright inside as flesh in the light
+        generator["mouths_wide"] = True  # up to edge 0.9.0 jawOpen ended at 1
     if config.portraits:
         generator["portraits_turn"] = True  # up to edge 0.8.0 all of them looked about into the camera
     if not config.pictures:

@@ -12,6 +12,7 @@ from train.synth.hair_ears import ear_style
 from train.synth.skin import SkinTraits, sample_traits
 from train.synth.warp import Warp, sample_warp
 
+_WIDEST_JAW = 1.4  # of the head model's jawOpen, whose lips are 35 mm apart at 1; people yawn by up to 50
 _MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
 
 
@@ -251,12 +252,13 @@ def yawned(rng: np.random.Generator, expression: dict[str, float], names: tuple[
     if rng.uniform() >= 1 / 3:
         return expression
     wide = {name: weight for name, weight in expression.items() if not name.startswith(("mouth", "jaw"))}
-    wide["jawOpen"] = float(rng.uniform(0.45, 1.0))
+    jaw = float(rng.uniform(0.45, _WIDEST_JAW))
     wide["mouthFunnel"] = float(max(0.0, rng.normal(0.1, 0.3)))
     if rng.uniform() < 1 / 3:
         wide = {name: weight for name, weight in wide.items() if not name.startswith(("eyeWide", "eyeSquint"))}
         wide |= {"eyeBlink_L": 1.0, "eyeBlink_R": 1.0}
-    return {name: min(weight, 1.0) for name, weight in wide.items() if weight > 0.005 and name in names}
+    wide = {name: min(weight, 1.0) for name, weight in wide.items()} | {"jawOpen": jaw}
+    return {name: weight for name, weight in wide.items() if weight > 0.005 and name in names}
 
 
 def shows_teeth(expression: dict[str, float]) -> bool:

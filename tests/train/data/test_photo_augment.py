@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from facedepth_edge.errors import ConfigError
 from train.data.photo_augment import PhotoAugment, change_photo
 
-OFF = dict.fromkeys(
+OFF: dict[str, Any] = dict.fromkeys(
     ("shading", "vignette", "gain_share", "gamma_share", "contrast_share", "low_light", "noise_share", "blur"), 0.0
 ) | {"low_resolution": 0.0}
 SIZE = 48
@@ -23,7 +25,7 @@ def edge_pictures(count: int) -> Tensor:
     return picture
 
 
-def changed(picture: Tensor, seed: int = 0, **settings: float) -> Tensor:
+def changed(picture: Tensor, seed: int = 0, **settings: Any) -> Tensor:
     return change_photo(picture, PhotoAugment(**OFF, **settings), torch.Generator().manual_seed(seed))
 
 
@@ -96,6 +98,6 @@ def test_patches_of_light_are_smooth_and_as_often_brighter_as_darker() -> None:
         {"patches_strength": 1.5},
     ],
 )
-def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
+def test_senseless_settings_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         PhotoAugment(**change)

@@ -294,8 +294,10 @@ def test_senseless_settings_are_refused(change: dict[str, float]) -> None:
     ("settings", "name"),
     [
         ({"portraits": 1.0}, "mouths_dark"),
+        ({"portraits": 1.0}, "mouths_wide"),
         ({"portraits": 1.0}, "portraits_turn"),
         ({"drivers": 1.0}, "mouths_dark"),
+        ({"drivers": 1.0}, "mouths_wide"),
         ({"pictures": False}, "rays_per_pixel"),
     ],
 )
@@ -303,7 +305,7 @@ def test_a_set_that_an_earlier_version_began_is_not_continued(
     settings: dict[str, float], name: str, tmp_path: Path, small_set: SetConfig, head_file: Path
 ) -> None:
     config = dataclasses.replace(small_set, **settings)
-    assert not {"mouths_dark", "portraits_turn", "rays_per_pixel"} & set(
+    assert not {"mouths_dark", "mouths_wide", "portraits_turn", "rays_per_pixel"} & set(
         set_note(small_set, hair=False).generator
     )  # it goes on
     note = set_note(config, hair=False).plain()

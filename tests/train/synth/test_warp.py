@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_the_rendered_head_is_the_bent_one(head_file: Path, small_set: SetConfig
 
 
 def test_a_set_of_bent_heads_says_so_and_has_no_shapes(tmp_path: Path, small_set: SetConfig, head_file: Path) -> None:
-    few = {"train_subjects": 1, "val_subjects": 0, "test_subjects": 0, "frames": 1, "pictures": False}
+    few: dict[str, Any] = {"train_subjects": 1, "val_subjects": 0, "test_subjects": 0, "frames": 1, "pictures": False}
     plain = dataclasses.replace(small_set, **few)
     bent = dataclasses.replace(plain, warp_mm=STRENGTH_MM)
     for name, config in (("plain", plain), ("bent", bent)):
