@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from facedepth_edge.errors import ConfigError
 
 BLUR_RADIUS_PX = 3
-PATCH_GRID = (3, 9)  # brightness is drawn at fewest to fewer than most points a side
-LOCAL_PX = (6, 20)  # of how many pixels a side the picture is whose details local contrast raises
+PATCH_POINTS = (3, 8)  # fewest and most points a side at which the illumination field is drawn
+SHARPEN_SIGMA_PX = (0.5, 1.4)  # of the unsharp mask's Gaussian
+LOCAL_POINTS = (6, 19)  # fewest and most points a side of the coarse picture of local contrast
+MOST_EVENED = 0.5  # the largest part of the coarse picture's contrast that local contrast takes away
 STRIP_NARROWNESS = 0.35
 
 
@@ -48,12 +50,12 @@ class PhotoAugment:
         blur_sigma_px: Largest standard deviation of the blur along its longer axis, in pixels of the box.
         low_resolution: Share seen by a camera with fewer pixels.
         low_resolution_factor: Smallest and largest factor on the resolution.
-        patches: Share with brightness that wanders smoothly over the picture, as soft shadows and blotchy skin have it.
-        patches_strength: Largest standard deviation of its logarithm.
-        sharpen: Share that the camera has sharpened, with halos along edges.
-        sharpen_strength: Most that the difference to a blurred picture is raised by.
-        local_contrast: Share in which the camera has evened the light and raised what is finer.
-        local_contrast_strength: As `sharpen_strength`; the blur is by some tenth of the picture.
+        patches: Share under an illumination field that varies smoothly, as under several lamps or in soft shadow.
+        patches_strength: Largest standard deviation of its logarithm at the points where it is drawn; less between.
+        sharpen: Share that the camera has sharpened by an unsharp mask, with halos along edges.
+        sharpen_strength: Largest amount of the unsharp mask.
+        local_contrast: Share in which the camera has evened the light, by up to a half, and raised finer contrast.
+        local_contrast_strength: Largest relative rise of that.
         cutout: Share with a filled rectangle or strip in front.
         cutout_size: Smallest and largest side of it, as a fraction of the box.
     """
@@ -205,12 +207,16 @@ def _choose(count: int, share: float, g: torch.Generator) -> Tensor:
     return torch.nonzero(_rand(count, g).flatten() < share).flatten()
 
 
+def _side(points: tuple[int, int], g: torch.Generator) -> int:
+    return int(torch.randint(points[0], points[1] + 1, (1,), generator=g, device=g.device))
+
+
 def _patches(light: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
     """Multiply a share of the samples' light by a smooth random field, of one scale for all of a batch's."""
     chosen = _choose(light.shape[0], s.patches, g)
     if not len(chosen):
         return light
-    side = int(torch.randint(*PATCH_GRID, (1,), generator=g, device=g.device))
+    side = _side(PATCH_POINTS, g)
     strength = _rand(len(chosen), g, 0.0, s.patches_strength)
     coarse = strength * torch.randn(len(chosen), 1, side, side, generator=g, device=g.device)
     field = F.interpolate(coarse, size=light.shape[-2:], mode="bicubic", align_corners=True)
@@ -222,7 +228,7 @@ def _sharpen(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
     chosen = _choose(x.shape[0], s.sharpen, g)
     if not len(chosen):
         return x
-    sigma_px = _rand(len(chosen), g, 0.5, 1.4)
+    sigma_px = _rand(len(chosen), g, *SHARPEN_SIGMA_PX)
     amount = _rand(len(chosen), g, 0.0, s.sharpen_strength)
     sharp = x[chosen]
     return x.index_copy(0, chosen, sharp + amount * (sharp - _gaussian(sharp, sigma_px, sigma_px, sigma_px * 0)))
@@ -233,8 +239,8 @@ def _local_contrast(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
     chosen = _choose(x.shape[0], s.local_contrast, g)
     if not len(chosen):
         return x
-    side = int(torch.randint(*LOCAL_PX, (1,), generator=g, device=g.device))
-    raised, evened = _rand(len(chosen), g, 0.0, s.local_contrast_strength), _rand(len(chosen), g, 0.0, 0.5)
+    side = _side(LOCAL_POINTS, g)
+    raised, evened = _rand(len(chosen), g, 0.0, s.local_contrast_strength), _rand(len(chosen), g, 0.0, MOST_EVENED)
     part = x[chosen]
     coarse = F.interpolate(part, size=(side, side), mode="area")
     coarse = F.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False)

@@ -148,8 +148,9 @@ def pose_head(
 ) -> PosedHead:
     """Build the scene of everything that moves rigidly with the head; its ambient light is measured where it is lit."""
     vertices = model.shape(subject.identity, expression, subject.scale)
-    if subject.warp is not None:
-        vertices = subject.warp.moved(vertices)
+    if subject.warp is not None:  # a point of the head keeps its displacement, wherever an expression moves it
+        at_rest = model.shape(subject.identity, {}, subject.scale)
+        vertices = vertices + (subject.warp.moved(at_rest) - at_rest)
     skin = model.part_triangles("skin")
     rigid = (model.bend[skin] >= 1.0).all(axis=1)
     meshes = [_part(vertices, skin[rigid], model.sphere_uv, "skin")]

@@ -139,8 +139,8 @@ def write_biwi_sequence(
 
 
 def _cast(studio: Studio, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
-    seed, cards = studio.config.seed, studio.cards
-    subject = sample_subject(seed, person_of(sequence))
+    config, seed, cards = studio.config, studio.config.seed, studio.cards
+    subject = sample_subject(seed, person_of(sequence), config.proportions, config.warp_mm)
     outfit = sample_outfit(seed, subject, 2 if sequence in SAME_PERSON else 1, list(cards))
     outfit = replace(outfit, infrared=False, seat=False)
     return subject, outfit, dress(studio.canvas, subject, outfit, cards)

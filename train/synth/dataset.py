@@ -55,7 +55,7 @@ class SetConfig:
         proportions: standard deviation of the heads' width, height and depth, each by itself, beside the head model's
             own variety; 0 to 0.15.
         warp_mm: RMS length in mm, over the face, of smooth displacements that bend the heads beyond the head model's
-            variety (whose people are 6 mm from its mean); 0 to 6. Such people's shapes are not written.
+            variety (whose people are 7 mm from its mean); 0 to 6. Such people's shapes are not written.
         swept: share of the outfits with hair close about the face, often over an eye, see `hair.swept_style`.
         modelled: share of the outfits with modelled hair, beside those that have it anyway.
         turned: share of the frames in which the head is turned away from the camera and shows no face.
@@ -107,7 +107,7 @@ class SetConfig:
             raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
         if not 0 <= self.warp_mm <= _MOST_WARP_MM:
             rule = f"0 to {_MOST_WARP_MM:g}"
-            raise ConfigError.of("SetConfig.warp_mm", self.warp_mm, rule, "Lids and lips fold beyond.")
+            raise ConfigError.of("SetConfig.warp_mm", self.warp_mm, rule, "Heads are no longer heads beyond.")
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")

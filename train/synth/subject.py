@@ -12,7 +12,7 @@ from train.synth.hair_ears import ear_style
 from train.synth.skin import SkinTraits, sample_traits
 from train.synth.warp import Warp, sample_warp
 
-_WIDEST_JAW = 1.4  # of the head model's jawOpen, whose lips are 35 mm apart at 1; people yawn by up to 50
+_WIDEST_JAW = 1.3  # of jawOpen: 50 mm between the lips, 39 at 1; beyond, the skin under the chin folds
 _MOUTH_OPENERS = ("jawOpen", "mouthFunnel", "mouthUpperUp_L", "mouthLowerDown_L", "mouthSmile_L", "mouthStretch_L")
 
 

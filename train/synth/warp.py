@@ -13,7 +13,7 @@ import numpy as np
 
 _COUNT = 24
 _WIDTH_MM = (18.0, 55.0)  # standard deviation of a displacement's reach; narrower ones would tear lids and lips
-_HALF_AXES_MM = np.array([72.0, 110.0, 95.0])  # of the ellipsoid near the skin about which the points lie
+_HALF_AXES_MM = np.array([72.0, 110.0, 95.0])  # of the ellipsoid on which the points lie, up to 30 mm under the skin
 _UNEVEN = 0.25  # how much a displacement and its mirror image differ, relative to their length
 _PER_STRENGTH = 0.54  # of a displacement's components, so that they add up to the strength over the face
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -54,8 +54,8 @@ def sample_warp(rng: np.random.Generator, strength_mm: float) -> Warp:
 
     Args:
         rng: source of randomness.
-        strength_mm: about the RMS length of the displacements over a face, relative to the head centre; people differ
-            by a third.
+        strength_mm: about the RMS length of the displacements over a face relative to the head centre, averaged over
+            people, who differ by a third.
     """
     half = _COUNT // 2
     direction = rng.normal(0, 1, (half, 3))

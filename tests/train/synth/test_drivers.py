@@ -70,7 +70,7 @@ def test_mouths_open_wide(studio: Studio) -> None:
     wide = [one for one in drawn if one.get("jawOpen", 0) >= 0.45 and not any(n.startswith("mouthS") for n in one)]
     assert 150 < len(wide) < 300
     jaws = [one["jawOpen"] for one in wide]
-    assert 1.3 < max(jaws) <= 1.4  # farther than the head model's full weight: people yawn by 50 mm
+    assert 1.25 < max(jaws) <= 1.3  # farther than the head model's full weight: people yawn by 50 mm
     assert max(weight for one in wide for name, weight in one.items() if name != "jawOpen") <= 1.0
     shut = [one for one in wide if one.get("eyeBlink_L") == 1.0 and "eyeWide_L" not in one]
     assert 30 < len(shut) < 120
