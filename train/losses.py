@@ -17,6 +17,7 @@ from facedepth_edge.spec import DepthScale, Preprocessing
 HALF_RANGE_MM = DepthScale().half_range_mm
 REACH_MM = Preprocessing().reach_x_mm
 ROUNDING_MM = 1.5  # differences of depths in whole mm are off by less than 1; a little more for the camera's noise
+LEAST_SPREAD = 1e-6  # of pixels in the plane, in half sides to the fourth: those of a line have no tilt
 MIN_HEAD_PIXELS = 64  # a head of fewer measured pixels has no meaningful offset of its own
 
 
@@ -140,6 +141,42 @@ def offset_free_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -
     pixels = where.sum(dim=(1, 2, 3))
     per_image = torch.where(where, residual, torch.zeros_like(residual)).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
     return per_image.sum() / (pixels > 0).sum().clamp(min=1)
+
+
+def tilt_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
+    """Mean size of the plane through the errors over the head, in mm: by how much the head is tilted wrongly.
+
+    Ours: mean over images of mean_p |s . (p - mean_q q)|, s the slopes of the least-squares plane through the errors
+    e_p = 160 (depth - target), p and q over measured head pixels. `offset_free_mm` has the same minimum where the plane
+    is all that is wrong; beside errors of the shape, whose signs are mixed, it hardly pulls at a small tilt.
+
+    Args:
+        depth: The network's.
+        target: The measured.
+        valid: Measured pixels.
+        head: Pixels of the head, or of a part of it.
+
+    Returns:
+        Scalar in mm; images with fewer than MIN_HEAD_PIXELS such pixels do not count.
+    """
+    where = valid & head
+    where = where & (where.sum(dim=(1, 2, 3), keepdim=True) >= MIN_HEAD_PIXELS)
+    weight = where.to(depth.dtype)
+    error = torch.where(where, (depth - target) * HALF_RANGE_MM, torch.zeros_like(depth))
+    rows, columns = (torch.linspace(-1, 1, n, dtype=depth.dtype, device=depth.device) for n in depth.shape[-2:])
+    count = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight).sum(dim=(1, 2, 3), keepdim=True) / count
+
+    across, down = columns.expand_as(depth), rows[:, None].expand_as(depth)
+    across, down = across - mean(across), down - mean(down)
+    xx, xy, yy = mean(across * across), mean(across * down), mean(down * down)
+    xe, ye = mean(across * error), mean(down * error)
+    determinant = (xx * yy - xy * xy).clamp(min=LEAST_SPREAD)
+    plane = ((yy * xe - xy * ye) * across + (xx * ye - xy * xe) * down) / determinant
+    counted = where.flatten(1).any(dim=1)
+    return mean(plane.abs()).sum() / counted.sum().clamp(min=1)
 
 
 def absolute_mm(depth: Tensor, target: Tensor, where: Tensor) -> Tensor:

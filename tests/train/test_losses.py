@@ -78,6 +78,44 @@ def test_offset_free_ignores_an_offset_and_small_heads(case: dict[str, np.ndarra
     assert float(losses.offset_free_mm(depth, target, valid, head)) == pytest.approx(float(alone), rel=1e-12)
 
 
+def test_tilt(case: dict[str, np.ndarray]) -> None:
+    expected = []
+    for b in range(B):
+        where = case["valid"][b, 0] & case["head"][b, 0]
+        rows, columns = np.nonzero(where)
+        planes = np.stack([columns - columns.mean(), rows - rows.mean(), np.ones(len(rows))], axis=1)
+        error = 160 * (case["depth"][b, 0][where] - case["target"][b, 0][where])
+        slopes = np.linalg.lstsq(planes, error, rcond=None)[0]
+        expected.append(np.abs(planes[:, :2] @ slopes[:2]).mean())
+    got = losses.tilt_mm(*tensors(case, "depth", "target", "valid", "head"))
+    assert float(got) == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_tilt_sees_a_plane_alone_and_ignores_small_heads(case: dict[str, np.ndarray]) -> None:
+    depth, target, valid, head = tensors(case, "depth", "target", "valid", "head")
+    plane = 0.01 * torch.arange(W, dtype=torch.float64) - 0.02 * torch.arange(H, dtype=torch.float64)[:, None]
+    tilted = target + plane + 0.4
+    for loss in (losses.tilt_mm, losses.offset_free_mm):  # they agree where nothing else is wrong
+        all_tilt = float(loss(tilted, target, valid, head))
+        assert all_tilt == pytest.approx(float(losses.tilt_mm(tilted, target, valid, head)), rel=1e-9)
+    assert float(losses.tilt_mm(target + 0.4, target, valid, head)) == pytest.approx(0, abs=1e-9)
+    head[1:] = False
+    head[1, 0, 3, :5] = True  # too few pixels to count
+    alone = losses.tilt_mm(depth[:1], target[:1], valid[:1], head[:1])
+    assert float(losses.tilt_mm(depth, target, valid, head)) == pytest.approx(float(alone), rel=1e-12)
+
+
+def test_a_line_of_pixels_has_no_tilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "MIN_HEAD_PIXELS", 4)
+    depth = torch.rand(1, 1, 8, 8, dtype=torch.float64).requires_grad_()
+    line = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    line[0, 0, 3] = True
+    value = losses.tilt_mm(depth, torch.zeros_like(depth), torch.ones_like(line), line)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert depth.grad.isfinite().all()
+
+
 def test_absolute(case: dict[str, np.ndarray]) -> None:
     where = case["valid"] & ~case["head"]
     expected = 160 * np.abs(case["depth"] - case["target"])[where].mean()
@@ -161,6 +199,7 @@ def test_validity_takes_soft_targets() -> None:
 HEAD_LOSSES = {
     "mse": lambda d, c: losses.mse(d, c["target"], c["valid"]),
     "offset_free": lambda d, c: losses.offset_free_mm(d, c["target"], c["valid"], c["head"]),
+    "tilt": lambda d, c: losses.tilt_mm(d, c["target"], c["valid"], c["head"]),
     "absolute": lambda d, c: losses.absolute_mm(d, c["target"], c["valid"] & c["head"]),
     "gradient": lambda d, c: losses.gradient_mm(d, c["target"], c["valid"], c["head"]),
     "normal": lambda d, c: losses.normal_cosine(d, c["target"], c["valid"], c["head"]),

@@ -23,6 +23,7 @@ class DepthTaskConfig:
     Args:
         offset_free: Of `offset_free_mm`.
         face: Of `offset_free_mm` over the head's part of the ellipse of train/face_region.py.
+        tilt: Of `tilt_mm` over that part.
         absolute: Of `absolute_mm` over the head.
         background: Of `absolute_mm` over measured pixels outside the head.
         gradient: Of `gradient_mm`.
@@ -35,6 +36,7 @@ class DepthTaskConfig:
 
     offset_free: float = 1.0
     face: float = 0.0
+    tilt: float = 0.0
     absolute: float = 0.25
     background: float = 0.05
     gradient: float = 1.0
@@ -81,6 +83,7 @@ class DepthTask(Task):
         terms = {
             "offset_free": (c.offset_free, lambda: losses.offset_free_mm(depth, b.depth, b.valid, b.head)),
             "face": (c.face, lambda: losses.offset_free_mm(depth, b.depth, b.valid, b.head & self._ellipse(depth))),
+            "tilt": (c.tilt, lambda: losses.tilt_mm(depth, b.depth, b.valid, b.head & self._ellipse(depth))),
             "absolute": (c.absolute, lambda: losses.absolute_mm(depth, b.depth, b.valid & b.head)),
             "background": (c.background, lambda: losses.absolute_mm(depth, b.depth, around)),
             "gradient": (
