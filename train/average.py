@@ -19,7 +19,7 @@ import torch
 from facedepth_edge.errors import ConfigError
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.command import Outcome, WrongSettings, run_command
-from train.start import read_start
+from train.start import read_start, weights_in
 
 
 def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -> None:
@@ -28,7 +28,7 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
     Args:
         checkpoints: last.pt or best.pt, one or more; what is written says of itself what the first does, and of all
             which they were, in `data["averaged"]`.
-        other: What they began with: a checkpoint, or a published model's folder.
+        other: What they began with: a checkpoint, or a published model's folder; it may have fewer residual blocks.
         share: Of the checkpoints' mean, 0 to 1.
         out: The checkpoint to write; its optimizers are the first one's, so begin with it, do not resume it.
 
@@ -40,13 +40,13 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
         raise ConfigError.of("--share", share, "0 to 1", "0.5 is halfway.")
     first, *more = [read_start(checkpoint) for checkpoint in checkpoints]
     base = read_start(other)
-    for one in (*more, base):
+    for one in more:
         if one.config.network != first.config.network:
             rule = f"the network of {first.path}: {first.config.network}"
-            raise ConfigError.of(str(one.path), str(one.config.network), rule, "Give what the training began with.")
+            raise ConfigError.of(str(one.path), str(one.config.network), rule, "Average the same networks.")
     state = load_checkpoint(first.path)
     weights = [one.task.network.state_dict() for one in (first, *more)]
-    before = base.task.network.state_dict()
+    before = weights_in(base, first)
     mixed = {
         name: torch.lerp(before[name].float(), torch.stack([one[name].float() for one in weights]).mean(0), share)
         if value.is_floating_point()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import io
@@ -172,6 +173,39 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
             continue
         widen(companions[name], module, generator)
     return factor
+
+
+@torch.no_grad()
+def weights_in(start: Start, deeper: Start) -> dict[str, torch.Tensor]:
+    """Return the weights with which a network of more layers computes what the starting one does.
+
+    Its own layers have its own weights, but those that are 0 in a new network: with them such a block is the identity.
+
+    Args:
+        start: What a training began with.
+        deeper: The training, of the same network or of one with residual blocks more.
+
+    Raises:
+        ConfigError: The networks differ in more than that.
+    """
+    rule = f"the network of {deeper.path}, or one with fewer blocks: {deeper.config.network}"
+    wrong = ConfigError.of(str(start.path), str(start.config.network), rule, "Give what the training began with.")
+    if start.config.network.name != deeper.config.network.name:
+        raise wrong
+    network, new = copy.deepcopy(deeper.task.network), dict(build_task(deeper.config).network.named_modules())
+    shared = dict(start.task.network.named_modules())
+    for name, module in network.named_modules():
+        weight = getattr(new[name], "weight", None)
+        if name not in shared and isinstance(weight, torch.Tensor) and not weight.any():
+            for own in module.parameters():
+                own.zero_()
+    try:
+        if widen(start.task.network, network, torch.Generator(), may_grow=True) != 1:
+            raise wrong
+        _require_same_function(start, network)
+    except ConfigError as error:
+        raise wrong from error
+    return network.state_dict()
 
 
 @torch.no_grad()

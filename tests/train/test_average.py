@@ -21,11 +21,11 @@ from train.restore import network_from_checkpoint
 from train.start import read_start, training_stages
 
 
-def settings(width: int = 4) -> TrainConfig:
+def settings(width: int = 4, blocks: tuple[int, ...] = (0, 1, 1, 1)) -> TrainConfig:
     return dataclass_from_mapping(
         TrainConfig,
         {
-            "network": {"name": "edge", "widths": [4, 4, width, 8], "head_width": 4},
+            "network": {"name": "edge", "widths": [4, 4, width, 8], "head_width": 4, "blocks": list(blocks)},
             "task": {"name": "depth"},
             "optimizer": {"name": "adam", "weight_decay": 0.0, "lr": 1e-2},
             "loop": {"steps": 3, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "threads": 1,
@@ -42,6 +42,34 @@ def runs(crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     first = fit(settings(), data, tmp_path_factory.mktemp("first"), progress=False).last
     second = fit(settings(), data, tmp_path_factory.mktemp("second"), progress=False, start=read_start(first)).last
     return first, second, fit(settings(8), data, tmp_path_factory.mktemp("wide"), progress=False).last
+
+
+@pytest.fixture(scope="module")
+def deeper(runs: tuple[Path, Path, Path], crops_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with residual blocks more that begins with the first one."""
+    data = open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
+    return fit(settings(blocks=(0, 1, 2, 3)), data, tmp_path_factory.mktemp("deep"), progress=False,
+               start=read_start(runs[0])).last  # fmt: skip
+
+
+def test_a_deeper_network_is_averaged_with_what_it_began_with(
+    runs: tuple[Path, Path, Path], deeper: Path, tmp_path: Path
+) -> None:
+    mixed = {}
+    for share in (0.0, 0.5, 1.0):
+        out = tmp_path / f"{share}.pt"
+        assert main([str(deeper), "--with", str(runs[0]), "--share", str(share), "--out", str(out)]) == 0
+        mixed[share] = read_start(out).task.network
+    faces = torch.rand(2, 1, 96, 96) * 2 - 1
+    answers = [read_start(path).task.network.eval()(faces)["depth"] for path in (runs[0], deeper)]
+    torch.testing.assert_close(mixed[0.0].eval()(faces)["depth"], answers[0])
+    torch.testing.assert_close(mixed[1.0].eval()(faces)["depth"], answers[1])
+    assert not torch.allclose(answers[0], answers[1], atol=1e-5)
+    trained, half = read_start(deeper).task.network.state_dict(), mixed[0.5].state_dict()
+    block = "stages.3.2."  # one that the first network lacks
+    torch.testing.assert_close(half[block + "first.conv.weight"], trained[block + "first.conv.weight"])
+    assert trained[block + "second.norm.weight"].any()
+    torch.testing.assert_close(half[block + "second.norm.weight"], 0.5 * trained[block + "second.norm.weight"])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -81,12 +109,13 @@ def test_several_are_averaged_among_themselves_first(runs: tuple[Path, Path, Pat
 
 
 def test_what_cannot_be_averaged_is_told(
-    runs: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: tuple[Path, Path, Path], deeper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, wide = runs
     out = tmp_path / "average.pt"
     for other, share, message in (
         (wide, "0.5", "Give what the training began with"),
+        (deeper, "0.5", "Give what the training began with"),
         (first, "1.5", "--share: got 1.5, expected 0 to 1"),
         (first, "nan", "--share: got nan, expected 0 to 1"),
         (tmp_path / "none.pt", "0.5", "no such file"),
