@@ -28,7 +28,8 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
     Args:
         checkpoints: last.pt or best.pt, one or more; what is written says of itself what the first does, and of all
             which they were, in `data["averaged"]`.
-        other: What they began with: a checkpoint, or a published model's folder; it may have fewer residual blocks.
+        other: What they began with: a checkpoint, or a published model's folder; it may lack layers that
+            begin as the identity, such as residual blocks.
         share: Of the checkpoints' mean, 0 to 1.
         out: The checkpoint to write; its optimizers are the first one's, so begin with it, do not resume it.
 
@@ -46,12 +47,15 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
             raise ConfigError.of(str(one.path), str(one.config.network), rule, "Average the same networks.")
     state = load_checkpoint(first.path)
     weights = [one.task.network.state_dict() for one in (first, *more)]
+    mean = {
+        name: torch.stack([one[name].float() for one in weights]).mean(0) if value.is_floating_point() else value
+        for name, value in state["ema"].items()
+    }
+    first.task.network.load_state_dict(mean)
     before = weights_in(base, first)
     mixed = {
-        name: torch.lerp(before[name].float(), torch.stack([one[name].float() for one in weights]).mean(0), share)
-        if value.is_floating_point()
-        else value
-        for name, value in state["ema"].items()
+        name: torch.lerp(before[name].float(), value, share) if value.is_floating_point() else value
+        for name, value in mean.items()
     }
     runs = [{key: one.about[key] for key in ("sha256", "step", "samples")} for one in (first, *more)]
     noted = {"runs": runs, "share": share, "other": base.about["sha256"]}

@@ -179,16 +179,17 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
 def weights_in(start: Start, deeper: Start) -> dict[str, torch.Tensor]:
     """Return the weights with which a network of more layers computes what the starting one does.
 
-    Its own layers have its own weights, but those that are 0 in a new network: with them such a block is the identity.
+    Its own layers keep its weights, but in layers that are all 0 in a new network: with these 0 again, as in a new
+    residual block, they are the identity.
 
     Args:
         start: What a training began with.
-        deeper: The training, of the same network or of one with residual blocks more.
+        deeper: The training, of the same network or of one that has layers more which begin as the identity.
 
     Raises:
         ConfigError: The networks differ in more than that.
     """
-    rule = f"the network of {deeper.path}, or one with fewer blocks: {deeper.config.network}"
+    rule = f"the network of {deeper.path}, or of the same widths without some of its blocks: {deeper.config.network}"
     wrong = ConfigError.of(str(start.path), str(start.config.network), rule, "Give what the training began with.")
     if start.config.network.name != deeper.config.network.name:
         raise wrong
@@ -200,11 +201,12 @@ def weights_in(start: Start, deeper: Start) -> dict[str, torch.Tensor]:
             for own in module.parameters():
                 own.zero_()
     try:
-        if widen(start.task.network, network, torch.Generator(), may_grow=True) != 1:
-            raise wrong
+        factor = widen(start.task.network, network, torch.Generator(), may_grow=True)
         _require_same_function(start, network)
     except ConfigError as error:
         raise wrong from error
+    if factor != 1:
+        raise wrong
     return network.state_dict()
 
 

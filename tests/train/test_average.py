@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,25 @@ def test_a_deeper_network_is_averaged_with_what_it_began_with(
     torch.testing.assert_close(half[block + "second.norm.weight"], 0.5 * trained[block + "second.norm.weight"])
 
 
+def test_deeper_networks_are_averaged_in_any_order(
+    runs: tuple[Path, Path, Path], deeper: Path, crops_root: Path, tmp_path: Path
+) -> None:
+    data = open_packed_set(crops_root, tmp_path / "packed", processes=1, progress=False)
+    longer = replace(settings(blocks=(0, 1, 2, 3)), loop=replace(settings().loop, seed=9))
+    other = fit(longer, data, tmp_path / "other", progress=False, start=read_start(runs[0])).last
+    mixed = []
+    for name, pair in (("one", (deeper, other)), ("two", (other, deeper))):
+        out = tmp_path / f"{name}.pt"
+        assert main([*map(str, pair), "--with", str(runs[0]), "--share", "0.5", "--out", str(out)]) == 0
+        mixed.append(load_checkpoint(out)["ema"])
+    trained = [load_checkpoint(path)["ema"]["stages.3.2.first.conv.weight"] for path in (deeper, other)]
+    assert not torch.allclose(*trained)
+    torch.testing.assert_close(mixed[0]["stages.3.2.first.conv.weight"], (trained[0] + trained[1]) / 2)
+    for name, value in mixed[0].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, mixed[1][name])
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_average_lies_between(runs: tuple[Path, Path, Path], tmp_path: Path, share: float) -> None:
     first, second, _ = runs
@@ -123,6 +143,8 @@ def test_what_cannot_be_averaged_is_told(
         assert main([str(second), "--with", str(other), "--share", share, "--out", str(out)]) == 1
         assert message in capsys.readouterr().err
         assert not out.exists()
+    assert main([str(wide), "--with", str(first), "--out", str(out)]) == 1  # a wider one that could begin with it
+    assert "the same widths" in capsys.readouterr().err
     out.write_text("mine")
     assert main([str(second), "--with", str(first), "--out", str(out)]) == 2
     assert out.read_text() == "mine"

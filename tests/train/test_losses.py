@@ -95,14 +95,23 @@ def test_tilt_sees_a_plane_alone_and_ignores_small_heads(case: dict[str, np.ndar
     depth, target, valid, head = tensors(case, "depth", "target", "valid", "head")
     plane = 0.01 * torch.arange(W, dtype=torch.float64) - 0.02 * torch.arange(H, dtype=torch.float64)[:, None]
     tilted = target + plane + 0.4
-    for loss in (losses.tilt_mm, losses.offset_free_mm):  # they agree where nothing else is wrong
-        all_tilt = float(loss(tilted, target, valid, head))
-        assert all_tilt == pytest.approx(float(losses.tilt_mm(tilted, target, valid, head)), rel=1e-9)
+    both = [float(loss(tilted, target, valid, head)) for loss in (losses.tilt_mm, losses.offset_free_mm)]
+    assert both[0] == pytest.approx(both[1], rel=1e-9)  # they agree where nothing else is wrong
+    assert both[0] > 1
     assert float(losses.tilt_mm(target + 0.4, target, valid, head)) == pytest.approx(0, abs=1e-9)
     head[1:] = False
     head[1, 0, 3, :5] = True  # too few pixels to count
     alone = losses.tilt_mm(depth[:1], target[:1], valid[:1], head[:1])
     assert float(losses.tilt_mm(depth, target, valid, head)) == pytest.approx(float(alone), rel=1e-12)
+
+
+def test_tilt_of_the_smallest_head_that_counts() -> None:
+    small = torch.zeros(1, 1, 96, 96, dtype=torch.bool)
+    small[..., 40:48, 50:58] = True
+    plane = (0.004 * torch.arange(96.0)).expand(1, 1, 96, 96)
+    across = np.arange(8) - 3.5
+    got = losses.tilt_mm(plane, torch.zeros_like(plane), torch.ones_like(small), small)
+    assert float(got) == pytest.approx(160 * 0.004 * np.abs(across).mean(), rel=1e-3)
 
 
 def test_a_line_of_pixels_has_no_tilt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,16 +71,16 @@ def test_a_weight_of_zero_leaves_its_part_out(batch: Batch) -> None:
     assert {"normal", "dice"}.isdisjoint(result["parts"])
 
 
-def test_the_face_loss_sees_the_ellipse_alone(batch: Batch) -> None:
-    task = DepthTask(small_edge(), DepthTaskConfig(face=1.0))
+@pytest.mark.parametrize(("name", "loss"), [("face", losses.offset_free_mm), ("tilt", losses.tilt_mm)])
+def test_face_and_tilt_see_the_ellipse_alone(batch: Batch, name: str, loss: Callable[..., torch.Tensor]) -> None:
+    task = DepthTask(small_edge(), DepthTaskConfig(**{name: 1.0}))  # type: ignore[arg-type]
     height, width = batch.depth.shape[-2:]
     ellipse = torch.from_numpy(face_ellipse(height, width).copy())
     with torch.no_grad():
         depth = task.network.train()(batch.face)["depth"]
-        found = task.forward("network", batch)["parts"]["face"]
-    expected = losses.offset_free_mm(depth, batch.depth, batch.valid, batch.head & ellipse)
-    torch.testing.assert_close(found, expected)
-    assert abs(float(found - losses.offset_free_mm(depth, batch.depth, batch.valid, batch.head))) > 1e-3
+        found = task.forward("network", batch)["parts"][name]
+    torch.testing.assert_close(found, loss(depth, batch.depth, batch.valid, batch.head & ellipse))
+    assert abs(float(found - loss(depth, batch.depth, batch.valid, batch.head))) > 1e-3
 
 
 def test_every_weight_of_the_network_learns(batch: Batch) -> None:
