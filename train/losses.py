@@ -106,7 +106,7 @@ def mean_squared(generated: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def head_offset(error: Tensor, where: Tensor) -> Tensor:
-    """Return each image's mean error over a mask.
+    """Return each image's mean error, or mean of anything else, over a mask.
 
     Args:
         error: (B, 1, H, W) float32.
@@ -117,6 +117,16 @@ def head_offset(error: Tensor, where: Tensor) -> Tensor:
     """
     total = torch.where(where, error, torch.zeros_like(error)).sum(dim=(1, 2, 3), keepdim=True)
     return total / where.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
+
+
+def _large_heads(head: Tensor) -> Tensor:
+    """Empty the masks of fewer than MIN_HEAD_PIXELS."""
+    return head & (head.sum(dim=(1, 2, 3), keepdim=True) >= MIN_HEAD_PIXELS)
+
+
+def _mean_of_images(values: Tensor, where: Tensor) -> Tensor:
+    """Mean over the images whose masks are not empty of their means over these."""
+    return head_offset(values, where).sum() / where.flatten(1).any(dim=1).sum().clamp(min=1)
 
 
 def offset_free_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
@@ -134,13 +144,9 @@ def offset_free_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -
     Returns:
         Scalar in mm; images with fewer than MIN_HEAD_PIXELS such pixels do not count.
     """
-    where = valid & head
-    where = where & (where.sum(dim=(1, 2, 3), keepdim=True) >= MIN_HEAD_PIXELS)
+    where = _large_heads(valid & head)
     error = (depth - target) * HALF_RANGE_MM
-    residual = (error - head_offset(error, where)).abs()
-    pixels = where.sum(dim=(1, 2, 3))
-    per_image = torch.where(where, residual, torch.zeros_like(residual)).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
-    return per_image.sum() / (pixels > 0).sum().clamp(min=1)
+    return _mean_of_images((error - head_offset(error, where)).abs(), where)
 
 
 def tilt_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
@@ -159,24 +165,17 @@ def tilt_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tenso
     Returns:
         Scalar in mm; images with fewer than MIN_HEAD_PIXELS such pixels do not count.
     """
-    where = valid & head
-    where = where & (where.sum(dim=(1, 2, 3), keepdim=True) >= MIN_HEAD_PIXELS)
-    weight = where.to(depth.dtype)
-    error = torch.where(where, (depth - target) * HALF_RANGE_MM, torch.zeros_like(depth))
+    where = _large_heads(valid & head)
+    error = (depth - target) * HALF_RANGE_MM
     rows, columns = (torch.linspace(-1, 1, n, dtype=depth.dtype, device=depth.device) for n in depth.shape[-2:])
-    count = weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-
-    def mean(values: Tensor) -> Tensor:
-        return (values * weight).sum(dim=(1, 2, 3), keepdim=True) / count
-
-    across, down = columns.expand_as(depth), rows[:, None].expand_as(depth)
-    across, down = across - mean(across), down - mean(down)
-    xx, xy, yy = mean(across * across), mean(across * down), mean(down * down)
-    xe, ye = mean(across * error), mean(down * error)
+    across, down = (
+        axis - head_offset(axis, where) for axis in (columns.expand_as(depth), rows[:, None].expand_as(depth))
+    )
+    products = (across * across, across * down, down * down, across * error, down * error)
+    xx, xy, yy, xe, ye = (head_offset(product, where) for product in products)
     determinant = (xx * yy - xy * xy).clamp(min=LEAST_SPREAD)
     plane = ((yy * xe - xy * ye) * across + (xx * ye - xy * xe) * down) / determinant
-    counted = where.flatten(1).any(dim=1)
-    return mean(plane.abs()).sum() / counted.sum().clamp(min=1)
+    return _mean_of_images(plane.abs(), where)
 
 
 def absolute_mm(depth: Tensor, target: Tensor, where: Tensor) -> Tensor:

@@ -95,11 +95,10 @@ class PhotoAugment:
             self._require(name, 0.0, 1.0)
         for name in ("blur", "low_resolution", "cutout", "shading_strength", "vignette_strength", "low_light_regain"):
             self._require(name, 0.0, 1.0)
-        for name in ("patches", "sharpen", "local_contrast", "patches_strength"):
+        for name in ("patches", "patches_strength", "sharpen", "local_contrast", "shot_noise", "read_noise"):
             self._require(name, 0.0, 1.0)
-        limits = {"shot_noise": 1.0, "read_noise": 1.0, "blur_sigma_px": 4.0}
-        for name, high in (limits | {"sharpen_strength": 4.0, "local_contrast_strength": 4.0}).items():
-            self._require(name, 0.0, high)
+        for name in ("blur_sigma_px", "sharpen_strength", "local_contrast_strength"):
+            self._require(name, 0.0, 4.0)
         for name, top in (("gain", 10.0), ("gamma", 10.0), ("contrast", 10.0), ("low_light_level", 1.0)):
             self._require_pair(name, top)
         for name in ("low_resolution_factor", "cutout_size"):
@@ -154,7 +153,8 @@ def change_photo(gray: Tensor, settings: PhotoAugment, generator: torch.Generato
     corner = _where(s.vignette, _rand(count, g, 0.0, s.vignette_strength), 0.0, g) * 0.5
     off_u, off_v = _rand(count, g, -0.3, 0.3), _rand(count, g, -0.3, 0.3)
     light = light * (1 - corner * ((u - off_u) ** 2 + (v - off_v) ** 2)).clamp_(min=0.1)
-    light = _patches(light, s, g)
+    if s.patches > 0:  # what is off draws nothing, so that trainings of before see the same samples
+        light = _patches(light, s, g)
     exposure = _where(s.gain_share, _log_uniform(count, s.gain, g), 1.0, g)
     level = _where(s.low_light, _log_uniform(count, s.low_light_level, g), 1.0, g)
     regain = level ** -(_rand(count, g) * s.low_light_regain)
@@ -170,16 +170,24 @@ def change_photo(gray: Tensor, settings: PhotoAugment, generator: torch.Generato
     dark = x * level
     noise = torch.randn(x.shape, generator=g, device=x.device)
     x = (dark + noise * torch.sqrt(shot**2 * dark + (read * level.sqrt()) ** 2)) * regain
-    x = _local_contrast(_sharpen(x, s, g), s, g)
+    if s.sharpen > 0:
+        x = _sharpen(x, s, g)
+    if s.local_contrast > 0:
+        x = _local_contrast(x, s, g)
     contrast = _where(s.contrast_share, _rand(count, g, *s.contrast), 1.0, g)
     x = (x - 0.5) * contrast + 0.5
     return torch.round(x.clamp_(0, 1) * 255) / 255
 
 
+def _choose(count: int, share: float, g: torch.Generator) -> Tensor:
+    """Draw the samples of a share, (b,) indices."""
+    return torch.nonzero(_rand(count, g).flatten() < share).flatten()
+
+
 def _blur(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
     """Blur a share of the samples by Gaussians that are longer in one direction (defocus, and motion)."""
     count = x.shape[0]
-    chosen = torch.nonzero(_rand(count, g).flatten() < s.blur).flatten()
+    chosen = _choose(count, s.blur, g)
     long_px = _rand(count, g, 0.3, max(0.3, s.blur_sigma_px))[chosen].clamp(max=s.blur_sigma_px + 1e-3)
     short_px = (long_px * _rand(count, g, 0.25, 1.0)[chosen]).clamp_(min=0.2)
     direction = _rand(count, g, 0.0, torch.pi)[chosen]
@@ -198,13 +206,6 @@ def _gaussian(x: Tensor, long_px: Tensor, short_px: Tensor, direction: Tensor) -
     kernel = kernel / kernel.sum(dim=(2, 3), keepdim=True)  # (b, 1, 7, 7)
     padded = F.pad(x.transpose(0, 1), [BLUR_RADIUS_PX] * 4, mode="replicate")  # (1, b, S + 6, S + 6)
     return F.conv2d(padded, kernel, groups=len(x)).transpose(0, 1)  # (b, 1, S, S)
-
-
-def _choose(count: int, share: float, g: torch.Generator) -> Tensor:
-    """Draw the samples of a share, (b,) indices; nothing is drawn for a share of 0."""
-    if share <= 0:
-        return torch.zeros(0, dtype=torch.long, device=g.device)
-    return torch.nonzero(_rand(count, g).flatten() < share).flatten()
 
 
 def _side(points: tuple[int, int], g: torch.Generator) -> int:
@@ -251,7 +252,7 @@ def _local_contrast(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
 def _lower_resolution(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
     """Shrink a share of the samples by area and grow them again; one factor for all of a batch's."""
     count, size = x.shape[0], x.shape[-1]
-    chosen = torch.nonzero(_rand(count, g).flatten() < s.low_resolution).flatten()
+    chosen = _choose(count, s.low_resolution, g)
     factor = float(_rand(1, g, *s.low_resolution_factor))
     if not len(chosen):
         return x

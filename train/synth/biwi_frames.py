@@ -23,7 +23,7 @@ from train.synth.light import sample_lighting
 from train.synth.motion import rotation_from_angles, sample_angles, sample_torso
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, View, render, trace
 from train.synth.sensor import depth_picture, expose, structured_light_depth
-from train.synth.subject import Outfit, Subject, sample_expression, sample_outfit, sample_subject
+from train.synth.subject import Outfit, Subject, sample_expression, sample_outfit
 from train.synth.tracer import TraceScene
 
 # Kinect of the first kind: focal lengths and axes of Biwi's calibration files; the RGB camera lies 25 mm beside the
@@ -139,8 +139,8 @@ def write_biwi_sequence(
 
 
 def _cast(studio: Studio, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
-    config, seed, cards = studio.config, studio.config.seed, studio.cards
-    subject = sample_subject(seed, person_of(sequence), config.proportions, config.warp_mm)
+    seed, cards = studio.config.seed, studio.cards
+    subject = studio.subject(person_of(sequence))
     outfit = sample_outfit(seed, subject, 2 if sequence in SAME_PERSON else 1, list(cards))
     outfit = replace(outfit, infrared=False, seat=False)
     return subject, outfit, dress(studio.canvas, subject, outfit, cards)

@@ -102,12 +102,11 @@ class SetConfig:
                 f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, "
                 "expected 0 or more. Give no negative number."
             )
-        if not 0 <= self.proportions <= _MOST_PROPORTIONS:
-            rule = f"0 to {_MOST_PROPORTIONS:g}"
-            raise ConfigError.of("SetConfig.proportions", self.proportions, rule, "Heads are no longer heads beyond.")
-        if not 0 <= self.warp_mm <= _MOST_WARP_MM:
-            rule = f"0 to {_MOST_WARP_MM:g}"
-            raise ConfigError.of("SetConfig.warp_mm", self.warp_mm, rule, "Heads are no longer heads beyond.")
+        for name, most in (("proportions", _MOST_PROPORTIONS), ("warp_mm", _MOST_WARP_MM)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                fix = "Heads are no longer heads beyond."
+                raise ConfigError.of(f"SetConfig.{name}", value, f"0 to {most:g}", fix)
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
@@ -143,10 +142,15 @@ class Studio:
             fix = "Give --hair a folder of modelled styles, or leave --modelled out."
             raise ConfigError.of("SetConfig.modelled", config.modelled, "0 without modelled hair", fix)
 
+    def subject(self, number: int) -> Subject:
+        """Return the set's person of a number, 1-based."""
+        config = self.config
+        return sample_subject(config.seed, number, config.proportions, config.warp_mm)
+
     def cast(self, number: int, sequence: int) -> tuple[Subject, Outfit, Wardrobe]:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         config = self.config
-        subject = sample_subject(config.seed, number, config.proportions, config.warp_mm)
+        subject = self.subject(number)
         shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare, config.ears)
         outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)

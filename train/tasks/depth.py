@@ -80,10 +80,11 @@ class DepthTask(Task):
         c, b = self.config, batch
         out = self.network(b.face)
         depth, around = out["depth"], b.valid & ~b.head
+        face = b.head & self._ellipse(depth)
         terms = {
             "offset_free": (c.offset_free, lambda: losses.offset_free_mm(depth, b.depth, b.valid, b.head)),
-            "face": (c.face, lambda: losses.offset_free_mm(depth, b.depth, b.valid, b.head & self._ellipse(depth))),
-            "tilt": (c.tilt, lambda: losses.tilt_mm(depth, b.depth, b.valid, b.head & self._ellipse(depth))),
+            "face": (c.face, lambda: losses.offset_free_mm(depth, b.depth, b.valid, face)),
+            "tilt": (c.tilt, lambda: losses.tilt_mm(depth, b.depth, b.valid, face)),
             "absolute": (c.absolute, lambda: losses.absolute_mm(depth, b.depth, b.valid & b.head)),
             "background": (c.background, lambda: losses.absolute_mm(depth, b.depth, around)),
             "gradient": (
