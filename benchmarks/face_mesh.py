@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth from MediaPipe FaceMesh: on a set's crops, as predictions for `python -m train.evaluate`, and on photographs.
+"""Depth from MediaPipe FaceMesh: on a set's crops, as predictions for `python -m train.evaluate`, on photographs, and
+on recordings of depth cameras.
 
 MediaPipe 0.10.21's wheel carries its face detector and mesh models and needs NumPy below 2, so this file runs in a
 virtual environment of its own and imports nothing of this project:
@@ -8,8 +9,10 @@ virtual environment of its own and imports nothing of this project:
     .venv-mp/bin/python benchmarks/face_mesh.py --data data/heads --split test --out face_mesh.npz
     python -m train.evaluate --model models/edge --data data/heads --split test --predictions FaceMesh=face_mesh.npz
     .venv-mp/bin/python benchmarks/face_mesh.py --photographs photos --out meshes.npz   # for benchmarks/photographs.py
+    .venv-mp/bin/python benchmarks/face_mesh.py --recording recording --out meshes.npz  # for benchmarks/rgbd_meshes.py
 
-FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times. Its z has x's scale, with its own
+Of a set FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times; of a recording's frame
+CROP_MM about the head centre, CROP_PX pixels wide. Its z has x's scale, with its own
 origin: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
 It knows nothing of where the crop lay in a frame, so its depth is taken as along the ray to the head.
 """
@@ -20,7 +23,9 @@ import argparse
 import itertools
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +36,8 @@ SEQUENCES_PER_SUBJECT = 5
 MESH_POINTS = 468
 LONGEST_PX = 1600
 PHOTOGRAPH_FACES = 2
+CROP_MM, CROP_PX = 480.0, 384
+PATCH_PX = 6
 SETTINGS = {"static_image_mode": True, "min_detection_confidence": 0.3}
 
 
@@ -114,17 +121,85 @@ def photograph_meshes(folder: Path, out: Path) -> int:
     return 0
 
 
+def measured_distance_mm(item: Mapping[str, Any], depth: np.ndarray) -> float:
+    """Return how far a recording's head is in mm: what its entry says, else the median measured about its centre.
+
+    Args:
+        item: the frame's entry in `frames.json`.
+        depth: (H, W) uint16 mm, 0 where nothing was measured.
+
+    Returns:
+        The distance, NaN where nothing is measured within PATCH_PX pixels of the centre.
+    """
+    if "distance_mm" in item:
+        return float(item["distance_mm"])
+    x, y = (int(value) for value in item["head_center_xy"])
+    rows, columns = (slice(max(value - PATCH_PX, 0), max(value + PATCH_PX + 1, 0)) for value in (y, x))
+    patch = depth[rows, columns]
+    return float(np.median(patch[patch > 0])) if (patch > 0).any() else float("nan")
+
+
+def crop_about(image: np.ndarray, center_xy: Sequence[float], side_px: float) -> tuple[np.ndarray, float]:
+    """Cut a square out of a picture, as in face_mesh.py's other inputs pixel i covers [i, i + 1).
+
+    Args:
+        image: (H, W, 3).
+        center_xy: of the square, in pixels.
+        side_px: of the square, in the picture's pixels.
+
+    Returns:
+        (CROP_PX, CROP_PX, 3), black outside the picture, and how many of its pixels one of the picture's is wide.
+    """
+    scale = CROP_PX / side_px
+    shift = [CROP_PX / 2 - scale * value + (scale - 1) / 2 for value in center_xy]  # from pixels' centres to centres
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    return cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), flags=cv2.INTER_CUBIC), scale
+
+
+def recording_meshes(folder: Path, out: Path) -> int:
+    """Run FaceMesh over a recording (benchmarks/rgbd_frames.py); writes meshes in its frames' pixels; the status."""
+    import mediapipe
+
+    triangles = triangles_from_edges(mediapipe.solutions.face_mesh_connections.FACEMESH_TESSELATION)
+    names, meshes = [], []
+    items = json.loads((folder / "frames.json").read_text(encoding="utf-8"))
+    with mediapipe.solutions.face_mesh.FaceMesh(**SETTINGS, max_num_faces=1) as mesh:
+        for item in items:
+            image = cv2.imread(str(folder / item["image"]), cv2.IMREAD_COLOR)
+            distance_mm = measured_distance_mm(item, cv2.imread(str(folder / item["depth"]), cv2.IMREAD_UNCHANGED))
+            if not np.isfinite(distance_mm):
+                continue
+            center = item["head_center_xy"]
+            crop, scale = crop_about(image, center, CROP_MM * item["fx"] / distance_mm)
+            found = mesh.process(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)).multi_face_landmarks
+            if not found:
+                continue
+            marks = np.array([(m.x, m.y, m.z) for m in found[0].landmark])[:MESH_POINTS] * CROP_PX
+            names.append(item["image"])
+            meshes.append((marks - [CROP_PX / 2, CROP_PX / 2, 0]) / scale + [*center, 0])
+    if not names:
+        print(f"{folder}: got no face in {len(items)} frames, expected some. Check the recording.", file=sys.stderr)
+        return 1
+    points = np.stack(meshes).astype(np.float32)
+    np.savez_compressed(out, name=np.array(names), points_px=points, triangles=triangles)
+    print(f"{len(names)} of {len(items)} frames answered, {out}")
+    return 0
+
+
 def main() -> int:
     """Run FaceMesh over a split or a folder and write what it found; returns the exit status."""
-    parser = argparse.ArgumentParser(description="FaceMesh's depth on a set's crops, or its meshes on photographs")
+    parser = argparse.ArgumentParser(description="FaceMesh's depth on a set's crops, or its meshes")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path)
     source.add_argument("--photographs", type=Path, help="folder of pictures")
+    source.add_argument("--recording", type=Path, help="folder with frames.json, see benchmarks/rgbd_frames.py")
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     if chosen.photographs is not None:
         return photograph_meshes(chosen.photographs, chosen.out)
+    if chosen.recording is not None:
+        return recording_meshes(chosen.recording, chosen.out)
     import mediapipe
 
     info = json.loads((chosen.data / "dataset.json").read_text(encoding="utf-8"))

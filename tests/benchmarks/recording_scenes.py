@@ -8,6 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+HEAD = (240.0, 180.0)
+CAMERA = {"fx": 420.0, "fy": 420.0, "cx": 250.0, "cy": 170.0}
+DISTANCE_MM = 650.0
+
 
 def turn_by(right_deg: float = 0.0, up_deg: float = 0.0, roll_deg: float = 0.0) -> np.ndarray:
     return cv2.Rodrigues(np.radians([up_deg, right_deg, roll_deg]))[0]
