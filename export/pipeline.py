@@ -47,7 +47,7 @@ from train.data.packed import PackedSet
 from train.restore import TrainedNetwork, network_from_checkpoint
 from train.start import training_stages
 from train.validation import spread_indices
-from train.weights import network_from_weights
+from train.weights import WEIGHTS_SUFFIX, network_from_weights
 
 GOLDEN_FACES = 6
 EQUALITY_FACES = 16
@@ -94,7 +94,7 @@ def load_trained(path: Path, architecture: str | None = None) -> TrainedNetwork:
     Raises:
         ArtifactError: It is missing, damaged, or of another architecture.
     """
-    read = network_from_weights if path.suffix == ".safetensors" else network_from_checkpoint
+    read = network_from_weights if path.suffix == WEIGHTS_SUFFIX else network_from_checkpoint
     return read(path, architecture)
 
 

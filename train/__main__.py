@@ -22,8 +22,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         " further ones the training people are added")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and TensorBoard logs")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
-    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with its weights, or those of a"
-                        " model's folder; one a whole number of times wider computes the same at first")  # fmt: skip
+    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with its weights, those of a"
+                        " .safetensors file or of a model's folder; a network that is a whole number of times wider"
+                        " computes the same at first")  # fmt: skip
     parser.add_argument("--max-minutes", type=float, help="wall-clock budget; the schedule ends cleanly with it")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="override a setting, e.g. --set loop.batch_size=32")  # fmt: skip

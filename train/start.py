@@ -26,6 +26,7 @@ from train.config_reader import dataclass_from_mapping, plain_from_dataclass
 from train.networks import NETWORKS
 from train.restore import TrainedNetwork
 from train.tasks import Task
+from train.weights import WEIGHTS_SUFFIX, network_from_weights
 from train.widen import widen
 
 FACE_PX = 96
@@ -40,12 +41,12 @@ class Start:
     """The training that another one begins with.
 
     Args:
-        path: Its checkpoint, or the folder of a published model.
-        config: Its settings; of a published model only `network`, `task.name` and `data.depth_along`.
+        path: Its checkpoint, its published weights, or the folder of a published model.
+        config: Its settings; of a published model's folder only `network`, `task.name` and `data.depth_along`.
         task: Its task; the network has the averaged weights.
         about: What is kept of it in the checkpoints that follow: sha256, step, samples, config, data and its own start;
             of a published model also `stages`, its trainings as `training_stages` lists them.
-        whole: Whether the task's other networks are the training's too; a published model has none of them.
+        whole: Whether the task's other networks are the training's too; what is published has none of them.
     """
 
     path: Path
@@ -59,13 +60,16 @@ def read_start(path: Path) -> Start:
     """Read what to begin with.
 
     Args:
-        path: A last.pt or best.pt, or the folder of a model that `python -m export` wrote, with its reference.pt2.
+        path: A last.pt or best.pt; a .safetensors file of weights; or the folder of a model that `python -m export`
+            wrote, with its reference.pt2.
 
     Raises:
         ArtifactError: It is missing, damaged, or its weights do not fit its settings.
     """
     if path.is_dir():
         return _start_from_artifact(path)
+    if path.suffix == WEIGHTS_SUFFIX:
+        return _start_from_weights(path)
     state = load_checkpoint(path)
     try:
         config = dataclass_from_mapping(TrainConfig, state["config"], "config")
@@ -79,6 +83,24 @@ def read_start(path: Path) -> Start:
         **{key: state[key] for key in ("step", "samples", "config", "data", "start")},
     }
     return Start(path, config, task, about)
+
+
+def _start_from_weights(path: Path) -> Start:
+    trained = network_from_weights(path)
+    try:
+        task = build_task(trained.config)
+        task.network.load_state_dict(trained.network.state_dict())
+    except (ConfigError, RuntimeError) as error:
+        raise ArtifactError.of(str(path), str(error), "weights of this version", "Train it again.") from error
+    about = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "step": trained.step,
+        "samples": trained.samples,
+        "config": plain_from_dataclass(trained.config),
+        "data": trained.data,
+        "start": trained.start,
+    }
+    return Start(path, trained.config, task, about, whole=False)
 
 
 def _start_from_artifact(folder: Path) -> Start:
@@ -142,7 +164,7 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
     """Give a task's networks the starting training's weights, widened where they are wider.
 
     The network gets the averaged weights. A discriminator, or the layer that tells shapes, comes along where the task
-    is the same, but a published model has none; a layer that names people only where the people are the same, those of
+    is the same, but what is published has none; a layer that names people only where the people are the same, those of
     the same data.
 
     Args:

@@ -24,6 +24,7 @@ from train.config_reader import plain_from_dataclass
 from train.restore import TrainedNetwork, network_from_checkpoint, network_from_state
 
 FORMAT = 1
+WEIGHTS_SUFFIX = ".safetensors"
 
 
 def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
