@@ -98,6 +98,27 @@ def test_the_run_keeps_what_it_began_with(narrow: Path, data: PackedSet, tmp_pat
     assert load_checkpoint(again.last)["start"]["start"] == kept
 
 
+def test_a_training_begins_with_published_weights(narrow: Path, data: PackedSet, tmp_path: Path) -> None:
+    """With the network alone, in half precision, and with the trainings that the file tells of."""
+    published = tmp_path / "paper.safetensors"
+    save_weights(published, network_from_checkpoint(narrow))
+    start, config = read_start(published), settings()
+    task = build_task(config)
+    fresh = {name: value.clone() for name, value in task.discriminator.state_dict().items()}  # type: ignore[operator]
+    assert begin_with(start, task, config, "k") == 1
+    kept = network_from_weights(published).network.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in task.network.state_dict().items())
+    assert all(torch.equal(value, fresh[name]) for name, value in task.discriminator.state_dict().items())  # type: ignore[operator]
+    run = fit(settings(factor=2, steps=2), data, tmp_path / "run", progress=False, start=start)
+    stages = training_stages(network_from_checkpoint(run.last))
+    assert [(stage["samples"], stage["step"]) for stage in stages] == [(12, 3), (8, 2)]
+    again = tmp_path / "again.safetensors"
+    save_weights(again, network_from_checkpoint(run.last))
+    assert read_start(again).about["start"]["sha256"] == start.about["sha256"]
+    with pytest.raises(ArtifactError, match=r"none\.safetensors: got no such file"):
+        read_start(tmp_path / "none.safetensors")
+
+
 def test_a_resumed_run_refuses_another_start(narrow: Path, data: PackedSet, tmp_path: Path) -> None:
     config = settings(steps=1)
     begun = fit(config, data, tmp_path / "with", progress=False, start=read_start(narrow))
