@@ -17,13 +17,14 @@ from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, op
 from facedepth_edge.camera import Camera
 from facedepth_edge.depth_maps import write_depth_maps
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
-from facedepth_edge.face_region import LEAST_SEEN, share_seen
+from facedepth_edge.face_region import share_seen
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
 from facedepth_edge.ray_depth import along_axis, ray_of
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
+from facedepth_edge.validity import why_not_valid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,14 +34,8 @@ if TYPE_CHECKING:
 
 _AVERAGES = ("median", "mean")
 _WARM_UP_RUNS = 3
+_WARM_UP_PX = 256  # the side of its frame, where the camera says none
 MOST_THREADS = 1024
-
-LEAST_CONTRAST_LEVELS = 2.5
-"""Standard deviation of a crop, in gray levels of 255, below which there is nothing to see in it.
-
-A covered lens or a failed flash gives a black crop with some noise, and the network has not learnt what that is. Faces,
-rendered and real, in ordinary light have 20 and more; a face at 2 % of its exposure has about 1.
-"""
 
 
 class EdgeDepth:
@@ -118,9 +113,11 @@ class EdgeDepth:
 
     def _warm_up(self) -> None:
         """Run a blank frame, so that the first real one does not pay for imports, buffers and kernels."""
-        frame = np.zeros((256, 256, 3), np.uint8)
+        sides = (None, None) if self._camera is None else (self._camera.height, self._camera.width)
+        height, width = (_WARM_UP_PX if side is None else side for side in sides)
+        frame = np.zeros((height, width, 3), np.uint8)
         for _ in range(_WARM_UP_RUNS):
-            self.predict(frame, (128.0, 128.0), distance_mm=320.0)
+            self.predict(frame, (width / 2, height / 2), distance_mm=320.0)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -151,16 +148,18 @@ class EdgeDepth:
         """Estimate the depth of one face.
 
         The head's distance is the first of: distance_mm; the median of the depth image's measured pixels in a 40 mm
-        window around the head centre; head_width_px; the camera's nominal distance.
+        window around the head centre; head_width_px, also where that window has only holes; the camera's nominal
+        distance.
 
         Args:
             frame: (H, W, 3) uint8 or uint16 BGR, (H, W) or (H, W, 1) uint8 or uint16 gray; host, any strides; uint16
                 needs the camera's max_value. It is only read, and not kept. With a backend on a GPU also an object in
                 that GPU's memory with __cuda_array_interface__, which is taken without a copy.
             head_center: (x, y) in pixels of the frame: the projection of the point midway between the ears (tragi);
-                pixel i covers [i, i + 1).
+                pixel i covers [i, i + 1). It must lie in the frame; the box around it need not.
             distance_mm: the z along the optical axis of the visible surface at the head centre.
-            depth: (H, W) integer or float mm, registered to the frame; 0, negative and NaN pixels are holes.
+            depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative and NaN
+                pixels are holes.
             head_width_px: the head's width between the ears in pixels.
             out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32
                 array that becomes the result's depth_mm. None: everything is fresh.
@@ -170,7 +169,8 @@ class EdgeDepth:
             is False, not an error.
 
         Raises:
-            InputError: an argument breaks a rule.
+            InputError: an argument breaks a rule; also a head centre outside the frame, and a depth image with only
+                holes there where no head_width_px is given.
             ConfigError: after close().
         """
         started = time.perf_counter()
@@ -207,7 +207,7 @@ class EdgeDepth:
             One result for each face, in order; none for none.
 
         Raises:
-            InputError: an argument breaks a rule; the text says of which face.
+            InputError: an argument breaks a rule; the text says of which face. No face is then predicted.
             ConfigError: after close().
         """
         started = time.perf_counter()
@@ -216,16 +216,17 @@ class EdgeDepth:
         widths = _one_each(head_widths_px, count, "head_widths_px")
         requests = [FaceRequest(*values) for values in zip(head_centers, distances, widths, strict=True)]
         located = self._locate(frame, requests, depth)
-        checked = time.perf_counter()
+        check_s = time.perf_counter() - started
         results = []
         step = self._path.max_batch
         for first in range(0, count, step):
+            checked = time.perf_counter()
             faces = located.faces[first : first + step]
             boxes = [face.box for face in faces]
             outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
             for output, face in zip(outputs, faces, strict=True):
                 result = self._write_result(output, located, face, None)
-                _time(result, started, checked, time.perf_counter(), crop_ms, network_ms)
+                _time(result, checked - check_s, checked, time.perf_counter(), crop_ms, network_ms)
                 results.append(result)
         return results
 
@@ -298,7 +299,7 @@ class EdgeDepth:
             depth_mm, relative, mask, depth, probability, face.distance_mm, half_range_mm, threshold
         )
         face_seen = share_seen(mask, spec.preprocessing) if mask_source == "model" else None
-        reason = _why_not_valid(spec, finite, has_head, face_seen, output)
+        reason = why_not_valid(spec, finite, has_head, face_seen, output)
         fields = {
             "depth_mm": depth_mm,
             "relative": relative,
@@ -340,34 +341,6 @@ def _test_itself(artifact: Artifact, backend: Backend) -> None:
     except FaceDepthError:
         backend.close()
         raise
-
-
-def _why_not_valid(
-    spec: ModelSpec, finite: bool, has_head: bool, face_seen: float | None, output: NetworkOutput
-) -> str:
-    """Return why the depth should not be used, or an empty text."""
-    validity = output.validity
-    if not finite:
-        return "the network's depth is not finite"
-    if not output.contrast >= LEAST_CONTRAST_LEVELS:
-        return (
-            f"nothing to see in the box: its contrast of {output.contrast:.1f} gray levels is below "
-            f"{LEAST_CONTRAST_LEVELS:g} (too dark, covered, or the camera's max_value too large)"
-        )
-    if validity is not None and spec.outputs.validity is not None:
-        threshold = spec.outputs.validity.threshold
-        if not validity >= threshold:
-            head = face_seen is not None and face_seen >= LEAST_SEEN
-            what = "a head turned away, or its face covered" if head else "no usable face in the box"
-            return f"{what}: validity {validity:.2f} is below {threshold:.2f}"
-    if not has_head:
-        return "no head in the box: the mask is empty"
-    if face_seen is not None and not face_seen >= LEAST_SEEN:
-        return (
-            f"the face is covered or not in the box's middle: {100 * face_seen:.0f} % of its place is head, "
-            f"below {100 * LEAST_SEEN:.0f} %"
-        )
-    return ""
 
 
 def _length(values: object, where: str) -> int:

@@ -48,11 +48,20 @@ MIN_DISTANCE_MM = 10.0
 MAX_DISTANCE_MM = 100_000.0
 """No face is farther: 100 m."""
 
-DEPTH_DTYPES = (np.uint16, np.int16, np.int32, np.uint32, np.float32, np.float64)
+DEPTH_KINDS, LEAST_DEPTH_BYTES = "iuf", 2  # millimetres do not fit into 8 bits
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and bool(0 < value <= LARGEST)
+class _NothingMeasured(InputError):
+    """A depth image has only holes where the head is."""
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return number and not (isinstance(value, int) and abs(value) > LARGEST)  # an int may be beyond any float
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < float(value) <= LARGEST
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,10 @@ class Camera:
         cy: y of the optical axis in pixels; None: the middle of the frame.
         nominal_distance_mm: the head's distance where nothing else is known about it.
         max_value: the largest value of a uint16 pixel (1023 for 10 bits, 4095 for 12); a uint8 frame needs none.
+        width: of the frames that these numbers are for, in pixels; a frame of another width is refused. None: any.
+        height: the same of their height.
+
+    There is no lens distortion in it: a frame of a wide lens has to be undistorted first (cv2.undistort).
 
     Raises:
         ConfigError: a number is not finite, or one that must be positive is not.
@@ -78,27 +91,36 @@ class Camera:
     cy: float | None = None
     nominal_distance_mm: float = 700.0
     max_value: float | None = None
+    width: int | None = None
+    height: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("fx", "fy"):
             value = getattr(self, name)
             fix = "Give the focal length in pixels."
-            if isinstance(value, bool) or not _is_positive(value):
-                raise ConfigError.of(f"Camera.{name}", value, "a finite number above 0", fix)
+            if not _is_positive(value):
+                raise ConfigError.of(f"Camera.{name}", repr(value), "a finite number above 0", fix)
         for name in ("cx", "cy"):
             value = getattr(self, name)
-            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if value is not None and not (number and -LARGEST <= value <= LARGEST):
+            if value is not None and not (_is_number(value) and -LARGEST <= float(value) <= LARGEST):
                 fix = "Give a position in pixels, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", value, "a finite number or None", fix)
+                raise ConfigError.of(f"Camera.{name}", repr(value), "a finite number or None", fix)
         value = self.nominal_distance_mm
-        if isinstance(value, bool) or not _is_positive(value) or value < MIN_DISTANCE_MM:
+        if not _is_positive(value) or value < MIN_DISTANCE_MM:
             rule = f"a finite number, {MIN_DISTANCE_MM:g} or more"
-            raise ConfigError.of("Camera.nominal_distance_mm", value, rule, "Give the distance in millimetres.")
-        value = self.max_value
-        if value is not None and (isinstance(value, bool) or not _is_positive(value) or value > 65535):
+            raise ConfigError.of("Camera.nominal_distance_mm", repr(value), rule, "Give the distance in millimetres.")
+        top = self.max_value
+        if top is not None and (not _is_positive(top) or top > 65535):
             fix = "Give the largest pixel value, 1023 for 10 bits and 4095 for 12."
-            raise ConfigError.of("Camera.max_value", value, "a number above 0 and up to 65535, or None", fix)
+            raise ConfigError.of("Camera.max_value", repr(top), "a number above 0 and up to 65535, or None", fix)
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            if side is not None and not (_is_positive(side) and float(side).is_integer()):
+                fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
+                raise ConfigError.of(f"Camera.{name}", repr(side), "a whole number of pixels above 0, or None", fix)
+        for name, given in list(vars(self).items()):  # plain numbers: a float16 would overflow, JSON takes no float32
+            if given is not None:
+                object.__setattr__(self, name, int(given) if name in ("width", "height") else float(given))
 
     @classmethod
     def default_for(cls, width_px: int, height_px: int = 0) -> Camera:
@@ -136,9 +158,9 @@ class Camera:
         where = str(path)
         try:
             data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            fix = "Check the path."
-            raise ConfigError.of(where, error.strerror or str(error), "a file that can be read", fix) from error
+        except (OSError, TypeError) as error:
+            got = getattr(error, "strerror", None) or str(error)
+            raise ConfigError.of(where, got, "a file that can be read", "Check the path.") from error
         except (ValueError, RecursionError) as error:
             fix = 'Write an object such as {"fx": 1100.0, "fy": 1100.0}.'
             raise ConfigError.of(where, str(error), "JSON text in UTF-8", fix) from error
@@ -161,6 +183,18 @@ class Camera:
         height, width = size_hw
         return (width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy)
 
+    def check_size(self, size_hw: tuple[int, int]) -> None:
+        """Refuse a frame of another size than the camera's numbers are for, where that is known.
+
+        Raises:
+            InputError: its width or height differs.
+        """
+        expected = (self.height or size_hw[0], self.width or size_hw[1])
+        if expected != size_hw:
+            got, rule = (f"{width} x {height} pixels" for height, width in (size_hw, expected))
+            fix = "Give this size's camera: in a resized frame fx, fy, cx and cy are multiplied as its sides are."
+            raise InputError.of("frame", got, f"{rule}, the camera's width x height", fix)
+
 
 def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str = "head_center") -> tuple[float, float]:
     """Check a head centre against the frame.
@@ -179,20 +213,26 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
     height, width = size_hw
     fix = "Give the projection of the point midway between the ears, (x, y) in pixels of this frame."
     try:
-        x, y = (float(value) for value in head_center_xy)
+        values = list(head_center_xy)
+        if isinstance(head_center_xy, (str, bytes, dict, set)) or any(isinstance(v, _NO_NUMBERS) for v in values):
+            raise TypeError("two numbers")
+        x, y = (float(value) for value in values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError.of(where, head_center_xy, "two numbers (x, y)", fix) from error
+        raise InputError.of(where, repr(head_center_xy), "two numbers (x, y)", fix) from error
     if not (0.0 <= x < width and 0.0 <= y < height):  # false for NaN too
         rule = f"0 <= x < {width} and 0 <= y < {height}"
         raise InputError.of(where, f"({x:g}, {y:g})", rule, fix)
     return x, y
 
 
+_NO_NUMBERS = (bool, np.bool_, str, bytes)  # what float() takes all the same
+
+
 def _check_distance(value: Any, where: str, fix: str) -> float:
     rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g} millimetres"
     number = _check_positive(value, where, MIN_DISTANCE_MM, rule, fix)
     if number > MAX_DISTANCE_MM:
-        raise InputError.of(where, value, rule, fix)
+        raise InputError.of(where, repr(value), rule, fix)
     return number
 
 
@@ -200,9 +240,9 @@ def _check_positive(value: Any, where: str, low: float, rule: str, fix: str) -> 
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError.of(where, value, rule, fix) from error
-    if isinstance(value, (bool, str)) or not math.isfinite(number) or number <= 0 or number < low:
-        raise InputError.of(where, value, rule, fix)
+        raise InputError.of(where, repr(value), rule, fix) from error
+    if isinstance(value, _NO_NUMBERS) or not math.isfinite(number) or number <= 0 or number < low:
+        raise InputError.of(where, repr(value), rule, fix)
     return number
 
 
@@ -210,7 +250,7 @@ def check_depth(depth: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
     """Check a depth image against the frame.
 
     Args:
-        depth: (H, W) of an integer or float dtype in DEPTH_DTYPES, host, any strides, millimetres along the optical
+        depth: (H, W) of an integer or float dtype of 16 bits or more, host, any strides, millimetres along the optical
             axis, registered to the frame. Zero, negative, NaN and infinite pixels are holes.
         size_hw: the frame's height and width in pixels.
 
@@ -225,9 +265,8 @@ def check_depth(depth: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
         raise InputError.of("depth", f"a {type(depth).__name__}", "a NumPy array", fix)
     if depth.shape != size_hw:
         raise InputError.of("depth", f"shape {depth.shape}", f"the frame's size {size_hw}", fix)
-    if depth.dtype not in DEPTH_DTYPES:
-        rule = f"one of {', '.join(np.dtype(kind).name for kind in DEPTH_DTYPES)}"
-        raise InputError.of("depth", f"dtype {depth.dtype}", rule, fix)
+    if depth.dtype.kind not in DEPTH_KINDS or depth.dtype.itemsize < LEAST_DEPTH_BYTES:
+        raise InputError.of("depth", f"dtype {depth.dtype}", "integers or floats of 16 bits or more", fix)
     return depth
 
 
@@ -274,8 +313,8 @@ def distance_from_depth(
         if valid.dtype.kind == "f":
             valid = valid[valid < np.inf]
         if valid.size == 0:
-            fix = "Give distance_mm, or a depth image that has measured the head."
-            raise InputError.of(where, f"{window.size} pixels, all holes", "at least one measured pixel", fix)
+            fix = "Give distance_mm or head_width_px too, or a depth image that has measured the head."
+            raise _NothingMeasured.of(where, f"{window.size} pixels, all holes", "at least one measured pixel", fix)
         distance_mm = float(np.median(valid) if average == "median" else np.mean(valid, dtype=np.float64))
         _check_distance(distance_mm, where, "Multiply a depth image in metres by 1000.")
     return distance_mm
@@ -321,7 +360,8 @@ def decide_distance(
 ) -> tuple[float, str]:
     """Decide the head's distance by the first source that was given.
 
-    The order is distance_mm, depth, head_width_px, the camera's nominal distance.
+    The order is distance_mm, depth, head_width_px, the camera's nominal distance. A depth image that has only holes
+    around the head centre does not count where head_width_px is given.
 
     Args:
         head_center_xy: (x, y) in pixels, inside the frame.
@@ -343,7 +383,11 @@ def decide_distance(
         return _check_distance(distance_mm, "distance_mm", fix), "distance_mm"
     if depth is not None:
         depth = check_depth(depth, size_hw)
-        return distance_from_depth(depth, head_center_xy, camera, average), "depth"
+        try:
+            return distance_from_depth(depth, head_center_xy, camera, average), "depth"
+        except _NothingMeasured:
+            if head_width_px is None:
+                raise
     if head_width_px is not None:
         return distance_from_head_width(head_width_px, camera), "head_width_px"
     return camera.nominal_distance_mm, "nominal"

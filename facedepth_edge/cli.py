@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,14 +64,16 @@ def _out_files(
     if out is not None and len(images) > 1:
         raise click.UsageError(f"--out: got {len(images)} images, expected one. Use --out-dir DIR for several.")
     files = [out] if out is not None else [Path(str(out_dir)) / f"{image.stem}_depth.{kind}" for image in images]
-    taken = {path.resolve() for path in (*images, *depths)}
+    read = {path.resolve() for path in (*images, *depths)}
+    taken: set[Path] = set()
     for file in files:
         for written in (file, _picture_beside(file)) if picture else (file,):
+            if written.resolve() in read:
+                rule = "a file that is not read. Choose another --out or --out-dir."
+                raise click.UsageError(f"output: got {str(written)!r}, which is an input, expected {rule}")
             if written.resolve() in taken:
-                rule = "a file that no input and no other result has"
-                raise click.UsageError(
-                    f"output: got {str(written)!r} twice, expected {rule}. Rename an input or choose --out."
-                )
+                rule = "a file for each. Rename one of them, or give each folder a run with an --out-dir of its own."
+                raise click.UsageError(f"output: got {str(written)!r} for two images, expected {rule}")
             taken.add(written.resolve())
     return files
 
@@ -118,9 +121,9 @@ def predict(
     Options with a value for an image may be given once for all images, or once for each in the same order.
     """
     _require_one_of({"--head-center": bool(centers), "--detect": detect}, at_least=1)
-    _require_one_of(
-        {"--distance-mm": bool(distances), "--depth": bool(depths), "--head-width-px": bool(widths)}, at_least=0
-    )
+    # --head-width-px beside --depth is for a head that the depth image has not measured
+    _require_one_of({"--distance-mm": bool(distances), "--depth": bool(depths)}, at_least=0)
+    _require_one_of({"--distance-mm": bool(distances), "--head-width-px": bool(widths)}, at_least=0)
     _require_one_of({"--out": out is not None, "--out-dir": out_dir is not None}, at_least=1)
     count = len(images)
     jobs = zip(
@@ -143,7 +146,7 @@ def predict(
         failures: list[tuple[Exception, dict[str, Any]]] = []
         with (
             EdgeDepth(model=model, backend=backend, precision=precision, camera=camera) as edge,
-            click.progressbar(jobs, count, label="predict", file=sys.stderr, hidden=count == 1) as bar,
+            _progress(jobs, count) as bar,
         ):
             report.data["model"] = edge.info
             for image, file, center, distance, depth, width in bar:
@@ -163,6 +166,13 @@ def predict(
             entry["error"] = report.fail(failure, str(entry["image"]))
         if count > 1:
             click.echo(f"{count - len(failures)} of {count} images done, {len(failures)} failed", err=True)
+
+
+def _progress(jobs: Iterable[_T], count: int) -> AbstractContextManager[Iterable[_T]]:
+    """Show a progress bar on stderr for more than one image; yields the jobs."""
+    if count == 1:
+        return nullcontext(jobs)
+    return click.progressbar(jobs, count, label="predict", file=sys.stderr)
 
 
 def _read_frame(image: Path, camera: Camera | None) -> np.ndarray:

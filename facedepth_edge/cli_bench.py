@@ -77,13 +77,15 @@ def bench(
         seconds, queries = max(seconds, FULL_SECONDS), max(queries, FULL_QUERIES)
     with reported("bench", False) as report:
         from facedepth_edge.api import EdgeDepth
-        from facedepth_edge.bench.compare import compare_runs, read_bench
+        from facedepth_edge.bench.compare import compare_runs, read_bench, require_common_mode
         from facedepth_edge.bench.plan import default_streams
         from facedepth_edge.bench.report import write_report, write_text
         from facedepth_edge.bench.run import describe_bench, run_bench
         from facedepth_edge.bench.text import lines_from_run
 
         older = None if compare is None else read_bench(compare)
+        if older is not None:
+            require_common_mode(older, modes)
         variants = list(itertools.product(models, precisions))
         used = []
         for model, precision in variants:  # what cannot run fails before anything is timed

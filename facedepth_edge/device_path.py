@@ -142,7 +142,7 @@ class DevicePath:
 
         Raises:
             ConfigError: after close().
-            InputError: a uint16 pixel is larger than max_value.
+            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average.
             CudaError: a call of CUDA failed.
         """
         while True:

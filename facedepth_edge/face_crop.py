@@ -48,6 +48,8 @@ def check_frame(frame: Any, max_value: float | None, where: str = "frame") -> ND
     """
     if not isinstance(frame, np.ndarray):
         fix = "Read the image with cv2.imread, or wrap the buffer with numpy.frombuffer."
+        if frame is None:
+            fix = "Check that the file is there, or that the camera has delivered a frame."
         raise InputError.of(where, f"a {type(frame).__name__}", "a NumPy array", fix)
     if frame.dtype != np.uint8 and frame.dtype != np.uint16:
         fix = "Give the camera's own pixels; scale a float image to 0..255 and convert it with astype(numpy.uint8)."
@@ -75,7 +77,7 @@ def require_within(largest: float, white: float) -> None:
         InputError: it is brighter by more than rounding.
     """
     if largest > _WHITE_TOLERANCE * WHITE:
-        got = f"a pixel of {largest * white / WHITE:.0f}"
+        got = f"gray up to {largest * white / WHITE:.0f} in the face's crop"
         fix = "Set max_value to the largest value that the camera can give."
         raise InputError.of("frame", got, f"at most the camera's max_value {white:g}", fix)
 
@@ -128,7 +130,7 @@ class FaceSampler:
             The contrast: the crop's standard deviation in gray levels, 0..127.5.
 
         Raises:
-            InputError: a uint16 pixel is larger than max_value.
+            InputError: uint16 pixels under a pixel of the crop are larger than max_value on average.
         """
         white = WHITE
         if frame.dtype == np.uint16:

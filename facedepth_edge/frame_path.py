@@ -79,6 +79,7 @@ def locate_faces(
     size_hw = (frame.shape[0], frame.shape[1])
     if camera is None:
         camera = Camera.default_for(size_hw[1], size_hw[0])
+    camera.check_size(size_hw)
     reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
     faces = []
     for index, request in enumerate(requests):
@@ -171,7 +172,7 @@ class HostPath:
 
         Raises:
             ConfigError: after close().
-            InputError: a uint16 pixel is larger than max_value.
+            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average.
         """
         lane = self._lane()
         with lane.lock:

@@ -45,7 +45,7 @@ class DepthResult:
     head_center: tuple[float, float]
     """(x, y) in pixels of the frame, as given."""
     distance_mm: float
-    """The head's distance that box and depth stand on."""
+    """The head's distance that box and depth stand on; of a DepthStream the filtered one, which its box does not."""
     distance_source: str
     """Where the distance comes from: "distance_mm", "depth", "head_width_px" or "nominal"."""
     validity: float | None
@@ -62,7 +62,8 @@ class DepthResult:
     """Share of the face's place, an ellipse of 120 x 160 mm about the head centre, that the model's mask calls head;
     None where the model has no mask of its own."""
     timings_ms: dict[str, float] = field(default_factory=dict)
-    """Wall-clock milliseconds: "check", "crop", "network", "result" and "total"; crop and network are of the batch."""
+    """Wall-clock milliseconds: "check", "crop", "network", "result" and "total"; crop and network are of the batch that
+    the face was in, and check of the whole call."""
 
     def __repr__(self) -> str:
         state = "valid" if self.valid else f"not valid: {self.reason}"

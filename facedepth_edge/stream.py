@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SPEED_CUTOFF_HZ = 1.0  # of the low-pass on the speed, as in the paper of the filter
 LEAST_OVERLAP = 0.3  # of two boxes, intersection over union: below it is another head, or one that was lost
+WARN_AFTER = 5  # frames in a row, each too late after the one before to be filtered
 LEAST_GAP_S = 1e-4  # between two frames; nearer ones are the same frame twice, or stamps in another unit
 MOST = 1e6  # of a setting
 MOST_SECONDS = 1e11  # of a time stamp: beyond it doubles do not tell frames apart
@@ -43,7 +45,8 @@ class StreamConfig:
         distance_cutoff_per_speed: The same of the distance's filter, for each mm/s that the head comes or goes. Lower,
             because a distance that is measured anew for each frame is noisier.
         jump_mm: A pixel that changes by more from what was filtered is taken as it is.
-        longest_gap_s: After a longer pause the filter starts anew.
+        longest_gap_s: After a longer pause the filter starts anew; at fewer frames a second than its inverse, 2 by
+            default, nothing is filtered.
 
     Raises:
         ConfigError: A value is not a finite number above 0.
@@ -105,6 +108,7 @@ class DepthStream:
             raise ConfigError.of("config", f"a {type(config).__name__}", "a StreamConfig", fix)
         self._config = StreamConfig() if config is None else config
         self._state: _State | None = None
+        self._late_frames = 0  # in a row
 
     def predict(
         self, frame: NDArray[Any], head_center: Sequence[float], *, time_s: float | None = None, **located: Any
@@ -114,13 +118,17 @@ class DepthStream:
         Args:
             frame: As for EdgeDepth.predict().
             head_center: As for EdgeDepth.predict().
-            time_s: When the frame was taken, in seconds from any start; LEAST_GAP_S or more after the one before. None:
-                now, for all frames of the stream or none.
+            time_s: When the frame was taken, in seconds from any start (a camera's milliseconds over 1000); LEAST_GAP_S
+                or more after the one before. None: now, for all frames of the stream or none.
             located: distance_mm, depth or head_width_px, as for EdgeDepth.predict().
 
         Returns:
             The result, with `relative`, `distance_mm` and so `depth_mm` filtered; mask, box and validity are the
             frame's own. A result that is not valid is not filtered, and the next one starts anew.
+
+        Warns:
+            RuntimeWarning: Once, where WARN_AFTER frames in a row came later than the configuration's longest_gap_s, so
+                that nothing was filtered: mostly times in another unit.
 
         Raises:
             InputError: An argument breaks a rule; time_s is not later than the last frame's, or one frame has a time
@@ -150,6 +158,8 @@ class DepthStream:
         config, state, measured = self._config, self._state, result.relative
         distance_mm = float(result.distance_mm)
         gap = math.inf if state is None else now - state.time_s
+        if state is not None:
+            self._count_late(gap)
         if state is None or gap > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
             relative = _Track(measured, measured, np.zeros_like(measured))
             distance = _Track(distance_mm, distance_mm, 0.0)
@@ -166,6 +176,17 @@ class DepthStream:
             distance = _Track(distance_mm, _towards(state.distance_mm.filtered, distance_mm, amount), coming)
         self._state = _State(now, own_clock, result.box, relative, distance)
         return relative.filtered.copy(), distance.filtered
+
+    def _count_late(self, gap_s: float) -> None:
+        longest = self._config.longest_gap_s
+        self._late_frames = self._late_frames + 1 if gap_s > longest else 0
+        if self._late_frames == WARN_AFTER:
+            text = (
+                f"DepthStream: got {WARN_AFTER} frames in a row of which none was filtered, the last {gap_s:g} s after "
+                f"the one before, expected at most {longest:g} s. Give time_s in seconds, or for so few frames "
+                "StreamConfig(longest_gap_s=...)."
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _time(self, time_s: float | None) -> float:
         """Return the frame's time in seconds, checked against the last one's."""

@@ -27,6 +27,7 @@ Measured with `edge` INT8 on two x86-64 cores, predict() every 20 ms, p50 and CP
 busy between the frames of a camera. Back to back all three lie between 2.5 and 3.2 ms.
 """
 
+_TOO_NEW = ("IR version", "opset")  # in what a release says of a graph that is newer than it
 _EXPORT = "Export the model again with python -m export."
 
 
@@ -100,14 +101,19 @@ def open_network(
         # enable_fallback=0: otherwise ONNX Runtime prints on stdout and goes on with another provider by itself
         network = ort.InferenceSession(content, settings, providers=providers, enable_fallback=0)
     except wrong_file as error:
+        if any(text in str(error) for text in _TOO_NEW):
+            raise _needs_newer(where, error) from error
         raise ArtifactError.of(where, str(error), "a valid ONNX graph", _EXPORT) from error
     except failures(ort) as error:
         if provider != CPU:
             return None, f"did not start: {error}"
-        rule = f"an ONNX Runtime that can load {where}"
-        fix = "Try: pip install --upgrade onnxruntime."
-        raise BackendUnavailable.of(f"backend {NAME!r}", str(error), rule, fix) from error
+        raise _needs_newer(where, error) from error
     return (network, "") if network.get_providers()[0] == provider else (None, NOT_STARTED)
+
+
+def _needs_newer(where: str, error: Exception) -> BackendUnavailable:
+    rule = f"an ONNX Runtime that can load {where}"
+    return BackendUnavailable.of(f"backend {NAME!r}", str(error), rule, "Try: pip install --upgrade onnxruntime.")
 
 
 def checked_outputs(network: Any, spec: ModelSpec, where: str) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,22 @@ def _is_whole(run: Any) -> bool:
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers):
         return False
     return all(0 <= value < math.inf for value in numbers) and min(times) > 0
+
+
+def require_common_mode(old: dict[str, Any], modes: Sequence[str]) -> None:
+    """Refuse an older file that has nothing to compare with, before anything is timed.
+
+    Args:
+        old: What `read_bench` returned.
+        modes: Those that will be timed.
+
+    Raises:
+        InputError: It has a run in none of them.
+    """
+    there = dict.fromkeys(str(run.get("mode")) for run in old["runs"])
+    if not set(there) & set(modes):
+        rule = f"one in {' or '.join(modes)}"
+        raise InputError.of("--compare", f"runs in {', '.join(there)}", rule, "Give the same --mode as then.")
 
 
 def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:

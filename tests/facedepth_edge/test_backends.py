@@ -17,7 +17,7 @@ from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import BACKENDS, choose_backend, open_backend
 from facedepth_edge.backends.onnxruntime import default_threads
-from facedepth_edge.backends.onnxruntime_network import CPU, CUDA
+from facedepth_edge.backends.onnxruntime_network import CPU, CUDA, import_onnxruntime, open_network
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.spec import DepthOutput, InputSpec, MaskOutput, ModelSpec, Outputs, ValidityOutput
 from tests.tiny_model import entry_of, tiny_onnx, tiny_outputs, write_tiny_artifact
@@ -238,6 +238,21 @@ def test_opset_of_the_future(tiny_artifact: Path, tmp_path: Path) -> None:
     rewrite_spec(folder, files={**spec.files, "fp32.onnx": entry_of(folder / "fp32.onnx")})
     with pytest.raises(BackendUnavailable, match=r"backend 'onnxruntime': got .*pip install --upgrade onnxruntime"):
         EdgeDepth(folder, "onnxruntime", "fp32")
+
+
+def test_an_older_release_calls_a_newer_graph_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime 1.17 raises for the bundled models, of IR version 10, what it raises for a damaged file."""
+    ort = import_onnxruntime()
+
+    def refuse(*_: object, **__: object) -> None:
+        text = "Unsupported model IR version: 10, max supported IR version: 9"
+        raise ort.capi.onnxruntime_pybind11_state.InvalidArgument(text)
+
+    monkeypatch.setattr(ort, "InferenceSession", refuse)
+    with pytest.raises(
+        BackendUnavailable, match=r"Unsupported model IR version: 10.*pip install --upgrade onnxruntime"
+    ):
+        open_network(ort, tiny_onnx(), "int8.onnx", CPU, 1)
 
 
 def test_threads_run_one_session_at_once(tiny_artifact: Path) -> None:

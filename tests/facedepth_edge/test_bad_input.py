@@ -58,7 +58,7 @@ def test_frame(tiny_edge: EdgeDepth, bad: Any, text: str) -> None:
         ({"distance_mm": NAN}, "distance_mm: got nan"),
         ({"distance_mm": INF}, "distance_mm: got inf"),
         ({"distance_mm": 0.7}, "distance_mm: got 0.7"),
-        ({"distance_mm": "far"}, "distance_mm: got far"),
+        ({"distance_mm": "far"}, "distance_mm: got 'far'"),
         ({"distance_mm": np.array([700.0, 700.0])}, "distance_mm: got array"),
         ({"head_width_px": 0}, "head_width_px: got 0"),
         ({"head_width_px": NAN}, "head_width_px: got nan"),
@@ -154,9 +154,8 @@ def test_batch_names_the_face(tiny_edge: EdgeDepth, given: dict[str, Any], text:
 
 def test_max_value_below_the_pixels(tiny_artifact: Any) -> None:
     with EdgeDepth(tiny_artifact, camera=Camera(60, 60, max_value=1023)) as edge:
-        with pytest.raises(
-            InputError, match=r"frame: got a pixel of 4000, expected at most the camera's max_value 1023"
-        ):
+        rule = r"frame: got gray up to 4000 in the face's crop, expected at most the camera's max_value 1023"
+        with pytest.raises(InputError, match=rule):
             edge.predict(np.full((60, 80), 4000, np.uint16), CENTER)
         assert edge.predict(GOOD_FRAME.astype(np.uint16) * 4, CENTER).valid
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facedepth_edge.api import EdgeDepth
 from facedepth_edge.camera import (
     HEAD_WIDTH_MM,
     HEAD_WIDTH_PLANE_OFFSET_MM,
@@ -70,6 +72,40 @@ def test_camera_refuses_axis(field: str, value: Any) -> None:
         Camera(600.0, 600.0, **{field: value})
 
 
+def test_numbers_become_pythons_own() -> None:
+    camera = Camera(np.float16(500), np.float32(500.5), cx=np.int64(3), max_value=1023, width=np.int32(640))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(dataclasses.asdict(camera))) == {
+        "fx": 500.0,
+        "fy": 500.5,
+        "cx": 3.0,
+        "cy": None,
+        "nominal_distance_mm": 700.0,
+        "max_value": 1023.0,
+        "width": 640,
+        "height": None,
+    }
+
+
+@pytest.mark.parametrize("value", [0, -640, 640.5, "640", True, NAN, INF])
+def test_camera_refuses_size(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Camera\.width: got .*expected a whole number of pixels above 0"):
+        Camera(500, 500, width=value)
+
+
+def test_a_frame_of_another_size_than_the_cameras_is_refused(tiny_artifact: Path) -> None:
+    """Intrinsics for 1280 x 720 on a frame of 640 x 360 would put the head at half its distance."""
+    Camera(500, 500).check_size((240, 320))
+    Camera(500, 500, height=240).check_size((240, 320))
+    with pytest.raises(InputError, match=r"frame: got 640 x 360 pixels, expected 1280 x 720 pixels, the camera's"):
+        Camera(500, 500, width=1280, height=720).check_size((360, 640))
+    with EdgeDepth(tiny_artifact, camera=Camera(60, 60, width=80, height=60)) as edge:
+        frame = np.full((60, 80), 100, np.uint8)
+        frame[20:40, 30:50] = 200
+        assert edge.predict(frame, (40, 30), distance_mm=500).camera.width == 80
+        with pytest.raises(InputError, match=r"got 60 x 80 pixels, expected 80 x 60 pixels"):
+            edge.predict(np.ascontiguousarray(frame.T), (30, 40), distance_mm=500)
+
+
 def test_nominal_distance_in_metres_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"nominal_distance_mm: got 0.7"):
         Camera(600, 600, nominal_distance_mm=0.7)
@@ -89,7 +125,7 @@ def test_camera_from_file(tmp_path: Path) -> None:
         ('{"fx": 1}', "expected a JSON object with fx and fy"),
         ('{"fx": 1, "fy": 1, "max_valu": 1}', "unknown key max_valu, .*Did you mean max_value"),
         ('{"fx": 1, "fy": 0}', r"Camera\.fy: got 0"),
-        ('{"fx": 1, "fy": "2"}', r"Camera\.fy: got 2"),
+        ('{"fx": 1, "fy": "2"}', r"Camera\.fy: got '2'"),
         ("\xff", "expected JSON text in UTF-8"),
     ],
 )
@@ -98,6 +134,11 @@ def test_camera_file_refused(tmp_path: Path, text: str, message: str) -> None:
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=rf"camera\.json: .*{message}"):
         Camera.from_file(path)
+
+
+def test_no_path_is_no_camera_file() -> None:
+    with pytest.raises(ConfigError, match=r"None: got .*expected a file that can be read"):
+        Camera.from_file(None)  # type: ignore[arg-type]
 
 
 def test_camera_file_missing(tmp_path: Path) -> None:
@@ -111,7 +152,24 @@ def test_head_center_outside(center: tuple[float, float]) -> None:
         check_head_center(center, SIZE_HW)
 
 
-@pytest.mark.parametrize("center", [None, 5, (1,), (1, 2, 3), "ab", ("a", "b"), [None, 1], (1, (2, 3))])
+@pytest.mark.parametrize(
+    "center",
+    [
+        None,
+        5,
+        (1,),
+        (1, 2, 3),
+        "ab",
+        "12",
+        b"12",
+        ("a", "b"),
+        ("640", "360"),
+        (True, 2),
+        {640: 1, 360: 2},
+        [None, 1],
+        (1, (2, 3)),
+    ],
+)
 def test_head_center_of_another_kind(center: Any) -> None:
     with pytest.raises(InputError, match=r"head_center: got .*expected two numbers \(x, y\)"):
         check_head_center(center, SIZE_HW)
@@ -134,13 +192,35 @@ def test_the_first_source_counts() -> None:
     assert decide_distance(CENTER, SIZE_HW, CAMERA) == (700.0, "nominal")
 
 
+def test_a_text_is_shown_in_quotes() -> None:
+    with pytest.raises(InputError, match="distance_mm: got '700', expected"):
+        decide_distance(CENTER, SIZE_HW, CAMERA, distance_mm="700")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"head_center: got \('640', '360'\), expected"):
+        check_head_center(("640", "360"), SIZE_HW)
+
+
+def test_the_head_width_counts_where_the_depth_image_has_only_holes() -> None:
+    holes = np.zeros(SIZE_HW, np.uint16)
+    expected = decide_distance(CENTER, SIZE_HW, CAMERA, head_width_px=120.0)
+    assert decide_distance(CENTER, SIZE_HW, CAMERA, depth=holes, head_width_px=120.0) == expected
+    metres = np.full(SIZE_HW, 0.7, np.float32)
+    with pytest.raises(InputError, match="Multiply a depth image in metres by 1000"):  # a mistake stays one
+        decide_distance(CENTER, SIZE_HW, CAMERA, depth=metres, head_width_px=120.0)
+
+
+def test_float16_depth() -> None:
+    depth = np.full(SIZE_HW, 700, np.float16)
+    depth[:, :150] = NAN
+    assert decide_distance(CENTER, SIZE_HW, CAMERA, depth=depth) == (700.0, "depth")
+
+
 def test_head_width_of_a_head_at_a_known_distance() -> None:
     """Two tragi 150 mm apart, 116 mm behind a surface at 700 mm, are seen fx * 150 / 816 wide."""
     distance, _ = decide_distance(CENTER, SIZE_HW, CAMERA, head_width_px=600.0 * 150 / (700 + 116))
     assert distance == pytest.approx(700.0)
 
 
-@pytest.mark.parametrize("value", [0, -5, NAN, INF, "700", True, 0.7, None])
+@pytest.mark.parametrize("value", [0, -5, NAN, INF, "700", b"700", True, 0.7, None])
 def test_distance_refused(value: Any) -> None:
     if value is None:
         assert decide_distance(CENTER, SIZE_HW, CAMERA, distance_mm=value) == (700.0, "nominal")
@@ -155,9 +235,9 @@ def test_head_width_refused(value: Any) -> None:
         decide_distance(CENTER, SIZE_HW, CAMERA, head_width_px=value)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.uint32, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint16, ">u2", np.int16, np.int32, np.uint32, np.int64, np.float32, np.float64])
 @pytest.mark.parametrize("true_mm", [300, 700, 1600])
-def test_depth_window_is_40_mm_at_the_heads_distance(true_mm: int, dtype: type) -> None:
+def test_depth_window_is_40_mm_at_the_heads_distance(true_mm: int, dtype: Any) -> None:
     """A face that slopes: the answer depends on the window's size, which follows the distance that it found."""
     rng = np.random.default_rng(true_mm)
     y, x = np.mgrid[:240, :320]
@@ -213,7 +293,8 @@ def test_window_smaller_than_a_pixel() -> None:
     [
         (np.ones((240, 319), np.uint16), r"shape \(240, 319\), expected the frame's size"),
         (np.ones((240, 320, 1), np.uint16), r"shape \(240, 320, 1\)"),
-        (np.ones((240, 320), np.uint8), "dtype uint8, expected one of uint16"),
+        (np.ones((240, 320), np.uint8), "dtype uint8, expected integers or floats of 16 bits or more"),
+        (np.ones((240, 320), np.bool_), "dtype bool"),
         (np.ones((240, 320), np.complex64), "dtype complex64"),
         ([[1.0]], "a list, expected a NumPy array"),
         (np.full((240, 320), 0.7, np.float32), "got 0.69.*Multiply a depth image in metres by 1000"),

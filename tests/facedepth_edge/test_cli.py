@@ -208,8 +208,8 @@ def test_a_head_too_near_for_the_assumed_view_is_told(run, tmp_path):
         (("a.png", "--detect", "--out", "o.jpeg2"), "expected a file name that ends in .png, .npy, .ply"),
         (("a.png", "--detect", "--out", "nowhere/o.npy"), "expected a file in a folder that exists"),
         (("a.png", "b.png", "--detect", "--out", "o.npy"), "--out: got 2 images, expected one"),
-        (("a.png", "x/a.png", "--detect", "--out-dir", "d"), "'d/a_depth.png' twice"),
-        (("a.png", "--detect", "--out", "a.png"), "'a.png' twice"),
+        (("a.png", "x/a.png", "--detect", "--out-dir", "d"), "'d/a_depth.png' for two images"),
+        (("a.png", "--detect", "--out", "a.png"), "'a.png', which is an input"),
         (("a.png", "--detect", "--depth", "none.png", "--out", "o.npy"), "'none.png' does not exist"),
         (("a.png", "--detect", "--camera", "none.json", "--out", "o.npy"), "none.json: got No such file"),
         (("a.png", "--detect", "--backend", "cuda", "--out", "o.npy"), "'cuda' is not one of"),
@@ -325,9 +325,9 @@ def test_inputs_are_never_written_over(run, image, tmp_path):
     np.save(tmp_path / "measured.npy", np.full((10, 10), 700.0))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     picture = run("predict", "face_picture.png", *HEAD, "--out", "face.npy", "--picture", status=2)
-    assert "'face_picture.png' twice, expected a file that no input" in " ".join(picture.stderr.split())
+    assert "'face_picture.png', which is an input, expected a file that is not read" in " ".join(picture.stderr.split())
     depth = run("predict", image, *HEAD, "--depth", "measured.npy", "--out", "measured.npy", status=2)
-    assert "'measured.npy' twice" in depth.stderr
+    assert "'measured.npy', which is an input" in depth.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

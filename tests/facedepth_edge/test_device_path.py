@@ -72,7 +72,7 @@ def test_uint16(gpu: Machine, trt_artifact: Path, frame: np.ndarray) -> None:
     wide = frame.astype(np.uint16) * 4
     with EdgeDepth(trt_artifact, "tensorrt", "fp16", Camera(400, 400, max_value=1023)) as edge:
         assert_right(edge.predict(wide, CENTER, distance_mm=DISTANCE_MM), wide, 1023)
-        with pytest.raises(InputError, match=r"frame: got a pixel of .*expected at most the camera's max_value 1023"):
+        with pytest.raises(InputError, match=r"frame: got gray up to .*expected at most the camera's max_value 1023"):
             edge.predict(wide * 8, CENTER, distance_mm=DISTANCE_MM)
 
 

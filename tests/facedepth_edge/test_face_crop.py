@@ -173,7 +173,9 @@ def test_frame_is_not_changed() -> None:
 
 def test_pixel_above_max_value_is_told() -> None:
     frame = np.full((100, 100), 4000, np.uint16)
-    with pytest.raises(InputError, match=r"pixel of 4000, expected at most the camera's max_value 1023"):
+    with pytest.raises(
+        InputError, match=r"gray up to 4000 in the face's crop, expected at most the camera's max_value 1023"
+    ):
         sampled_levels(frame, Box(0.0, 0.0, 100.0, 100.0))
 
 

@@ -138,6 +138,26 @@ def test_the_filter_starts_anew_after(event: str) -> None:
     np.testing.assert_allclose(result.relative, face() + 0.02, atol=1e-6)
 
 
+def test_times_in_another_unit_are_warned_of_once() -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 0.02, (40, SIZE, SIZE))
+    stream = DepthStream(Scripted(lambda i: face() + noise[i]))
+    rule = r"got 5 frames in a row of which none was filtered, the last 33 s .*expected at most 0.5 s.*in seconds"
+    with pytest.warns(RuntimeWarning, match=rule) as caught:
+        results = [stream.predict(None, (60.0, 60.0), time_s=33.0 * i) for i in range(30)]
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    np.testing.assert_allclose(results[20].relative, face() + noise[20], atol=1e-6)  # nothing filtered, as it says
+
+
+def test_single_pauses_are_not_warned_of() -> None:
+    stream = DepthStream(Scripted(lambda _: face()))
+    now = 0.0
+    for i in range(40):
+        now += 2.0 if i % 5 else 1 / FPS
+        stream.predict(None, (60.0, 60.0), time_s=now)
+
+
 def test_a_noisy_distance_is_steadied_and_an_approaching_head_followed() -> None:
     rng = np.random.default_rng(8)
     still = Scripted(lambda _: face())

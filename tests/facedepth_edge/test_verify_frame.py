@@ -230,7 +230,7 @@ def test_uint16_that_is_far_too_bright(
 ) -> None:
     """The path refuses it as the caller's fault, which it is not."""
     change_the_way(monkeypatch, lambda real, path, frame, boxes, _: real(path, frame, boxes, 255.0))
-    rule = r"demo frame, gray uint16: got frame: got a pixel of .* expected a crop as the CPU's\. Do not use"
+    rule = r"demo frame, gray uint16: got frame: got gray up to .* expected a crop as the CPU's\. Do not use"
     with pytest.raises(BackendUnavailable, match=rule):
         check_frame(open_artifact(trt_artifact), backend)
 

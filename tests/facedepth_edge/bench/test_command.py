@@ -36,6 +36,10 @@ def test_runs_are_printed_and_written(tmp_path: Path) -> None:
     again = bench("--precision", "int8", "--compare", str(out), "--counts-only")
     assert again.exit_code == 0, again.output
     assert "p50" in again.stdout
+    other = bench("--precision", "int8", "--mode", "paced", "--compare", str(out))
+    assert other.exit_code == 1
+    assert "--compare: got runs in single-stream, throughput, expected one in paced" in other.stderr
+    assert "p50" not in other.stdout  # nothing was timed
 
 
 def test_grown_counts_fail_and_slow_times_only_where_they_count(tmp_path: Path) -> None:
