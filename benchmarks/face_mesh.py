@@ -42,17 +42,27 @@ SETTINGS = {"static_image_mode": True, "min_detection_confidence": 0.3}
 
 
 def triangles_from_edges(edges: set[tuple[int, int]]) -> np.ndarray:
-    """Find the mesh's triangles, (T, 3) int64: the 3-cycles of its edges."""
+    """Find the mesh's triangles, (T, 3) int64: the 3-cycles of its edges without those that go around others."""
     neighbours: dict[int, set[int]] = {}
     for a, b in edges:
         neighbours.setdefault(a, set()).add(b)
         neighbours.setdefault(b, set()).add(a)
-    found = set()
+    found: set[tuple[int, int, int]] = set()
     for a, around in neighbours.items():
         for b, c in itertools.combinations(sorted(around), 2):
             if c in neighbours[b]:
-                found.add(tuple(sorted((a, b, c))))
-    return np.array(sorted(found))
+                low, middle, high = sorted((a, b, c))
+                found.add((low, middle, high))
+    return np.array(sorted(found - _around_a_hole(found)))
+
+
+def _around_a_hole(triangles: set[tuple[int, int, int]]) -> set[tuple[int, int, int]]:
+    """Find the cycles that no face fills: each of their edges has two triangles beside them."""
+    beside: dict[tuple[int, int], int] = {}
+    for triangle in triangles:
+        for edge in itertools.combinations(triangle, 2):
+            beside[edge] = beside.get(edge, 0) + 1
+    return {triangle for triangle in triangles if all(beside[edge] > 2 for edge in itertools.combinations(triangle, 2))}
 
 
 def rasterised(points_px: np.ndarray, z_mm: np.ndarray, triangles: np.ndarray, size_px: int) -> np.ndarray:
@@ -162,12 +172,20 @@ def recording_meshes(folder: Path, out: Path) -> int:
 
     triangles = triangles_from_edges(mediapipe.solutions.face_mesh_connections.FACEMESH_TESSELATION)
     names, meshes = [], []
-    items = json.loads((folder / "frames.json").read_text(encoding="utf-8"))
+    items, unmeasured = json.loads((folder / "frames.json").read_text(encoding="utf-8")), 0
     with mediapipe.solutions.face_mesh.FaceMesh(**SETTINGS, max_num_faces=1) as mesh:
         for item in items:
-            image = cv2.imread(str(folder / item["image"]), cv2.IMREAD_COLOR)
-            distance_mm = measured_distance_mm(item, cv2.imread(str(folder / item["depth"]), cv2.IMREAD_UNCHANGED))
+            image, depth = (
+                cv2.imread(str(folder / item[key]), flag)
+                for key, flag in (("image", cv2.IMREAD_COLOR), ("depth", cv2.IMREAD_UNCHANGED))
+            )
+            if image is None or depth is None:
+                missing = item["image"] if image is None else item["depth"]
+                print(f"{folder / missing}: got no picture, expected one. Check frames.json.", file=sys.stderr)
+                return 1
+            distance_mm = measured_distance_mm(item, depth)
             if not np.isfinite(distance_mm):
+                unmeasured += 1
                 continue
             center = item["head_center_xy"]
             crop, scale = crop_about(image, center, CROP_MM * item["fx"] / distance_mm)
@@ -178,11 +196,12 @@ def recording_meshes(folder: Path, out: Path) -> int:
             names.append(item["image"])
             meshes.append((marks - [CROP_PX / 2, CROP_PX / 2, 0]) / scale + [*center, 0])
     if not names:
-        print(f"{folder}: got no face in {len(items)} frames, expected some. Check the recording.", file=sys.stderr)
+        got = f"no face in {len(items)} frames, {unmeasured} of them without a distance"
+        print(f"{folder}: got {got}, expected some. Check the recording.", file=sys.stderr)
         return 1
     points = np.stack(meshes).astype(np.float32)
     np.savez_compressed(out, name=np.array(names), points_px=points, triangles=triangles)
-    print(f"{len(names)} of {len(items)} frames answered, {out}")
+    print(f"{len(names)} of {len(items)} frames answered, in {unmeasured} no distance is known, {out}")
     return 0
 
 

@@ -53,7 +53,8 @@ class Frame:
     """One frame of a recording: what `frames.json` says of it.
 
     Args:
-        image: the picture's file.
+        name: the picture's, as frames.json has it.
+        image: its file.
         depth: the depth image's file.
         person: whom it shows.
         head_center_xy: in pixels.
@@ -62,6 +63,7 @@ class Frame:
         distance_mm: None: it is measured in the depth image.
     """
 
+    name: str
     image: Path
     depth: Path
     person: str
@@ -125,8 +127,8 @@ def _frame_from(item: Mapping[str, Any], folder: Path, where: Path, label: str) 
     cx, cy = head if on_axis else (number_in(item, key, where, -1e5, 1e5, _FIX, label) for key in ("cx", "cy"))
     distance = number_in(item, "distance_mm", where, 10.0, 65_535.0, _FIX, label) if "distance_mm" in item else None
     camera = Camera(fx, fy, cx, cy)
-    return Frame(folder / names["image"], folder / names["depth"], names["person"], (head[0], head[1]), camera, on_axis,
-                 distance)  # fmt: skip
+    return Frame(names["image"], folder / names["image"], folder / names["depth"], names["person"], (head[0], head[1]),
+                 camera, on_axis, distance)  # fmt: skip
 
 
 def face_pixels(measured_mm: np.ndarray, distance_mm: float) -> np.ndarray:
@@ -316,7 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
             got = f"{len(frames)} frames, none with {LEAST_PIXELS} measured pixels of a face"
             raise InputError.of(str(chosen.folder), got, "some", "Look at head_center_xy and at the depth images.")
         rows = scores(found)
-        names = [{"image": one.frame.image.name, "person": one.frame.person} for one in found]
+        names = [{"image": one.frame.name, "person": one.frame.person} for one in found]
         write_json(chosen.json, {"frames": [{**name, **row} for name, row in zip(names, rows, strict=True)]})
         if chosen.sheet is not None:
             write_image(chosen.sheet, sheet(found, rows))

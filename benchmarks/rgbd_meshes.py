@@ -54,7 +54,8 @@ def read_meshes(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Read what benchmarks/face_mesh.py wrote for a recording.
 
     Returns:
-        By the image's name (468, 3) float64 x, y and z in the frame's pixels, z farther is larger; (T, 3) triangles.
+        By the image, as frames.json names it, (468, 3) float64 x, y and z in the frame's pixels, z farther is larger;
+        (T, 3) triangles.
 
     Raises:
         InputError: the file is missing, no such archive, or its arrays do not fit each other.
@@ -66,10 +67,11 @@ def read_meshes(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
         needed = "an archive of name, points_px and triangles"
         raise InputError.of(str(path), f"{type(error).__name__}: {error}", needed, _FIX) from error
     fits = points.ndim == 3 and points.shape[0] == len(names) and points.shape[2] == 3
+    fits = fits and len(set(names.tolist())) == len(names)
     fits = fits and triangles.ndim == 2 and triangles.shape[1] == 3 and int(triangles.max()) < points.shape[1]
     if not fits:
         got = f"{len(names)} names, points_px {points.shape}, triangles {triangles.shape}"
-        raise InputError.of(str(path), got, "(n,), (n, points, 3) and (T, 3)", _FIX)
+        raise InputError.of(str(path), got, "n different names, (n, points, 3) and (T, 3)", _FIX)
     return dict(zip(names.tolist(), points, strict=True)), triangles
 
 
@@ -157,9 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> Outcome:
         frames = read_frames(chosen.folder)
         meshes, triangles = read_meshes(chosen.meshes)
-        answered = [frame for frame in frames if frame.image.name in meshes]
+        answered = [frame for frame in frames if frame.name in meshes]
         compared = compare_all(answered, chosen.model, chosen.precision)
-        scored = (beside(one, meshes[one.frame.image.name], triangles) for one in compared)
+        scored = (beside(one, meshes[one.frame.name], triangles) for one in compared)
         found = [one for one in scored if one is not None]
         if not found:
             got = f"{len(frames)} frames, {len(answered)} of them in {chosen.meshes}, none to compare"

@@ -59,15 +59,16 @@ def network_of(args: argparse.Namespace, data: PackedSet) -> TrainedNetwork:
     Raises:
         ArtifactError: Its file is missing, damaged or of another architecture.
     """
-    from export.pipeline import DEPTH_NETWORKS, faces_of, load_trained
+    from export.pipeline import DEPTH_NETWORKS, faces_of
     from export.random_network import MEASURED_FACES, random_network
     from train.start import at_full_width
     from train.validation import spread_indices
+    from train.weights import network_from_file
 
     if not args.random_weights:
         if args.checkpoint is not None:
-            return load_trained(args.checkpoint, args.model)
-        trained = load_trained(MODELS / "weights" / f"{args.model}.safetensors", args.model)
+            return network_from_file(args.checkpoint, args.model)
+        trained = network_from_file(MODELS / "weights" / f"{args.model}.safetensors", args.model)
         return at_full_width(trained) if args.model in OF_THE_PAPER else trained
     if args.model not in DEPTH_NETWORKS:
         rule = f"one of {', '.join(DEPTH_NETWORKS)}"

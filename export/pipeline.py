@@ -44,10 +44,10 @@ from facedepth_edge.errors import ArtifactError, ConfigError, InputError
 from train.config_reader import plain_from_dataclass
 from train.data.batches import make_batch
 from train.data.packed import PackedSet
-from train.restore import TrainedNetwork, network_from_checkpoint
+from train.restore import TrainedNetwork
 from train.start import training_stages
 from train.validation import spread_indices
-from train.weights import WEIGHTS_SUFFIX, network_from_weights
+from train.weights import network_from_file
 
 GOLDEN_FACES = 6
 EQUALITY_FACES = 16
@@ -86,16 +86,6 @@ class ExportOptions:
         if unknown or FILES[0] not in self.files:
             rule = f"{FILES[0]} and any of {', '.join(FILES[1:])}"
             raise ConfigError.of("--files", ", ".join(self.files), rule, "Leave it out for all.")
-
-
-def load_trained(path: Path, architecture: str | None = None) -> TrainedNetwork:
-    """Read a network from a checkpoint (.pt) or published weights (.safetensors).
-
-    Raises:
-        ArtifactError: It is missing, damaged, or of another architecture.
-    """
-    read = network_from_weights if path.suffix == WEIGHTS_SUFFIX else network_from_checkpoint
-    return read(path, architecture)
 
 
 def faces_of(data: PackedSet, indices: np.ndarray) -> np.ndarray:
@@ -143,7 +133,7 @@ def export_checkpoint(
 ) -> None:
     """Make an artifact out of a checkpoint or of published weights; see `export_network`."""
     require_free(folder, options.replace)
-    export_network(load_trained(checkpoint), data, folder, options, say)
+    export_network(network_from_file(checkpoint), data, folder, options, say)
 
 
 def export_network(

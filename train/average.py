@@ -28,8 +28,8 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
     Args:
         checkpoints: last.pt or best.pt, one or more; what is written says of itself what the first does, and of all
             which they were, in `data["averaged"]`.
-        other: What they began with: a checkpoint, or a published model's folder; it may lack layers that
-            begin as the identity, such as residual blocks.
+        other: What they began with: a checkpoint, published weights or a published model's folder; it may lack layers
+            that begin as the identity, such as residual blocks.
         share: Of the checkpoints' mean, 0 to 1.
         out: The checkpoint to write; its optimizers are the first one's, so begin with it, do not resume it.
 
@@ -41,6 +41,14 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
         raise ConfigError.of("--share", share, "0 to 1", "0.5 is halfway.")
     first, *more = [read_start(checkpoint) for checkpoint in checkpoints]
     base = read_start(other)
+    if not first.whole:
+        rule = "a last.pt or best.pt, whose settings the average takes over"
+        raise ConfigError.of("the first of the checkpoints", str(first.path), rule, "Give one, or a training's first.")
+    for one in (*more, base):
+        if one.config.data.depth_along != first.config.data.depth_along:
+            rule = f"along the {first.config.data.depth_along}, as of {first.path}"
+            got = f"depth along the {one.config.data.depth_along}"
+            raise ConfigError.of(str(one.path), got, rule, "Average networks of the same depth.")
     for one in more:
         if one.config.network != first.config.network:
             rule = f"the network of {first.path}: {first.config.network}"
@@ -74,7 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.average", description="Average networks' weights.")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="fine-tuned networks' last.pt or best.pt")
     parser.add_argument(
-        "--with", dest="other", type=Path, required=True, help="what they began with: a checkpoint, or a model's folder"
+        "--with",
+        dest="other",
+        type=Path,
+        required=True,
+        help="what they began with: a checkpoint, weights or a model's folder",
     )
     parser.add_argument("--share", type=float, default=0.5, help="of the checkpoints' mean, 0 to 1 (default 0.5)")
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint to write")

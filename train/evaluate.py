@@ -57,6 +57,7 @@ def evaluate(
         that got an answer), and the means of METRICS over the frames that have them. The regions are the head, the
         face (what of it lies in the ellipse of face_region.py), and the pixels of each of `external`.
     """
+    data.require_runtimes_reach()
     external = external or {}
     indices = spread_indices(data, split, count)
     sheets: dict[tuple[str, str], ScoreSheet] = {}

@@ -143,9 +143,11 @@ def card_of_astronaut(model: EdgeDepth) -> np.ndarray:
     result = model.predict(frame, ASTRONAUT_CENTER, head_width_px=ASTRONAUT_WIDTH_PX)
     height, width = result.relative.shape
     box = result.box
+    wide, high = box.width / width, box.height / height
     crop = cv2.warpAffine(
         cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY),
-        np.array([[box.width / width, 0, box.x0], [0, box.height / height, box.y0]]),
+        # warpAffine counts from the first pixel's centre
+        np.array([[wide, 0, box.x0 + (wide - 1) / 2], [0, high, box.y0 + (high - 1) / 2]]),
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,

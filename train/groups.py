@@ -139,6 +139,7 @@ def score_frames(
     Returns:
         One score a frame, in the set's order.
     """
+    data.require_runtimes_reach()
     scores = []
     for chosen, batch in batches_of(data, spread_indices(data, split, count)):
         outputs = predict(chosen, batch)

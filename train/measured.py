@@ -161,7 +161,7 @@ def write_measured(folder: Path, measured: Measured) -> None:
     for region, sums in measured.sums.items():
         for name, values in sums.items():
             kept = values[0] if name in ("pixels", "raised_truth") else values  # these are the same for all systems
-            scores[f"{region}_{name}"] = kept.astype(np.uint16 if name in whole else np.float32)
+            scores[f"{region}_{name}"] = kept.astype(np.uint32 if name in whole else np.float32)
     names, cell = np.unique(measured.pairs.cell, return_inverse=True)
     pairs = {
         "cells": names,

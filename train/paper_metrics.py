@@ -53,6 +53,8 @@ PIXEL_METRICS = {
     "delta_2": MetricName("δ < 1.25²", True, 4),
     "delta_3": MetricName("δ < 1.25³", True, 4),
 }
+RATIO_METRICS = tuple(name for name in PIXEL_METRICS if name not in ("l1", "l2", "rmse_linear"))
+"""Those that divide by a level or take its logarithm."""
 MM_METRICS = {
     "offset_free_mm": MetricName("mean error after the offset, mm", False, 2),
     "absolute_mm": MetricName("mean error, mm", False, 2),

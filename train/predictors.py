@@ -22,8 +22,8 @@ from facedepth_edge.spec import DEPTH_ALONG, DepthScale, MaskOutput, Preprocessi
 from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.networks import probabilities
-from train.restore import network_from_checkpoint
 from train.validation import batches_of, spread_indices
+from train.weights import network_from_file
 
 Predictor = Callable[[np.ndarray, Batch], dict[str, np.ndarray]]
 MEAN_FACE_FRAMES = 4000
@@ -87,17 +87,18 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
     """Return the predictors of a model.
 
     Args:
-        path: A checkpoint (.pt: its network in PyTorch), or an artifact's folder (every ONNX file in it).
+        path: A checkpoint or published weights (.pt, .safetensors: the network in PyTorch), or an artifact's folder
+            (every ONNX file in it).
 
     Returns:
         Name to predictor.
 
     Raises:
-        ArtifactError: The checkpoint or the artifact cannot be used.
+        ArtifactError: The file or the artifact cannot be used.
     """
     if path.is_dir():
         return _artifact_predictors(path)
-    trained = network_from_checkpoint(path)
+    trained = network_from_file(path)
     network, scale = trained.network, DepthScale(along=trained.config.data.depth_along)
 
     def predict(indices: np.ndarray, batch: Batch) -> dict[str, np.ndarray]:

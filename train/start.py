@@ -105,7 +105,7 @@ def _start_from_weights(path: Path) -> Start:
 
 def _start_from_artifact(folder: Path) -> Start:
     if not (folder / SPEC_FILE).is_file():
-        fix = "Give a last.pt or best.pt, or the folder of a model that python -m export wrote."
+        fix = "Give a last.pt or best.pt, .safetensors weights, or the folder of a model that python -m export wrote."
         raise ArtifactError.of(str(folder), f"a folder without {SPEC_FILE}", "a checkpoint or a model's folder", fix)
     artifact = open_artifact(folder)
     if not artifact.has(REFERENCE_FILE):

@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> Outcome:
         with reading_settings():
             values = _values(args.values)
-            settings = [[*args.settings, f"{args.key}={value!r}"] for value in values]
+            settings = [[*args.settings, f"{args.key}={value:.15g}"] for value in values]
             configs = [dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, each)) for each in settings]
         rows = _train_all(args, values, configs)
         with (args.out / "curve.csv").open("w", newline="", encoding="utf-8") as file:

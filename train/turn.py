@@ -77,6 +77,7 @@ def turns(data: PackedSet, indices: np.ndarray, predictor: Predictor) -> list[Tu
         indices: (n,) frames of it.
         predictor: The model.
     """
+    data.require_runtimes_reach()
     found: list[Turn] = []
     for chosen, batch in batches_of(data, indices):
         depth = predictor(chosen, batch)["depth"][:, 0] * HALF_RANGE_MM

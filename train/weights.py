@@ -91,6 +91,16 @@ def network_from_weights(path: str | Path, architecture: str | None = None) -> T
     )  # fmt: skip
 
 
+def network_from_file(path: Path, architecture: str | None = None) -> TrainedNetwork:
+    """Read published weights (.safetensors), or any other file as a checkpoint.
+
+    Raises:
+        ArtifactError: As network_from_weights and network_from_checkpoint.
+    """
+    read = network_from_weights if path.suffix == WEIGHTS_SUFFIX else network_from_checkpoint
+    return read(path, architecture)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Turn a checkpoint into a file of weights.
 

@@ -14,6 +14,15 @@ def test_triangles_are_the_cycles_of_three_edges() -> None:
     assert triangles_from_edges(square_with_diagonal).tolist() == [[0, 1, 2], [0, 2, 3]]
 
 
+def test_a_cycle_around_three_triangles_is_none() -> None:
+    """As at each wing of FaceMesh's nose: a point in a triangle whose edges have faces on their other side."""
+    inside = {(0, 3), (1, 3), (2, 3)}
+    outside = {(0, 4), (1, 4), (1, 5), (2, 5), (0, 6), (2, 6)}
+    found = triangles_from_edges({(0, 1), (1, 2), (0, 2)} | inside | outside)
+    expected = [[0, 1, 3], [0, 1, 4], [0, 2, 3], [0, 2, 6], [1, 2, 3], [1, 2, 5]]
+    assert found.tolist() == expected
+
+
 def test_a_slanted_plane_is_drawn_exactly_at_pixel_centres() -> None:
     corners = np.array([[2.0, 2.0], [30.0, 2.0], [2.0, 30.0], [30.0, 30.0]])
     depth = corners @ [3.0, -1.0] + 5

@@ -202,5 +202,7 @@ def test_nothing_to_compare(recording: Path, model: Path, capsys: pytest.Capture
 
 def test_a_frame_is_what_the_file_says(recording: Path) -> None:
     frame = read_frames(recording)[2]
-    expected = Frame(recording / "2.png", recording / "2_depth.png", "1", HEAD, Camera(*CAMERA.values()), False, 650.0)
+    expected = Frame(
+        "2.png", recording / "2.png", recording / "2_depth.png", "1", HEAD, Camera(*CAMERA.values()), False, 650.0
+    )
     assert frame == expected

@@ -112,6 +112,26 @@ def test_the_table_counts_frames_that_facemesh_missed(
     assert "3 frames; FaceMesh found a face in 2; 2 compared." in lines
 
 
+def test_pictures_in_folders_are_told_apart_by_their_whole_names(
+    recording: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = json.loads((recording / "frames.json").read_text())[:2]
+    for item, folder in zip(items, ("a", "b"), strict=True):
+        (recording / folder).mkdir()
+        (recording / item["image"]).rename(recording / folder / "same.png")
+        item["image"] = f"{folder}/same.png"
+    (recording / "frames.json").write_text(json.dumps(items))
+    points = [flat_mesh(one) for one in compare_all(read_frames(recording), model)]
+    points[1][:, 2] = 0.5 * points[1][:, 0]
+    meshes = recording / "meshes.npz"
+    np.savez(meshes, name=np.array(["a/same.png", "b/same.png"]), points_px=np.stack(points), triangles=TRIANGLES)
+    assert main([str(recording), "--meshes", str(meshes), "--model", str(model)]) == 0
+    assert "2 frames; FaceMesh found a face in 2; 2 compared." in capsys.readouterr().out
+    np.savez(meshes, name=np.array(["a/same.png"] * 2), points_px=np.stack(points), triangles=TRIANGLES)
+    with pytest.raises(InputError, match="n different names"):
+        read_meshes(meshes)
+
+
 def test_files_that_are_no_meshes_are_refused(recording: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="FileNotFoundError"):
         read_meshes(recording / "none.npz")

@@ -25,7 +25,7 @@ from export import artifact_writer, pipeline
 from export.__main__ import main
 from export.artifact_writer import npz_bytes, write_artifact
 from export.parity import FILES, gate_of_artifact
-from export.pipeline import ExportOptions, export_checkpoint, golden_indices, load_trained
+from export.pipeline import ExportOptions, export_checkpoint, golden_indices
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, ConfigError, InputError
@@ -39,7 +39,7 @@ from train.networks import probabilities
 from train.restore import network_from_checkpoint
 from train.start import begin_with, read_start, training_stages
 from train.validation import measure_network
-from train.weights import network_from_weights, save_weights
+from train.weights import network_from_file, network_from_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -369,12 +369,12 @@ def test_too_few_calibration_faces_are_told(
 
 
 def test_another_architecture_is_told(checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:
-    other = dataclasses.replace(load_trained(checkpoint), architecture="cui")
+    other = dataclasses.replace(network_from_file(checkpoint), architecture="cui")
     with pytest.raises(ArtifactError, match="export: got a network cui, expected one of edge, paper"):
         pipeline.export_network(other, export_data, tmp_path / "cui", ExportOptions("cui"), print)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ArtifactError, match="got a checkpoint of edge, expected a checkpoint of paper"):
-        load_trained(checkpoint, "paper")
+        network_from_file(checkpoint, "paper")
 
 
 def test_too_few_faces_are_told(checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import torch
 from export.pipeline import training_notes
 from facedepth_edge.errors import ArtifactError
 from train.average import main
-from train.checkpoint import load_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.data.packed import open_packed_set
 from train.loop import fit
 from train.restore import network_from_checkpoint
 from train.start import read_start, training_stages
+from train.weights import save_weights
 
 
 def settings(width: int = 4, blocks: tuple[int, ...] = (0, 1, 1, 1)) -> TrainConfig:
@@ -51,6 +52,23 @@ def deeper(runs: tuple[Path, Path, Path], crops_root: Path, tmp_path_factory: py
     data = open_packed_set(crops_root, tmp_path_factory.mktemp("packed"), processes=1, progress=False)
     return fit(settings(blocks=(0, 1, 2, 3)), data, tmp_path_factory.mktemp("deep"), progress=False,
                start=read_start(runs[0])).last  # fmt: skip
+
+
+def test_published_weights_and_another_depth(
+    runs: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published, out = tmp_path / "edge.safetensors", tmp_path / "out.pt"
+    save_weights(published, network_from_checkpoint(runs[0]))
+    assert main([str(published), "--with", str(runs[0]), "--out", str(out)]) != 0
+    assert "edge.safetensors, expected a last.pt or best.pt" in capsys.readouterr().err
+    assert main([str(runs[1]), "--with", str(published), "--out", str(out)]) == 0
+    state = load_checkpoint(runs[0])
+    state["config"]["data"]["depth_along"] = "ray"
+    del state["format"]
+    save_checkpoint(tmp_path / "ray.pt", state)
+    assert main([str(runs[1]), "--with", str(tmp_path / "ray.pt"), "--out", str(tmp_path / "mixed.pt")]) != 0
+    assert "got depth along the ray, expected along the axis" in capsys.readouterr().err
+    assert not (tmp_path / "mixed.pt").exists()
 
 
 def test_a_deeper_network_is_averaged_with_what_it_began_with(

@@ -63,6 +63,13 @@ def test_the_same_measurement_gives_the_same_bytes(measured: Measured, folder: P
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+def test_the_pixels_of_large_pictures_are_counted(measured: Measured, tmp_path: Path) -> None:
+    sums = {region: dict(values) for region, values in measured.sums.items()}
+    sums["all"]["pixels"] = np.full_like(sums["all"]["pixels"], 256 * 256)
+    write_measured(tmp_path, replace(measured, sums=sums))
+    assert (read_measured(tmp_path).sums["all"]["pixels"] == 65_536).all()
+
+
 def test_nan_of_small_heads_survives(measured: Measured, tmp_path: Path) -> None:
     sums = {region: dict(values) for region, values in measured.sums.items()}
     sums["head"]["absolute_mm"] = sums["head"]["absolute_mm"].copy()

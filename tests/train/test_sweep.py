@@ -37,6 +37,18 @@ def test_a_curve_of_two_values(crops_root: Path, tmp_path: Path, capsys: pytest.
     assert main([*command, "--values", "0.1", "--score", "beauty"]) == 1
 
 
+def test_whole_numbers_stay_whole(crops_root: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "network: {name: paper, encoder_widths: [4, 6], decoder_widths: [6, 4]}\ntask: {name: autoencoder}\n"
+        f"data: {{cache_dir: {tmp_path / 'cache'}, processes: 1, validation_frames: 2}}\n"
+        "augment: {enabled: false}\nloop: {steps: 1, batch_size: 2, accelerator: cpu, threads: 1}\n"
+    )
+    command = ["--config", str(config), "--data", str(crops_root), "--out", str(tmp_path / "o")]
+    assert main([*command, "--key", "loop.batch_size", "--values", "1", "2"]) == 0
+    assert main([*command, "--key", "optimizer.lr", "--values", "3e-05"]) == 0
+
+
 def test_wrong_settings_end_before_the_data_is_opened(tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text("network: {name: paper}\ntask: {name: cgan}\n")

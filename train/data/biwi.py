@@ -24,7 +24,7 @@ from train.data.biwi_files import (
     read_pose,
     text_from_calibration,
 )
-from train.data.crop_frame import CROP_FORMAT, REACH_MM, crop_raw_frame
+from train.data.crop_frame import CROP_FORMAT, crop_raw_frame, reach_of_focal
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
 from train.data.reader_config import ReaderConfig
 from train.data.registration import register_depth
@@ -146,7 +146,9 @@ def open_biwi(root: Path, config: ReaderConfig) -> BiwiSource:
         rule = "folders 01, 02, ... with frame_%05d_depth.bin"
         raise InputError.of(str(root), "no frames", rule, CHECK_DOWNLOAD)
     splits = _splits(sorted(folders), config)
-    crops = CropsSet(root, LAYOUT, config.crop_px, config.margin, REACH_MM, splits, tuple(frames), 0)
+    cameras = [rgb.camera for _, rgb in calibrations.values()]
+    reach_mm = reach_of_focal(config.biwi_focal_xy_px, cameras, "data.reader.biwi_focal_xy_px")
+    crops = CropsSet(root, LAYOUT, config.crop_px, config.margin, reach_mm, splits, tuple(frames), 0)
     return BiwiSource(crops, config, folders, calibrations, tuple(poses))
 
 

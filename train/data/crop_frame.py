@@ -7,11 +7,13 @@ repeated outside the frame), depth by the nearest pixel, 0 outside the frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from facedepth_edge.box import Box, box_from_head
 from facedepth_edge.camera import Camera, distance_from_depth
-from facedepth_edge.errors import InputError
+from facedepth_edge.errors import ConfigError, InputError
 from facedepth_edge.face_crop import FaceSampler, sample_depth
 from facedepth_edge.spec import Preprocessing
 from train.data.frame_source import UNMEASURED_MM, CropSample
@@ -22,6 +24,8 @@ CROP_FORMAT = 2
 """Part of the cache's key: raised whenever the same files and settings give other crops."""
 
 REACH_MM = Preprocessing().reach_x_mm
+FOCAL_SLACK = 0.02
+"""How much the shares may differ: 370 and 370 pixels, as in the paper, on a camera of 517.7 and 519 differ by 0.003."""
 _GRAY_LEVELS = Preprocessing(scale=1.0, offset=0.0)
 
 
@@ -35,6 +39,30 @@ def measure_distance(
         return distance_from_depth(depth_mm, head_center_xy, Camera(*view.focal_xy_px), average)
     except InputError:  # all holes, or what is measured there is nearer than any head
         return UNMEASURED_MM
+
+
+def reach_of_focal(chosen: tuple[float, float] | None, cameras: Iterable[Intrinsics], setting: str) -> float:
+    """Return what eq. 6's box covers at the head's distance: Rx, where its focal length is the camera's own.
+
+    Args:
+        chosen: fx and fy of eq. 6; None: the camera's own.
+        cameras: Of the depth images.
+        setting: Where `chosen` comes from, for errors.
+
+    Returns:
+        In mm.
+
+    Raises:
+        ConfigError: The box covers another height than width, or not the same of all cameras, by more than FOCAL_SLACK.
+    """
+    if chosen is None:
+        return REACH_MM
+    ratios = [ratio for one in cameras for ratio in (chosen[0] / one.focal_xy_px[0], chosen[1] / one.focal_xy_px[1])]
+    if max(ratios) > (1 + FOCAL_SLACK) * min(ratios):
+        shown = ", ".join(f"{ratio:.3f}" for ratio in sorted({*ratios}))
+        rule = "the same share of every camera's fx and fy"
+        raise ConfigError.of(setting, f"{shown} of them", rule, "Give fx and fy in the cameras' own proportion.")
+    return REACH_MM * ratios[0]
 
 
 def crop_raw_frame(

@@ -92,11 +92,21 @@ class PackedSet:
         if along == "ray" and self.ray_xy is None:
             fix = "Write the faces file again by python -m export.faces, or give the data set itself."
             raise InputError.of(str(self.crops.root), "no rays to the heads", "them, for depth along the ray", fix)
-        reach_mm = Preprocessing().reach_x_mm
-        if along == "ray" and self.crops.reach_mm != reach_mm:
-            rule, fix = f"{reach_mm:g} mm, as the runtime's", "Make the crops with this reach."
-            raise InputError.of(f"{self.crops.root}: reach_mm", self.crops.reach_mm, rule, fix)
+        if along == "ray":
+            self.require_runtimes_reach()
         return replace(self, along=along)
+
+    def require_runtimes_reach(self) -> None:
+        """Refuse boxes that cover something else than the runtime's: a ray's slope and the face's ellipse go by it.
+
+        Raises:
+            InputError: They do.
+        """
+        reach_mm = Preprocessing().reach_x_mm
+        if self.crops.reach_mm != reach_mm:
+            fix = "Make the crops with this reach: leave data.reader.biwi_focal_xy_px or pandora_focal_xy_px out."
+            rule = f"{reach_mm:g} mm, as the runtime's"
+            raise InputError.of(f"{self.crops.root}: reach_mm", self.crops.reach_mm, rule, fix)
 
     def indices(self, split: str, faces_only: bool = False) -> np.ndarray:
         """Return the positions of a split's frames; frames that could not be cropped are left out.

@@ -3,7 +3,8 @@
 
 A list is a CSV file: comments with the set's name, its key, the split and the seed, then `cell,a,b,same`, where a and b
 are frames as `<sequence>/<frame>`. Both images of a pair are in the cell. It is drawn by SHA-256 of the seed, the cell
-and a counter, so that any program can draw the same.
+and a counter, which of the two is a by SHA-256 of the seed, the cell and both frames, so that any program can draw the
+same from any set that has this split's frames.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def draw_pairs(data: PackedSet, split: str, count: int, seed: int) -> PairList:
         for same, total in ((True, same_total), (False, different_total)):
             for rank in _ranks(total, each, f"{seed}/{cell}/{'same' if same else 'different'}"):
                 a, b = _pair_of(rank, data.meta["subject"][members], same)
-                swap = _digest(f"{seed}/{cell}/{members[a]}/{members[b]}") % 2  # the order must not tell the subject
+                names = "/".join(data.crops.frames[members[i]].frame_id for i in (a, b))  # of any set with these people
+                swap = _digest(f"{seed}/{cell}/{names}") % 2  # the order must not tell the subject
                 rows.append(
                     (int(members[b]), int(members[a]), same) if swap else (int(members[a]), int(members[b]), same)
                 )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from train.data.crop_frame import CROP_FORMAT, REACH_MM, crop_raw_frame, measure_distance
+from train.data.crop_frame import CROP_FORMAT, crop_raw_frame, measure_distance, reach_of_focal
 from train.data.crops_set import SEQUENCES_PER_SUBJECT, subject_of
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
 from train.data.pandora_calibration import CALIBRATION_FILE, NOMINAL, KinectCalibration, read_calibration
@@ -160,8 +160,10 @@ def open_pandora_raw(root: Path, config: ReaderConfig) -> PandoraRawSource:
         rule = "folders 1, 2, ... with RGB, DEPTH and data.json"
         raise InputError.of(str(root), "no frames", rule, CHECK_DOWNLOAD)
     splits = pandora_splits(sorted(folders), config)
+    cameras = [calibration.depth for calibration in calibrations.values()]
+    reach_mm = reach_of_focal(config.pandora_focal_xy_px, cameras, "data.reader.pandora_focal_xy_px")
     crops = CropsSet(
-        root, LAYOUT, config.crop_px, config.margin, REACH_MM, splits, tuple(frames), SEQUENCES_PER_SUBJECT
+        root, LAYOUT, config.crop_px, config.margin, reach_mm, splits, tuple(frames), SEQUENCES_PER_SUBJECT
     )
     return PandoraRawSource(crops, config, folders, calibrations, tuple(notes))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from train.measured import SYSTEMS, VERIFIER
 from train.metrics import MIN_HEAD_PIXELS
+from train.paper_metrics import PIXEL_METRICS
 from train.report.order import compare_orders, sentences_from_orders
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary
@@ -122,6 +123,22 @@ def _conventions(summary: Summary) -> str:
         "everything else is pooled over all pixels. All from absolute difference downwards but RMSE linear take both "
         "maps at no less than level 1, where they divide and take logarithms; pixels raised to it: "
         f"truth {raised['truth']:,}, {parts}. RMSE scale-invariant removes each frame's mean log error first."
+        f"{_without_raised(summary)}"
+    )
+
+
+def _without_raised(summary: Summary) -> str:
+    """Say what the few pixels cost whose true depth is nearer than the scale begins: a ratio to level 1 is huge."""
+    if not 0 < summary.raised_frames < summary.about["data"]["frames"]:
+        return ""
+    order = ", ".join(SYSTEM_LABELS[system] for system in SYSTEMS)
+    rows = []
+    for metric, row in summary.without_raised.items():
+        name = PIXEL_METRICS[metric]
+        rows.append(f"{name.label} {', '.join(f'{row[system]:.{name.places}f}' for system in SYSTEMS)}")
+    return (
+        f" True depth was raised in {summary.raised_frames:,} frames, where something is nearer than the scale begins "
+        f"(160 mm before the head's distance). Over the other frames ({order}): {'; '.join(rows)}."
     )
 
 

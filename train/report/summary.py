@@ -11,6 +11,7 @@ import numpy as np
 from facedepth_edge.errors import InputError
 from train.data.subsets import CELLS
 from train.measured import REGIONS, SOURCES, SYSTEMS, Measured
+from train.paper_metrics import RATIO_METRICS, metrics_from_totals, totals_from_sums
 from train.report.bootstrap import (
     RESAMPLES,
     SEED,
@@ -39,6 +40,8 @@ class Summary:
         pairs: Cell to its number of pairs.
         pixels: Region to the number of pixels that count.
         raised: Region, then `truth` or a system, to the number of pixels below the lowest level that is divided by.
+        raised_frames: In how many frames a true depth over all pixels is below it.
+        without_raised: Name of RATIO_METRICS, then system: over all pixels of the other frames.
     """
 
     about: dict[str, Any]
@@ -50,6 +53,8 @@ class Summary:
     pairs: dict[str, int]
     pixels: dict[str, int]
     raised: dict[str, dict[str, int]]
+    raised_frames: int
+    without_raised: dict[str, dict[str, float]]
 
     @property
     def paper_data(self) -> str:
@@ -110,7 +115,17 @@ def summarise(measured: Measured, resamples: int = RESAMPLES, seed: int = SEED) 
         pairs={cell: int((pairs.cell == cell).sum()) for cell in CELLS},
         pixels={region: int(measured.sums[region]["pixels"][0].sum()) for region in REGIONS},
         raised={region: _raised(measured.sums[region]) for region in REGIONS},
+        raised_frames=int((measured.sums["all"]["raised_truth"][0] > 0).sum()),
+        without_raised=_without_raised(measured.sums["all"]),
     )
+
+
+def _without_raised(sums: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Return the metrics that divide or take logarithms over the frames whose true depth needs no raising for it."""
+    others = sums["raised_truth"][0] == 0
+    totals = totals_from_sums({name: values[:, others] for name, values in sums.items()})
+    found = metrics_from_totals({name: values.sum(axis=1) for name, values in totals.items()})
+    return {name: dict(zip(SYSTEMS, map(float, found[name]), strict=True)) for name in RATIO_METRICS}
 
 
 def _raised(sums: dict[str, np.ndarray]) -> dict[str, int]:

@@ -113,6 +113,7 @@ def plain_from_summary(summary: Summary) -> dict[str, Any]:
         "table_2": cells,
         "pixels": summary.pixels,
         "pixels_raised_to_level_1": summary.raised,
+        "without_frames_of_raised_truth": {"frames_left_out": summary.raised_frames, **summary.without_raised},
         "paper": {"table_1": TABLE_1, "table_2": {"Pandora": TABLE_2}},
         "about": summary.about,
     }

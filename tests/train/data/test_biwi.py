@@ -120,6 +120,23 @@ def test_focal_length_and_average_are_options(biwi_root: Path) -> None:
     assert np.abs(sample.gray - crop_levels(colour, box, (144, 144))).max() <= 0.5 + 1e-4
 
 
+def test_another_focal_length_is_another_reach(biwi_root: Path, tmp_path: Path) -> None:
+    """The paper's focal length makes its boxes smaller; depth along the ray and the face's place go by the reach."""
+    assert open_biwi(biwi_root, CONFIG).crops.reach_mm == 320.0
+    focal_px = 0.75 * BIWI_RGB.focal_px
+    config = ReaderConfig(biwi_focal_xy_px=(focal_px, focal_px))
+    assert open_biwi(biwi_root, config).crops.reach_mm == pytest.approx(240.0)
+    packed = open_packed_set(biwi_root, tmp_path / "cache", processes=1, reader=config, progress=False)
+    with pytest.raises(InputError, match=r"reach_mm: got 240\.0.*leave data\.reader\.biwi_focal_xy_px"):
+        packed.with_depth_along("ray")
+    with pytest.raises(InputError, match="reach_mm"):
+        packed.require_runtimes_reach()
+    slightly = ReaderConfig(biwi_focal_xy_px=(focal_px, 1.003 * focal_px))
+    assert open_biwi(biwi_root, slightly).crops.reach_mm == pytest.approx(240.0)
+    with pytest.raises(ConfigError, match=r"data\.reader\.biwi_focal_xy_px: got 0\.750, 0\.900 of them"):
+        open_biwi(biwi_root, ReaderConfig(biwi_focal_xy_px=(focal_px, 1.2 * focal_px)))
+
+
 def test_a_person_is_in_one_split_only(biwi_root: Path) -> None:
     with pytest.raises(ConfigError, match=r"biwi_\*_sequences: got sequences 3, 15 in train and test"):
         open_biwi(biwi_root, ReaderConfig(biwi_test_sequences=(15,)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,23 @@ def test_pairs_are_a_function_of_the_seed() -> None:
     np.testing.assert_array_equal(first.second, again.second)
     assert (first.first != other.first).mean() > 0.5
     # Fixed by SHA-256: another machine or library must draw the same.
-    assert list(zip(first.first[:3].tolist(), first.second[:3].tolist(), strict=True)) == [(60, 68), (62, 76), (10, 6)]
+    assert list(zip(first.first[:3].tolist(), first.second[:3].tolist(), strict=True)) == [(68, 60), (76, 62), (10, 6)]
+
+
+def test_pairs_do_not_depend_on_who_else_is_in_the_set() -> None:
+    """Who has only the test people draws the list that who has all draws."""
+    entries = DATA.crops.frames
+    there = np.array([entry.subject >= 3 for entry in entries])
+    people = {"train": (), "val": (), "test": (3, 4)}
+    drawn = []
+    for keep in (np.ones_like(there), there):
+        frames = tuple(entry for entry, kept in zip(entries, keep, strict=True) if kept)
+        crops = replace(DATA.crops, subjects=people, frames=frames)
+        planes = (plane[keep] for plane in (DATA.gray, DATA.depth_mm, DATA.label))
+        pairs = draw_pairs(PackedSet(crops, *planes, DATA.meta[keep], "0123456789abcdef"), "test", 40, seed=3)
+        drawn.append([(frames[a].frame_id, frames[b].frame_id) for a, b in zip(pairs.first, pairs.second, strict=True)])
+    assert len(drawn[0]) > 300
+    assert drawn[0] == drawn[1]
 
 
 def test_a_small_cell_gives_every_pair_once() -> None:

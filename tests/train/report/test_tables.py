@@ -24,6 +24,7 @@ from train.paper_metrics import (
     totals_from_sums,
 )
 from train.report.bootstrap import Estimate
+from train.report.document import report_markdown
 from train.report.paper_figures import TABLE_1, TABLE_2
 from train.report.summary import Summary, summarise
 from train.report.tables import (
@@ -207,3 +208,26 @@ def test_biwi_stands_beside_biwi(measured: Measured, summary: Summary) -> None:
     assert row["cGAN (paper, Biwi)"] == "10.503"
     assert "cGAN (Biwi)" in row
     assert isinstance(summary.table_1("l1")["paper"], Estimate)
+
+
+def test_frames_with_depth_before_the_scale_are_told_apart(measured: Measured) -> None:
+    """A ratio to level 1 is huge: what few such pixels cost is said beside the table."""
+    assert summarise(measured, 20).raised_frames == 0
+    raised = np.zeros_like(measured.sums["all"]["raised_truth"])
+    raised[:, [3, 7]] = 5
+    ratios = measured.sums["all"]["absolute_ratio"] + 1000 * (raised > 0)
+    sums = {**measured.sums, "all": {**measured.sums["all"], "raised_truth": raised, "absolute_ratio": ratios}}
+    summary = summarise(replace(measured, sums=sums), 20)
+    others = np.setdiff1d(np.arange(raised.shape[1]), [3, 7])
+    pixels = measured.sums["all"]["pixels"][:, others].sum(axis=1)
+    expected = measured.sums["all"]["absolute_ratio"][:, others].sum(axis=1) / pixels
+    assert summary.raised_frames == 2
+    found = summary.without_raised["absolute_difference"]
+    assert [found[system] for system in SYSTEMS] == pytest.approx(expected)
+    assert summary.depth["all"]["absolute_difference"][SYSTEMS[0]].value > 2 * found[SYSTEMS[0]]
+    assert "l1" not in summary.without_raised
+    plain = plain_from_summary(summary)["without_frames_of_raised_truth"]
+    assert (plain["frames_left_out"], plain["delta_1"]) == (2, summary.without_raised["delta_1"])
+    text = report_markdown(summary, None, {})
+    assert "True depth was raised in 2 frames" in text
+    assert f"absolute difference {expected[0]:.4f}, {expected[1]:.4f}" in text
