@@ -27,7 +27,7 @@ Measured with `edge` INT8 on two x86-64 cores, predict() every 20 ms, p50 and CP
 busy between the frames of a camera. Back to back all three lie between 2.5 and 3.2 ms.
 """
 
-_TOO_NEW = ("IR version", "opset")  # in what a release says of a graph that is newer than it
+_TOO_NEW = ("IR version", "is under development")  # in what a release says of a graph that is newer than it
 _EXPORT = "Export the model again with python -m export."
 
 
