@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from facedepth_edge.cuda import Session
 
 INTERFACE = "__cuda_array_interface__"
+MOST_PX = 32768  # of a side; the largest frame that anything here takes
 _FIX = "Give a CuPy array, a PyTorch CUDA tensor of uint8, or a NumPy array; copy it first if its pixels lie apart."
 _SOME_STREAM = -1  # no handle of a stream: the producer does not say which
 
@@ -59,8 +60,8 @@ class DeviceFrame:
             raise InputError.of(where, f"typestr {interface['typestr']!r}", "a text", _FIX)
         self.dtype = np.dtype(interface["typestr"])
         shape = tuple(operator.index(size) for size in interface["shape"])
-        if min(shape, default=0) < 0:
-            raise InputError.of(where, f"shape {shape}", "no negative size", _FIX)
+        if not 0 <= min(shape, default=0) <= max(shape, default=0) <= MOST_PX:
+            raise InputError.of(where, f"shape {shape}", f"sizes of 0 to {MOST_PX}", _FIX)
         item = self.dtype.itemsize
         dense = tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
         strides = tuple(operator.index(stride) for stride in interface.get("strides") or dense)
@@ -69,6 +70,9 @@ class DeviceFrame:
         self.shape = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
         self.row_bytes = strides[0] if strides else 0
         self.address = operator.index(interface["data"][0] or 0)
+        if self.address % item or self.row_bytes % item:  # the kernel reads whole pixels: a GPU faults on others
+            got = f"address {self.address:#x} and rows of {self.row_bytes} bytes"
+            raise InputError.of(where, got, f"both multiples of {item} bytes, as {self.dtype} needs", _FIX)
         self._stream = _producer_stream(self.owner, interface)
 
     @property

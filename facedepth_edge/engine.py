@@ -178,7 +178,8 @@ def _progress_monitor(trt: Any, report: Report) -> Any:
 @contextmanager
 def _interrupt_cancels(progress: Any) -> Iterator[None]:
     """Let Ctrl-C cancel the build instead of raising inside TensorRT's code, which would end the process."""
-    if threading.current_thread() is not threading.main_thread():
+    # None: a handler of the program around Python, which Python could not set again
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
 
@@ -287,7 +288,9 @@ def load_engine(
     """
     key = engine_key(artifact, precision, trt.__version__, gpu)
     spec = artifact.spec
-    files = PlanFiles.named(spec.name, key.model_sha256, precision, f"{gpu.name}-{gpu.architecture}")
+    files = PlanFiles.named(
+        spec.name, key.model_sha256, precision, f"{gpu.name}-{gpu.architecture}-{gpu.multiprocessors}sm"
+    )
     logger = logger_of(trt)
     runtime = _made(lambda: trt.Runtime(logger), "TensorRT runtime", logger)
 

@@ -108,7 +108,8 @@ class DepthStream:
             raise ConfigError.of("config", f"a {type(config).__name__}", "a StreamConfig", fix)
         self._config = StreamConfig() if config is None else config
         self._state: _State | None = None
-        self._late_frames = 0  # in a row
+        self._late_frames = 0  # in a row, of one recording
+        self._warned = False
 
     def predict(
         self, frame: NDArray[Any], head_center: Sequence[float], *, time_s: float | None = None, **located: Any
@@ -140,7 +141,7 @@ class DepthStream:
         now = self._time(time_s)
         result = self._model.predict(frame, head_center, **located)
         if not result.valid:
-            self.reset()
+            self._state = None
             return result
         scale = self._model.spec.depth_scale.half_range_mm
         relative, distance_mm = self._filter(result, now, time_s is None, scale)
@@ -149,7 +150,7 @@ class DepthStream:
 
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
-        self._state = None
+        self._state, self._late_frames = None, 0
 
     def _filter(
         self, result: DepthResult, now: float, own_clock: bool, scale: float
@@ -180,7 +181,8 @@ class DepthStream:
     def _count_late(self, gap_s: float) -> None:
         longest = self._config.longest_gap_s
         self._late_frames = self._late_frames + 1 if gap_s > longest else 0
-        if self._late_frames == WARN_AFTER:
+        if self._late_frames == WARN_AFTER and not self._warned:
+            self._warned = True
             text = (
                 f"DepthStream: got {WARN_AFTER} frames in a row of which none was filtered, the last {gap_s:g} s after "
                 f"the one before, expected at most {longest:g} s. Give time_s in seconds, or for so few frames "

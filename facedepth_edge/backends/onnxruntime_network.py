@@ -27,7 +27,10 @@ Measured with `edge` INT8 on two x86-64 cores, predict() every 20 ms, p50 and CP
 busy between the frames of a camera. Back to back all three lie between 2.5 and 3.2 ms.
 """
 
-_TOO_NEW = ("IR version", "is under development")  # in what a release says of a graph that is newer than it
+_TOO_NEW = (
+    "Unsupported model IR version",
+    "is under development",
+)  # what it says of a newer graph
 _EXPORT = "Export the model again with python -m export."
 
 
@@ -102,18 +105,19 @@ def open_network(
         network = ort.InferenceSession(content, settings, providers=providers, enable_fallback=0)
     except wrong_file as error:
         if any(text in str(error) for text in _TOO_NEW):
-            raise _needs_newer(where, error) from error
+            raise _needs_newer(ort, where, error) from error
         raise ArtifactError.of(where, str(error), "a valid ONNX graph", _EXPORT) from error
     except failures(ort) as error:
         if provider != CPU:
             return None, f"did not start: {error}"
-        raise _needs_newer(where, error) from error
+        raise _needs_newer(ort, where, error) from error
     return (network, "") if network.get_providers()[0] == provider else (None, NOT_STARTED)
 
 
-def _needs_newer(where: str, error: Exception) -> BackendUnavailable:
-    rule = f"an ONNX Runtime that can load {where}"
-    return BackendUnavailable.of(f"backend {NAME!r}", str(error), rule, "Try: pip install --upgrade onnxruntime.")
+def _needs_newer(ort: Any, where: str, error: Exception) -> BackendUnavailable:
+    rule = f"an ONNX Runtime that can load {where}, not {ort.__version__}"
+    package = "onnxruntime-gpu" if CUDA in ort.get_available_providers() else "onnxruntime"  # one would hide the other
+    return BackendUnavailable.of(f"backend {NAME!r}", str(error), rule, f"Try: pip install --upgrade {package}.")
 
 
 def checked_outputs(network: Any, spec: ModelSpec, where: str) -> dict[str, tuple[int, ...]]:

@@ -18,6 +18,29 @@ inline void check_cuda(cudaError_t status, const char* call) {
               "Check the GPU with nvidia-smi or tegrastats, and that the driver fits the CUDA runtime.");
 }
 
+inline int current_device() {
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  return device;
+}
+
+// Makes a GPU the thread's own, and the one before again at the end: every thread begins with GPU 0.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) : before_(current_device()), changed_(before_ != device) {
+    if (changed_) check_cuda(cudaSetDevice(device), "cudaSetDevice");
+  }
+  ~OnDevice() {
+    if (changed_) static_cast<void>(cudaSetDevice(before_));
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_;
+  bool changed_;
+};
+
 struct HostFree {
   void operator()(unsigned char* memory) const noexcept { static_cast<void>(cudaFreeHost(memory)); }
 };

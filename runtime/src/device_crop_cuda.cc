@@ -17,10 +17,8 @@ namespace {
 constexpr std::size_t kFirstRoomBytes = std::size_t{4} << 20U;
 
 bool shares_memory() {
-  int device = 0;
   int integrated = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  check_cuda(cudaDeviceGetAttribute(&integrated, cudaDevAttrIntegrated, device), "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&integrated, cudaDevAttrIntegrated, current_device()), "cudaDeviceGetAttribute");
   return integrated != 0;
 }
 

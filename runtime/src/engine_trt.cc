@@ -71,8 +71,7 @@ std::string tensorrt_version() {
 }
 
 void check_this_device(const PlanMetadata& metadata, const std::string& plan_path) {
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  const int device = cuda::current_device();
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   check_device(metadata, plan_path, tensorrt_version(), properties.name,
@@ -109,6 +108,7 @@ class TensorRtEngine final : public Engine {
   }
 
   NetworkOutput run(const FrameView& frame, const Box& box) override {
+    const cuda::OnDevice here(device_);
     try {
       if (crop_->stage(frame, box, stream_.get())) replay_.reset();
       replay_or_enqueue();
@@ -213,11 +213,14 @@ class TensorRtEngine final : public Engine {
   }
 
   void record() {
-    check_cuda(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    can_record_ = true;
+    can_record_ = cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+    if (!can_record_) {
+      static_cast<void>(cudaGetLastError());
+      return;
+    }
     try {
       enqueue();
-    } catch (const Error&) {
+    } catch (...) {  // whatever it is, the stream must not stay in its recording
       can_record_ = false;
     }
     cudaGraph_t graph = nullptr;
@@ -238,6 +241,7 @@ class TensorRtEngine final : public Engine {
   }
 
   std::string plan_path_;
+  int device_ = cuda::current_device();  // of the thread that opens the engine; any thread may run it
   // Destroyed from the last to the first: the runtime outlives the engine, the engine its context.
   std::unique_ptr<nvinfer1::IRuntime> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;

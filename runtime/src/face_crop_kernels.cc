@@ -220,7 +220,7 @@ FDE_INLINE void blend_rows(const unsigned char* first, std::ptrdiff_t row_stride
   const Rows rows{first, first + row_stride_bytes * (count - 1), row_stride_bytes, first_weight,
                   count == 1 ? 0.0F : last_weight};
   const std::int32_t between = std::max(count - 2, 0);
-  const unsigned char* row = first + row_stride_bytes;
+  const unsigned char* row = between > 0 ? first + row_stride_bytes : first;  // a single row's stride may be anything
   switch (between % kWalkRows) {
     case 0: Loops::template walk<Pixel, 0>(rows, row, length, sums); break;
     case 1: Loops::template walk<Pixel, 1>(rows, row, length, sums); break;

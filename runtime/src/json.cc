@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <locale>
+#include <sstream>
 
 #include "facedepth/error.h"
 
@@ -136,7 +138,11 @@ class Reader {
     }
     return number;
 #else
-    return std::strtod(digits.c_str(), nullptr);
+    std::istringstream text(digits);
+    text.imbue(std::locale::classic());  // strtod asks the program's own for the decimal point
+    double number = HUGE_VAL;
+    text >> number;
+    return number;
 #endif
   }
 

@@ -8,11 +8,11 @@
 #include <cstdio>
 #include <fstream>
 #include <functional>
-#include <sstream>
 #include <utility>
 
 #include "facedepth/depth_maps.h"
 #include "facedepth/error.h"
+#include "face_crop_checks.h"
 #include "ray_depth.h"
 
 namespace facedepth {
@@ -100,6 +100,7 @@ FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> eng
 }
 
 const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPosition& head) {
+  check_frame(frame);
   check_position(head, frame);
   found_.box = box_from_head(head, spec_.reach_x_mm, spec_.reach_y_mm);
   const NetworkOutput output = engine_->run(frame, found_.box);
@@ -157,12 +158,15 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (file) content << file.rdbuf();
-  if (!file) {
+  std::string content;
+  char block[1U << 14U];
+  while (file.read(block, sizeof(block)), file.gcount() > 0) {
+    content.append(block, static_cast<std::size_t>(file.gcount()));
+  }
+  if (!file.is_open() || file.bad()) {  // bad: what was opened cannot be read, such as a folder
     throw Error(ErrorKind::artifact, path, "nothing", "a file that can be read", "Check the path and the permissions.");
   }
-  return content.str();
+  return content;
 }
 
 }  // namespace facedepth

@@ -16,6 +16,7 @@ namespace {
 
 constexpr double kFormat = 1.0;
 constexpr double kMaxSide = 4096.0;
+constexpr double kLargest = 1e6;  // LARGEST of facedepth_edge/spec.py
 constexpr double kMaxWhole = 9007199254740992.0;  // 2^53: whole numbers beyond are not exact
 
 using Keys = std::initializer_list<std::string_view>;
@@ -75,8 +76,14 @@ class Field {
     return json_.number;
   }
 
+  // Beyond kLargest a number is a mistake, and overflows a float sooner or later.
+  double bounded() const {
+    if (!(std::fabs(number()) <= kLargest)) fail(shown(), "a number of at most " + text_of(kLargest));
+    return json_.number;
+  }
+
   double number_above(double low) const {
-    if (!(number() > low)) fail(shown(), "a number above " + text_of(low));
+    if (!(bounded() > low)) fail(shown(), "a number above " + text_of(low));
     return json_.number;
   }
 
@@ -174,7 +181,7 @@ void read_preprocessing(const Field& part, ModelSpec& spec) {
   part.at("grow").check_text("bilinear");
   part.at("border").check_text("replicate");
   spec.scale = part.at("scale").number_above(0.0);
-  spec.offset = part.at("offset").number();
+  spec.offset = part.at("offset").bounded();
   spec.reach_x_mm = part.at("reach_x_mm").number_above(0.0);
   spec.reach_y_mm = part.at("reach_y_mm").number_above(0.0);
 }

@@ -122,7 +122,7 @@ TEST_CASE("bad outputs, normalisations and workspaces are config errors") {
 TEST_CASE("limits that are allowed work") {
   Call call;
   call.frame.height = 1;
-  call.frame.row_stride_bytes = 0;  // not read with a single row
+  call.frame.row_stride_bytes = std::numeric_limits<std::ptrdiff_t>::min();  // not read with a single row
   call.out.height = 1;
   call.out.row_stride_bytes = 0;
   call.normalisation.int8_step = kNan;  // not read for float32

@@ -98,6 +98,7 @@ TEST_CASE("a spec that breaks a rule is refused, and the place is named") {
       {{"\"threshold\": 0.5", "\"threshold\": 1"}, "outputs.mask.threshold: got 1, expected a number between 0 and 1."},
       {{"\"name\": \"mask\"", "\"name\": \"depth\""}, "outputs: got one name twice, expected a different name"},
       {{"\"height\": 96", "\"height\": 96.5"}, "input.height: got 96.5, expected a whole number, 1 to 4096."},
+      {{"\"half_range_mm\": 160.0", "\"half_range_mm\": 1e39"}, "half_range_mm: got 1e+39, expected a number of at most"},
       {{"\"depth_mask_threshold\": null", "\"depth_mask_threshold\": 0.1"}, "expected null, as the model has a mask"},
       {{"\"fp32.onnx\"", "\"../fp32.onnx\""}, "files: got ../fp32.onnx, expected the plain name of a file"},
       {{"\"licence\": \"Apache-2.0\"", "\"licence\": \"\""}, "licence: got another kind of value or nothing"},
@@ -107,6 +108,11 @@ TEST_CASE("a spec that breaks a rule is refused, and the place is named") {
     const std::string found = message_of([&text = text] { spec_from_json(text, "spec.json"); });
     CHECK_MESSAGE(found.find(expected) != std::string::npos, found);
   }
+}
+
+TEST_CASE("a folder is no file") {
+  const std::string folder = std::filesystem::temp_directory_path();
+  CHECK(message_of([&] { read_file(folder); }).rfind(folder + ": got nothing, expected a file that can be read", 0) == 0);
 }
 
 TEST_CASE("a plan's metadata is read and checked") {

@@ -19,6 +19,7 @@ import pytest
 
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.tensorrt import TensorRtBackend
+from facedepth_edge.cuda import open_session
 from facedepth_edge.engine import EngineOptions
 from facedepth_edge.engine_cache import built_plans, cache_folder, locked, write_whole
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
@@ -324,6 +325,31 @@ def test_interrupted_build_leaves_nothing_and_can_be_repeated(gpu: Machine, trt_
     gpu.trt.during_build = lambda monitor: None
     open_fp16(trt_artifact)
     assert gpu.trt.builds == 2
+
+
+def test_a_handler_from_outside_python_is_left_alone(
+    gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program around Python has set its own; Python reads it as None, and could not set it again."""
+
+    def must_not(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", must_not)
+    open_fp16(trt_artifact)
+    assert gpu.trt.builds == 1
+
+
+def test_each_power_mode_keeps_its_plan(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mode that switches off a part of the GPU is another GPU; back in the first one nothing is built."""
+    session = open_session()
+    for count in (16, 8, 16, 8):
+        monkeypatch.setattr(session, "gpu", dataclasses.replace(session.gpu, multiprocessors=count))
+        open_fp16(trt_artifact)
+    assert gpu.trt.builds == 2
+    names = {path.name.rsplit("-", 1)[1] for path in (gpu.cache / "engines").glob("*.plan")}
+    assert names == {"16sm.plan", "8sm.plan"}
 
 
 def test_report_that_cannot_be_written_does_not_raise_inside_tensorrt(gpu: Machine, trt_artifact: Path) -> None:

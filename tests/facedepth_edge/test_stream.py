@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -148,6 +149,30 @@ def test_times_in_another_unit_are_warned_of_once() -> None:
     assert len(caught) == 1
     assert caught[0].filename == __file__
     np.testing.assert_allclose(results[20].relative, face() + noise[20], atol=1e-6)  # nothing filtered, as it says
+
+
+def test_recordings_of_few_frames_are_not_warned_of() -> None:
+    """Late frames count within a recording, and not from reset() to reset()."""
+    stream = DepthStream(Scripted(lambda _: face()))
+    for _ in range(8):
+        stream.reset()
+        for i in range(3):
+            stream.predict(None, (60.0, 60.0), time_s=0.6 * i)
+
+
+def test_the_warning_comes_once_and_frames_that_are_not_valid_do_not_stop_it() -> None:
+    model = Scripted(lambda _: face())
+    stream = DepthStream(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for i in range(40):
+            model.valid = i % 3 != 0
+            stream.predict(None, (60.0, 60.0), time_s=33.0 * i)
+        assert len(caught) == 1
+        for i in range(40, 80):  # a frame in time between the late ones
+            model.valid = True
+            stream.predict(None, (60.0, 60.0), time_s=33.0 * i + (i % 7 == 0) * -32.9)
+    assert len(caught) == 1
 
 
 def test_single_pauses_are_not_warned_of() -> None:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stand-in for the CUDA runtime: one GPU in host memory.
+// A stand-in for the CUDA runtime: two GPUs in host memory, whose work counts as one's.
 #include "gpu.h"
 
 #include <cstdint>
@@ -14,7 +14,10 @@
 
 using Work = std::vector<std::function<void()>>;
 
+thread_local int device_of_thread = 0;
+
 struct CUstream_st {
+  int device = device_of_thread;
   Work pending;
   Work recorded;
   bool recording = false;
@@ -76,6 +79,7 @@ void reset_gpu() {
 }
 
 void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (stream->device != device_of_thread) throw std::logic_error("a stream of another GPU than the thread's");
   (stream->recording ? stream->recorded : stream->pending).push_back(std::move(work));
 }
 
@@ -107,7 +111,12 @@ const char* cudaGetErrorString(cudaError_t status) {
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = device_of_thread;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device > 1) return cudaErrorInvalidValue;
+  device_of_thread = device;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
@@ -194,6 +203,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  FAIL_IF_ASKED();
   if (stream->recording || mode != cudaStreamCaptureModeThreadLocal) return cudaErrorInvalidValue;
   stream->recording = true;
   stream->recorded.clear();
