@@ -170,6 +170,7 @@ def fit(
     if last_path.exists():
         state = load_checkpoint(last_path)
         _require_same_run(state, config, about_data, last_path)
+        _require_same_samples(state, s.batch_size, fabric.world_size, last_path)
         if start is not None:
             _require_same_start(state["start"], start, last_path)
         began_with = state["start"]
@@ -300,6 +301,14 @@ def _require_same_run(state: dict[str, Any], config: TrainConfig, about_data: di
     if state["data"] != about_data:
         fix = "Restore the data or use a new --out."
         raise ConfigError.of(str(path), f"other data ({about_data})", f"the run's data {state['data']}", fix)
+
+
+def _require_same_samples(state: dict[str, Any], batch_size: int, processes: int, path: Path) -> None:
+    # What a step draws goes by how many samples all steps before it drew.
+    if state["samples"] != state["step"] * batch_size * processes:
+        got = f"{processes} processes of {batch_size} samples a step"
+        rule = f"{state['samples'] / state['step']:g} samples a step in all, as the run has"
+        raise ConfigError.of(f"{path}: loop.devices", got, rule, "Resume on as many devices as before.")
 
 
 def _require_same_start(old: dict[str, Any] | None, start: Start, path: Path) -> None:

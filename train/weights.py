@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from facedepth_edge.errors import ArtifactError
 from facedepth_edge.whole_file import whole_file
@@ -50,8 +50,9 @@ def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
         "start": trained.start,
     }
     with whole_file(path) as file:
-        # One entry: the library writes several in an order that changes from run to run.
-        save_file(tensors, file.name, {"about": json.dumps(about, sort_keys=True)})
+        # One entry: the library writes several in an order that changes from run to run. As bytes: save_file() puts a
+        # file of its own in this one's place, which nobody else may read.
+        file.write(save(tensors, {"about": json.dumps(about, sort_keys=True)}))
 
 
 def network_from_weights(path: str | Path, architecture: str | None = None) -> TrainedNetwork:

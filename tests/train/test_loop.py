@@ -274,6 +274,17 @@ def test_resume_refuses_another_config_or_data(data: PackedSet, tmp_path: Path) 
     assert same.step == 2
 
 
+def test_resume_refuses_another_number_of_samples_a_step(data: PackedSet, tmp_path: Path) -> None:
+    """On two devices a step draws twice as many, and the next one would begin where it never was."""
+    config = tiny_config(steps=2)
+    last = fit(config, data, tmp_path / "run", progress=False).last
+    state = load_checkpoint(last)
+    del state["format"]
+    save_checkpoint(last, {**state, "samples": 2 * state["samples"]})  # as a run of two devices leaves it
+    with pytest.raises(ConfigError, match=r"loop\.devices: got 1 processes of .*Resume on as many devices as before"):
+        fit(config, data, tmp_path / "run", resume=True, progress=False)
+
+
 def test_a_budget_of_time_ends_the_schedule(data: PackedSet, tmp_path: Path) -> None:
     config = tiny_config(steps=100_000, max_minutes=3 / 60, validate_every=100_000, checkpoint_every=100_000)
     result = fit(config, data, tmp_path / "run", progress=False)

@@ -49,6 +49,14 @@ def test_round_trip_in_half_precision(tmp_path: Path) -> None:
     assert size < 2.6 * sum(v.numel() for v in trained.network.state_dict().values()) + 4000
 
 
+def test_who_may_read_it_is_the_umasks_say(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    save_weights(tmp_path / "paper.safetensors", tiny_trained())
+    assert (tmp_path / "paper.safetensors").stat().st_mode == plain.stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["paper.safetensors", "plain"]
+
+
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", tiny_trained())
     with pytest.raises(ArtifactError, match="got a checkpoint of paper, expected a checkpoint of edge"):

@@ -175,7 +175,8 @@ def head_scarf(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator)
         -1,
     )
     nuv = np.stack(np.broadcast_arrays(ring / (2 * np.pi), heights), -1).reshape(-1, 2).astype(np.float32)
-    return [wrap, Mesh(neck.reshape(-1, 3).astype(np.float32), grid_triangles(14, 48, closed=True), nuv, "hat_cloth")]
+    # the same cloth, but on neck and shoulders it is no head
+    return [wrap, Mesh(neck.reshape(-1, 3).astype(np.float32), grid_triangles(14, 48, closed=True), nuv, "hat_cape")]
 
 
 def _dome(

@@ -29,14 +29,16 @@ class Wardrobe:
         textures: material name -> (H, W, 3) float32 albedo.
         alpha: material name -> (H, W) float32; where it is under 0.5 the surface has a hole.
         hair_mm, beard_mm: (512, 1024) float32 heights over the skin.
-        torso: meshes in the torso's frame.
+        torso: in its own frame.
+        seat: meshes in the torso's frame.
     """
 
     textures: dict[str, np.ndarray]
     alpha: dict[str, np.ndarray]
     hair_mm: np.ndarray
     beard_mm: np.ndarray
-    torso: list[Mesh]
+    torso: body.Torso
+    seat: list[Mesh]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def dress(
     rng = np.random.default_rng(outfit.seed)
     if outfit.bare and not painted:
         nothing = np.zeros(TEXTURE_HW, np.float32)
-        return Wardrobe({}, {}, nothing, nothing, body.torso(rng))
+        return Wardrobe({}, {}, nothing, nothing, body.torso(rng), [])
     infrared = outfit.infrared
     colour = hair_albedo(outfit.hair_colour, infrared, outfit.hair_floor)
     beard_region = canvas.moustache_region() if outfit.beard == "moustache" else canvas.beard_region()
@@ -107,8 +109,8 @@ def dress(
         textures["hair_card"] = flat(colour)
     if painted:
         textures |= _paint_features_and_cloth(subject, outfit, base, rng)
-    torso = body.torso(rng) + (body.headrest(rng) if outfit.seat else [])
-    return Wardrobe(textures if painted else {}, alpha, hair_mm, beard_mm, torso)
+    torso, seat = body.torso(rng), body.headrest(rng) if outfit.seat else []
+    return Wardrobe(textures if painted else {}, alpha, hair_mm, beard_mm, torso, seat)
 
 
 def _paint_features_and_cloth(
@@ -132,6 +134,7 @@ def _paint_features_and_cloth(
     )
     for name in ("hat_cloth", "garment", "scarf", "seat"):
         textures[name] = cloth(rng, infrared=infrared)
+    textures["hat_cape"] = textures["hat_cloth"]
     textures["seat"] = textures["seat"] * 0.4
     textures["hand"], textures["thing"] = flat(skin * rng.uniform(0.85, 1.1)), cloth(rng, infrared=infrared)
     return textures
@@ -217,8 +220,9 @@ def surroundings(
     points = points - 9 * low.astype(np.float32) * vertex_normals(points, triangles)
     shade = np.full(len(points), 0.62, np.float32)
     shift = _NECK_PIVOT_MM - torso_from_head @ _NECK_PIVOT_MM
-    meshes = [Mesh(points, triangles, uv, "neck", shade)]
-    meshes += [mesh.moved(torso_from_head, shift) for mesh in wardrobe.torso]
+    tucked = wardrobe.torso.tucked((points - shift) @ torso_from_head) @ torso_from_head.T + shift
+    meshes = [Mesh(tucked.astype(np.float32), triangles, uv, "neck", shade)]
+    meshes += [mesh.moved(torso_from_head, shift) for mesh in (*wardrobe.torso.meshes, *wardrobe.seat)]
     meshes += occluders
     shaded = [
         m

@@ -97,7 +97,7 @@ class BiwiStage:
         backdrop = background(rng, view.size_hw, infrared=False)
         lighting = sample_lighting(rng, infrared=False)
         image = render(scenes, self.wardrobe.textures, view, in_rgb, lighting, backdrop, rng)
-        colour = expose(image.radiance, image.label, rng, infrared=False)
+        colour = expose(image.radiance, image.label, rng, infrared=False, finer=1.0)
         return BiwiFrame(colour, exact, structured_light_depth(depth, rng), Pose(rotation, position), angles)
 
 

@@ -6,13 +6,52 @@ All meshes are in the torso's frame, which is the head's frame of a head that lo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from train.synth.mesh import Mesh, grid_triangles, tube
 from train.synth.noise import smoothstep
 
+COLLAR_TOP_MM, COLLAR_Z_MM, COLLAR_DEEPER_MM = -100.0, -8.0, 4.0
+_UNDER_COLLAR_MM = 4.0
+HEM_MM = -850.0  # where the garment ends: below any picture of a head that is looked past
+_HEM_ROWS = 8
 
-def torso(rng: np.random.Generator) -> list[Mesh]:
+
+@dataclass(frozen=True)
+class Torso:
+    """A clothed torso in its own frame.
+
+    Attributes:
+        meshes: of garment and scarf.
+        collar_mm: the collar's half width; its half depth is COLLAR_DEEPER_MM more, about z = COLLAR_Z_MM.
+    """
+
+    meshes: list[Mesh]
+    collar_mm: float
+
+    def tucked(self, points: np.ndarray) -> np.ndarray:
+        """Bring skin that would lie outside the collar under the garment.
+
+        Args:
+            points: (N, 3) float mm in the torso's frame.
+
+        Returns:
+            (N, 3) like `points`: what lies below COLLAR_TOP_MM is no farther from the collar's axis than the collar.
+        """
+        half = np.array([self.collar_mm, self.collar_mm + COLLAR_DEEPER_MM]) - _UNDER_COLLAR_MM
+        aside = (points[:, [0, 2]] - [0, COLLAR_Z_MM]) / half
+        out = np.maximum(np.linalg.norm(aside, axis=1), 1e-6)
+        below = smoothstep(-points[:, 1], -COLLAR_TOP_MM, 12 - COLLAR_TOP_MM)
+        share = 1 + below * (np.minimum(1 / out, 1) - 1)
+        tucked = points.copy()
+        tucked[:, 0] *= share
+        tucked[:, 2] = COLLAR_Z_MM + (points[:, 2] - COLLAR_Z_MM) * share
+        return tucked
+
+
+def torso(rng: np.random.Generator) -> Torso:
     """Loft a clothed torso from the collar down; the neck itself is the head model's skin."""
     rows, columns = 40, 96
     t = np.linspace(0, 1, rows)[:, None]
@@ -22,28 +61,36 @@ def torso(rng: np.random.Generator) -> list[Mesh]:
     collar = rng.uniform(62, 80)
     grow = smoothstep(t, 0.0, 0.5 * slope)
     half_x = collar + (wide - collar) * grow
-    half_z = collar + 4 + (deep - collar) * smoothstep(t, 0.0, 0.55)
+    half_z = collar + COLLAR_DEEPER_MM + (deep - collar) * smoothstep(t, 0.0, 0.55)
     ring = np.linspace(0, 2 * np.pi, columns, endpoint=False)[None]
     power = 2 + 0.8 * grow
     sin, cos = np.sin(ring), np.cos(ring)
     x = half_x * np.sign(sin) * np.abs(sin) ** (2 / power)
-    z = half_z * np.sign(cos) * np.abs(cos) ** (2 / power) - 8 - 28 * t
+    z = half_z * np.sign(cos) * np.abs(cos) ** (2 / power) + COLLAR_Z_MM - 28 * t
     folds = rng.uniform(0.5, 3.5) * np.sin(ring * rng.integers(5, 14) + t * rng.uniform(6, 20)) * t
     x, z = x * (1 + folds / 150), z + folds
     # The front of the collar lies lower than the nape.
     dip = rng.uniform(5, 40) * np.clip(cos, 0, 1) ** 2 * (1 - t)
     points = np.stack(np.broadcast_arrays(x, y - dip + 14 * np.clip(-cos, 0, 1) * (1 - t), z), -1)
-    uv = np.stack(np.broadcast_arrays(ring / (2 * np.pi), t), -1).reshape(-1, 2).astype(np.float32)
-    out = [Mesh(points.reshape(-1, 3).astype(np.float32), grid_triangles(rows, columns, closed=True), uv, "garment")]
+    # Straight down from the waist, the cloth mirrored.
+    hem = points[-1:].repeat(_HEM_ROWS, axis=0)
+    hem[:, :, 1] = np.linspace(points[-1, :, 1], HEM_MM, _HEM_ROWS + 1)[1:]
+    mirrored = np.abs(1 - np.linspace(0, (-438 - HEM_MM) / 330, _HEM_ROWS + 1)[1:, None])  # 330 mm a texture, as above
+    cloth_v = np.concatenate([t, mirrored])
+    points = np.concatenate([points, hem])
+    around = (ring / (2 * np.pi) + 0.5) % 1.0  # the texture's sides meet at the back
+    uv = np.stack(np.broadcast_arrays(around, cloth_v), -1).reshape(-1, 2).astype(np.float32)
+    triangles = grid_triangles(rows + _HEM_ROWS, columns, closed=True)
+    out = [Mesh(points.reshape(-1, 3).astype(np.float32), triangles, uv, "garment")]
     if rng.uniform() < 0.6:  # a collar: a band that stands up or leans outwards
         stand, lean = rng.uniform(8, 45), rng.uniform(-4, 22)
         s = np.linspace(0, 1, 6)[:, None]
         gap = 1 - rng.uniform(0, 0.35) * np.clip(np.cos(ring), 0, 1) ** 4
         cx = (collar + 3 + lean * s) * sin
-        cz = (collar + 7 + lean * s) * cos - 8
+        cz = (collar + 3 + COLLAR_DEEPER_MM + lean * s) * cos + COLLAR_Z_MM
         cy = y[0] + 2 + stand * s * gap - dip[0] + 14 * np.clip(-cos, 0, 1)
         band = np.stack(np.broadcast_arrays(cx, cy, cz), -1).reshape(-1, 3)
-        buv = np.stack(np.broadcast_arrays(ring / (2 * np.pi), 0.1 * s), -1).reshape(-1, 2).astype(np.float32)
+        buv = np.stack(np.broadcast_arrays(around, 0.1 * s), -1).reshape(-1, 2).astype(np.float32)
         out.append(Mesh(band.astype(np.float32), grid_triangles(6, columns, closed=True), buv, "garment"))
     if rng.uniform() < 0.12:  # a scarf around the neck, sometimes up to the chin
         ring1 = np.linspace(0, 2 * np.pi, 60)
@@ -55,7 +102,7 @@ def torso(rng: np.random.Generator) -> list[Mesh]:
             )
             v, tri, tuv = tube(path, 20 + 4 * np.sin(ring1 * 5 + turn), 10)
             out.append(Mesh(v, tri, tuv, "scarf"))
-    return out
+    return Torso(out, float(collar))
 
 
 def headrest(rng: np.random.Generator) -> list[Mesh]:

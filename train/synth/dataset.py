@@ -37,6 +37,7 @@ from train.synth.subject import (
 SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears")  # settings from 0 to 1, 0 leaves out
 _MOST_PROPORTIONS = 0.15
 _MOST_WARP_MM = 6.0
+_UNDER_MASK = 0.12  # how far a mouth moves under a face mask, of what it would without
 _EMPTY_RATE = 0.04  # frames that look beside the head, so that a network can learn to say so
 
 
@@ -159,7 +160,7 @@ class Studio:
         """Build the head's scene for one expression; under a face mask the mouth hardly moves."""
         if outfit.face_mask:
             still = ("jaw", "mouth", "cheekPuff")
-            expression = {name: w * (0.12 if name.startswith(still) else 1.0) for name, w in expression.items()}
+            expression = {n: w * (_UNDER_MASK if n.startswith(still) else 1.0) for n, w in expression.items()}
         return pose_head(self.model, subject, outfit, wardrobe, self.cards, expression, self.config.pictures)
 
     def shots(self, number: int, sequence: int) -> Iterator[tuple[int, Shot, bool, dict[str, object]]]:
@@ -193,7 +194,7 @@ class Studio:
                 lit=config.pictures,
             )
             attributes = {
-                "hair": outfit.style.card or outfit.style.kind,
+                "hair": "under a hat" if outfit.hat != "none" else outfit.style.card or outfit.style.kind,
                 "beard": outfit.beard,
                 "glasses": outfit.glasses,
                 "hat": outfit.hat,
@@ -201,7 +202,7 @@ class Studio:
                 "infrared": outfit.infrared,
                 "tone": round(subject.traits.tone, 4),
                 "age": round(subject.traits.age, 4),
-                "jaw_open": round(expression.get("jawOpen", 0.0), 3),
+                "jaw_open": round(expression.get("jawOpen", 0.0) * (_UNDER_MASK if outfit.face_mask else 1.0), 3),
                 **({"turned_away": turned} if config.turned > 0 else {}),
                 **({"portrait": outfit.portrait} if config.portraits > 0 else {}),
                 **({"driver": outfit.driver} if config.drivers > 0 else {}),

@@ -175,9 +175,11 @@ def shells(
     lean = 0.5 * normal + 0.5 * outward
     lean /= np.maximum(np.linalg.norm(lean, axis=1, keepdims=True), 1e-6)
     points, triangles, lean, height, uv = compact(vertices, skin[carried], lean, height, model.sphere_uv)
-    seam = np.ptp(uv[triangles][:, :, 0], axis=1) > 0.5
-    triangles = triangles[~seam] if seam.mean() < 0.05 else triangles
-    points, triangles, lean, height, uv = subdivided(points, triangles, lean, height[:, None], uv)
+    turn = 2 * np.pi * uv[:, :1]
+    around = np.hstack([np.cos(turn), np.sin(turn), uv[:, 1:]])  # u itself would run back where it wraps
+    points, triangles, lean, height, around = subdivided(points, triangles, lean, height[:, None], around)
+    u = np.arctan2(around[:, 1], around[:, 0]) / (2 * np.pi) % 1.0
+    uv = np.stack([u, around[:, 2]], axis=1).astype(np.float32)
     out = []
     for layer in range(layers):
         share = 0.55 + 0.45 * ((layer + 1.0) / layers) if layers > 1 else 1.0

@@ -44,6 +44,7 @@ MATERIALS: dict[str, Material] = {
     "dark_lens": Material(HEAD_WORN, 0.5, 250.0),
     "mask_cloth": Material(HEAD_WORN, 0.01, 8.0, 0.1),
     "hat_cloth": Material(HEAD_HAIR, 0.01, 8.0, 0.05),
+    "hat_cape": Material(BODY, 0.01, 8.0, 0.05),
     "neck": Material(BODY, 0.04, 16.0, 0.22),
     "garment": Material(BODY, 0.01, 8.0, 0.05),
     "scarf": Material(BODY, 0.01, 8.0, 0.05),
@@ -67,6 +68,7 @@ def cloth(rng: np.random.Generator, *, infrared: bool, hw: tuple[int, int] = (25
     y, x = np.mgrid[: hw[0], : hw[1]]
     if kind in ("stripes", "checks"):
         period, duty = rng.uniform(6, 60), rng.uniform(0.2, 0.6)
+        period = hw[1] / round(hw[1] / period)  # so that it goes on where the cloth's sides meet
         across = ((y % period) < duty * period) if rng.uniform() < 0.6 else ((x % period) < duty * period)
         amount = across.astype(np.float32)
         if kind == "checks":
@@ -75,9 +77,13 @@ def cloth(rng: np.random.Generator, *, infrared: bool, hw: tuple[int, int] = (25
     elif kind == "print":
         for _ in range(int(rng.integers(4, 40))):
             at = (int(rng.integers(hw[1])), int(rng.integers(hw[0])))
-            cv2.circle(texture, at, int(rng.integers(3, 40)), tuple(float(c) for c in dye()), -1, cv2.LINE_AA)
+            radius, colour = int(rng.integers(3, 40)), tuple(float(c) for c in dye())
+            for turn in (-hw[1], 0, hw[1]):
+                cv2.circle(texture, (at[0] + turn, at[1]), radius, colour, -1, cv2.LINE_AA)
     elif kind == "knit":
-        rib = 0.75 + 0.25 * np.sin(x * 2 * np.pi / rng.uniform(4, 10)) * np.cos(y * 2 * np.pi / rng.uniform(4, 10))
+        rows, columns = rng.uniform(4, 10), rng.uniform(4, 10)
+        columns = hw[1] / round(hw[1] / columns)
+        rib = 0.75 + 0.25 * np.sin(x * 2 * np.pi / columns) * np.cos(y * 2 * np.pi / rows)
         texture *= rib[..., None].astype(np.float32)
     weave = 1 + 0.06 * fractal_noise(rng, hw, (4, 4), 2) + 0.1 * fractal_noise(rng, hw, (90, 90), 2)
     return np.clip(texture * weave[..., None], 0.005, 0.92).astype(np.float32)

@@ -122,7 +122,7 @@ def sample_torso(rng: np.random.Generator, head_rotation: np.ndarray) -> np.ndar
 
 
 def sample_position(rng: np.random.Generator) -> np.ndarray:
-    """Draw the head centre (3,) in mm in the camera frame: 380 to 1500 mm away, up to 20 degrees off the axis."""
+    """Draw the head centre (3,) in mm in the camera frame: 420 to 1500 mm away, up to 22 degrees off the axis."""
     distance = float(np.exp(rng.uniform(np.log(420), np.log(1500))))
     across, down = np.tan(np.deg2rad(np.clip(rng.normal(0, [9, 6]), -22, 22)))
     return np.array([across * distance, down * distance, distance])

@@ -19,7 +19,7 @@ def fractal_noise(
         octaves: number of layers, each half the cell and half the amplitude of the one before.
 
     Returns:
-        shape_hw float32, zero mean, standard deviation about 1.
+        shape_hw float32, zero mean, standard deviation about 1; the first column goes on where the last one ends.
     """
     total = np.zeros(shape_hw, np.float32)
     weight_sum = 0.0
@@ -28,11 +28,20 @@ def fractal_noise(
         columns = max(2, int(np.ceil(shape_hw[1] * 2**octave / cell_px[1])) + 2)
         rows, columns = min(rows, shape_hw[0] + 2), min(columns, shape_hw[1] + 2)
         layer = rng.standard_normal((rows, columns), np.float32)
-        layer[:, -2:] = layer[:, :2]
         weight = 0.5**octave
-        total += weight * cv2.resize(layer, (shape_hw[1], shape_hw[0]), interpolation=cv2.INTER_CUBIC)
+        total += weight * _enlarged_around(layer[:, : columns - 2], shape_hw)
         weight_sum += weight**2
     return total / np.float32(np.sqrt(weight_sum) * 0.75)
+
+
+def _enlarged_around(layer: np.ndarray, shape_hw: tuple[int, int]) -> np.ndarray:
+    """Enlarge noise to a texture whose columns go on at its other side: textures lie around heads and torsos."""
+    cells, margin = layer.shape[1], min(2, layer.shape[1])
+    wrapped = np.concatenate([layer[:, cells - margin :], layer, layer[:, :margin]], axis=1)
+    scale = shape_hw[1] / cells
+    whole = cv2.resize(wrapped, (round(wrapped.shape[1] * scale), shape_hw[0]), interpolation=cv2.INTER_CUBIC)
+    first = round(margin * scale)
+    return whole[:, first : first + shape_hw[1]]
 
 
 def strands(rng: np.random.Generator, shape_hw: tuple[int, int], width_px: float, length_px: float) -> np.ndarray:

@@ -9,9 +9,18 @@ import numpy as np
 from train.data.crops_set import HEAD_LABELS
 from train.synth.noise import blurred, fractal_noise
 
+_MOST_DRAWN = 3.0  # pixels of the camera a pixel of the crop for which noise and codec are computed; finer is scaled
+_CODED = 0.6  # of the pictures went through JPEG
+
 
 def expose(
-    radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, infrared: bool, clean: bool = False
+    radiance: np.ndarray,
+    label: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    infrared: bool,
+    clean: bool = False,
+    finer: float | None = None,
 ) -> np.ndarray:
     """Turn radiance into an 8-bit picture as a camera would.
 
@@ -21,6 +30,7 @@ def expose(
         rng: exposure error, vignetting, blur, noise and tone curve.
         infrared: make the picture gray.
         clean: a good camera that was held still: an eighth of the noise, sharp, well exposed.
+        finer: how many pixels of the camera a pixel of the picture is wide; None: drawn, as for a crop.
 
     Returns:
         (H, W, 3) uint8 BGR; gray pictures have three equal channels.
@@ -49,9 +59,8 @@ def expose(
         shot, read = shot / 8, read / 8
     if infrared:
         image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-        grain = rng.standard_normal((height, width, 1), np.float32)
-    else:
-        grain = rng.standard_normal((height, width, 3), np.float32)
+    finer = sample_finer(rng) if finer is None else finer
+    grain = _grain(rng, (height, width, 1 if infrared else 3), finer)
     image = image + grain * np.sqrt(np.maximum(image, 0) * shot**2 * 4 + read**2)
     gamma = rng.uniform(1.7, 2.6)
     tone = np.clip(image, 0, None)
@@ -62,7 +71,40 @@ def expose(
     encoded = np.clip(tone, 0, 1) ** (1 / gamma)
     contrast = rng.uniform(0.0, 0.5)
     encoded = (1 - contrast) * encoded + contrast * (encoded * encoded * (3 - 2 * encoded))
-    return np.clip(np.round(encoded[..., ::-1] * 255), 0, 255).astype(np.uint8)
+    return _coded(np.clip(np.round(encoded[..., ::-1] * 255), 0, 255).astype(np.uint8), rng, finer, 75 if clean else 35)
+
+
+def sample_finer(rng: np.random.Generator) -> float:
+    """Draw how many pixels of the camera a pixel of the crop is wide: a face of 30 to 250 pixels."""
+    return float(np.exp(rng.uniform(np.log(0.6), np.log(5.0))))
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, ...], finer: float) -> np.ndarray:
+    """Draw noise of standard deviation 1 in the camera's pixels, as the coarser ones of the crop show it."""
+    scale = min(finer, _MOST_DRAWN)
+    drawn = (round(shape[0] * scale), round(shape[1] * scale), *shape[2:])
+    grain = _resized(rng.standard_normal(drawn, np.float32), (shape[0], shape[1]))
+    return grain.reshape(shape) * np.float32(scale / finer)
+
+
+def _coded(picture: np.ndarray, rng: np.random.Generator, finer: float, lowest: int) -> np.ndarray:
+    """Lose what a codec loses, in the camera's pixels; some cameras give their pixels as they are."""
+    coded, quality = rng.uniform() < _CODED, int(rng.integers(lowest, 97))
+    if not coded:
+        return picture
+    size_hw = picture.shape[:2]
+    scale = min(finer, _MOST_DRAWN)
+    native = _resized(picture, (round(size_hw[0] * scale), round(size_hw[1] * scale)))
+    done, data = cv2.imencode(".jpg", native, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV writes JPEG"
+    back = _resized(cv2.imdecode(data, cv2.IMREAD_COLOR), size_hw)
+    gray = bool((picture[..., 0] == picture[..., 2]).all())
+    return np.repeat(back[..., 1:2], 3, axis=2) if gray else back
+
+
+def _resized(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    smaller = size_hw[0] < image.shape[0]
+    return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def expose_driver(radiance: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -86,10 +128,10 @@ def expose_driver(radiance: np.ndarray, label: np.ndarray, rng: np.random.Genera
     scale = min(gray.shape) / 144
     image = blurred(image, scale * max(0.0, rng.normal(0.35, 0.3)))
     shot, read = (np.exp(rng.uniform(np.log(0.0003), np.log(0.008))) for _ in range(2))
-    grain = rng.standard_normal(gray.shape, np.float32)
-    image = image + grain * np.sqrt(np.maximum(image, 0) * shot**2 * 4 + read**2)
+    finer = sample_finer(rng)
+    image = image + _grain(rng, gray.shape, finer) * np.sqrt(np.maximum(image, 0) * shot**2 * 4 + read**2)
     encoded = np.clip(image, 0, 1) ** (1 / gamma)
-    return np.repeat(np.round(encoded * 255).astype(np.uint8)[..., None], 3, axis=2)
+    return _coded(np.repeat(np.round(encoded * 255).astype(np.uint8)[..., None], 3, axis=2), rng, finer, 60)
 
 
 def _motion_blurred(image: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:

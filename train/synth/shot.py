@@ -14,6 +14,7 @@ from train.synth.assemble import PosedHead, Wardrobe, surroundings
 from train.synth.backdrop import background
 from train.synth.headmodel import HeadModel
 from train.synth.light import sample_driver_lighting, sample_lighting
+from train.synth.materials import MATERIAL_NAMES, MATERIALS
 from train.synth.motion import (
     is_turned_away,
     rotation_from_angles,
@@ -184,6 +185,7 @@ def _visible_share(scene: TraceScene, view: View, pose: HeadPose, image: Renderi
         (height // step, width // step),
     )
     hits = trace([scene], *pose.rays(coarse.directions()))
-    alone = (hits.material >= 0).reshape(coarse.size_hw)
+    own = np.isin([MATERIALS[name].label for name in MATERIAL_NAMES], HEAD_LABELS)  # a scarf's cape is with the head
+    alone = ((hits.material >= 0) & own[hits.material]).reshape(coarse.size_hw)
     shown = np.isin(image.label[step // 2 :: step, step // 2 :: step], HEAD_LABELS)[: alone.shape[0], : alone.shape[1]]
     return float((alone & shown).sum() / max(int(alone.sum()), 1))
