@@ -12,11 +12,13 @@ from train.synth.hair_cards import CardHair, fitted
 from train.synth.headmodel import PARTS, HeadModel
 from train.synth.materials import MATERIAL_NAMES, cloth, flat
 from train.synth.mesh import Mesh, compact, vertex_normals
+from train.synth.noise import filtered
 from train.synth.skin import TEXTURE_HW, FaceCanvas, hair_albedo, paint_eye, paint_skin, skin_tone_albedo
 from train.synth.subject import Outfit, Subject, portrait_traits, shows_teeth
 from train.synth.tracer import TraceScene
 
 _NECK_PIVOT_MM = np.array([0.0, -95.0, -15.0])
+_FINE = {"eye"}  # textures that are already as coarse as a picture shows them
 _SHELL_LAYERS = 3
 _UNDER_HAT_MM = 6.0  # the most hair that a hat leaves
 
@@ -109,6 +111,7 @@ def dress(
         textures["hair_card"] = flat(colour)
     if painted:
         textures |= _paint_features_and_cloth(subject, outfit, base, rng)
+        textures = {name: paint if name in _FINE else filtered(paint) for name, paint in textures.items()}
     torso, seat = body.torso(rng), body.headrest(rng) if outfit.seat else []
     return Wardrobe(textures if painted else {}, alpha, hair_mm, beard_mm, torso, seat)
 

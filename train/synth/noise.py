@@ -6,6 +6,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+FILTER_TEXELS = 1.2  # standard deviation; a texel of the head's textures is 0.6 mm, a ray stands for 1.9 mm of a crop
+_FILTER_REACH = 8
+
 
 def fractal_noise(
     rng: np.random.Generator, shape_hw: tuple[int, int], cell_px: tuple[float, float], octaves: int = 3
@@ -57,6 +60,14 @@ def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
     """Go from 0 at `low` to 1 at `high` with zero slope at both ends."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
+
+
+def filtered(texture: np.ndarray) -> np.ndarray:
+    """Blur a texture that lies around something by FILTER_TEXELS: a picture's pixel sees many texels by few rays."""
+    if min(texture.shape[:2]) < 8:
+        return texture
+    wrapped = cv2.copyMakeBorder(texture, 0, 0, _FILTER_REACH, _FILTER_REACH, cv2.BORDER_WRAP)
+    return np.ascontiguousarray(blurred(wrapped, FILTER_TEXELS)[:, _FILTER_REACH:-_FILTER_REACH])
 
 
 def blurred(image: np.ndarray, sigma_px: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from train.synth.assemble import dress
 from train.synth.dataset import Studio
 from train.synth.hair import HairStyle
 from train.synth.materials import BODY, HEAD_HAIR, MATERIALS, cloth
-from train.synth.noise import fractal_noise
+from train.synth.noise import filtered, fractal_noise
 from train.synth.shot import shoot
 from train.synth.subject import sample_outfit, sample_subject
 
@@ -124,3 +124,17 @@ def test_a_codec_changes_little_and_leaves_gray_pictures_gray(gray: bool) -> Non
         assert (one.shape, one.dtype) == (picture.shape, np.uint8)
         assert np.abs(one.astype(float) - picture).mean() < 6
         assert (one[..., 0] == one[..., 2]).all() == gray
+
+
+def test_textures_are_filtered_around_and_flat_ones_stay() -> None:
+    rng = np.random.default_rng(6)
+    texture = rng.uniform(0, 1, (64, 128, 3)).astype(np.float32)
+    texture[:, :2] = 0
+    done = filtered(texture)
+    assert (done.shape, done.dtype) == (texture.shape, np.float32)
+    assert done.std() < 0.5 * texture.std()
+    assert done.mean() == pytest.approx(texture.mean(), abs=0.01)
+    moved = np.roll(filtered(np.roll(texture, 40, axis=1)), -40, axis=1)
+    assert moved == pytest.approx(done, abs=1e-5)  # wherever its sides meet
+    flat = np.full((1, 1, 3), 0.3, np.float32)
+    assert filtered(flat) is flat
