@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +62,15 @@ def read_meshes(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
         InputError: the file is missing, no such archive, or its arrays do not fit each other.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:  # which NumPy leaves open where it is no archive
             names, points, triangles = file["name"], file["points_px"].astype(np.float64), file["triangles"]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         needed = "an archive of name, points_px and triangles"
         raise InputError.of(str(path), f"{type(error).__name__}: {error}", needed, _FIX) from error
     fits = points.ndim == 3 and points.shape[0] == len(names) and points.shape[2] == 3
     fits = fits and len(set(names.tolist())) == len(names)
-    fits = fits and triangles.ndim == 2 and triangles.shape[1] == 3 and int(triangles.max()) < points.shape[1]
+    fits = fits and triangles.ndim == 2 and triangles.shape[1] == 3 and len(triangles) > 0
+    fits = fits and 0 <= int(triangles.min()) <= int(triangles.max()) < points.shape[1]
     if not fits:
         got = f"{len(names)} names, points_px {points.shape}, triangles {triangles.shape}"
         raise InputError.of(str(path), got, "n different names, (n, points, 3) and (T, 3)", _FIX)

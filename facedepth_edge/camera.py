@@ -56,6 +56,11 @@ class _NothingMeasured(InputError):
     """A depth image has only holes where the head is."""
 
 
+def _shown(value: object) -> str:
+    """A value as Python would write it: texts in quotes, NumPy's numbers as plain ones."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
 def _is_number(value: object) -> bool:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     return number and not (isinstance(value, int) and abs(value) > LARGEST)  # an int may be beyond any float
@@ -100,25 +105,25 @@ class Camera:
             value = getattr(self, name)
             fix = "Give the focal length in pixels."
             if not _is_positive(value):
-                raise ConfigError.of(f"Camera.{name}", repr(value), "a finite number above 0", fix)
+                raise ConfigError.of(f"Camera.{name}", _shown(value), "a finite number above 0", fix)
         for name in ("cx", "cy"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and -LARGEST <= float(value) <= LARGEST):
                 fix = "Give a position in pixels, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", repr(value), "a finite number or None", fix)
+                raise ConfigError.of(f"Camera.{name}", _shown(value), "a finite number or None", fix)
         value = self.nominal_distance_mm
         if not _is_positive(value) or value < MIN_DISTANCE_MM:
             rule = f"a finite number, {MIN_DISTANCE_MM:g} or more"
-            raise ConfigError.of("Camera.nominal_distance_mm", repr(value), rule, "Give the distance in millimetres.")
+            raise ConfigError.of("Camera.nominal_distance_mm", _shown(value), rule, "Give the distance in millimetres.")
         top = self.max_value
         if top is not None and (not _is_positive(top) or top > 65535):
             fix = "Give the largest pixel value, 1023 for 10 bits and 4095 for 12."
-            raise ConfigError.of("Camera.max_value", repr(top), "a number above 0 and up to 65535, or None", fix)
+            raise ConfigError.of("Camera.max_value", _shown(top), "a number above 0 and up to 65535, or None", fix)
         for name in ("width", "height"):
             side = getattr(self, name)
             if side is not None and not (_is_positive(side) and float(side).is_integer() and side <= MOST_PX):
                 fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", repr(side), f"a whole number, 1 to {MOST_PX}, or None", fix)
+                raise ConfigError.of(f"Camera.{name}", _shown(side), f"a whole number, 1 to {MOST_PX}, or None", fix)
         for name, given in list(vars(self).items()):  # plain numbers: a float16 would overflow, JSON takes no float32
             if given is not None:
                 object.__setattr__(self, name, int(given) if name in ("width", "height") else float(given))
@@ -233,7 +238,7 @@ def _check_distance(value: Any, where: str, fix: str) -> float:
     rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g} millimetres"
     number = _check_positive(value, where, MIN_DISTANCE_MM, rule, fix)
     if number > MAX_DISTANCE_MM:
-        raise InputError.of(where, repr(value), rule, fix)
+        raise InputError.of(where, _shown(value), rule, fix)
     return number
 
 
@@ -241,9 +246,9 @@ def _check_positive(value: Any, where: str, low: float, rule: str, fix: str) -> 
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError.of(where, repr(value), rule, fix) from error
+        raise InputError.of(where, _shown(value), rule, fix) from error
     if isinstance(value, _NO_NUMBERS) or not math.isfinite(number) or number <= 0 or number < low:
-        raise InputError.of(where, repr(value), rule, fix)
+        raise InputError.of(where, _shown(value), rule, fix)
     return number
 
 
@@ -386,9 +391,9 @@ def decide_distance(
         depth = check_depth(depth, size_hw)
         try:
             return distance_from_depth(depth, head_center_xy, camera, average), "depth"
-        except _NothingMeasured:
+        except _NothingMeasured as error:
             if head_width_px is None:
-                raise
+                raise InputError(str(error)) from error  # its own class is nobody's business
     if head_width_px is not None:
         return distance_from_head_width(head_width_px, camera), "head_width_px"
     return camera.nominal_distance_mm, "nominal"

@@ -170,7 +170,8 @@ def fit(
     if last_path.exists():
         state = load_checkpoint(last_path)
         _require_same_run(state, config, about_data, last_path)
-        _require_same_samples(state, s.batch_size, fabric.world_size, last_path)
+        if _progress(config, state["step"], state["elapsed_s"]) < 1:
+            _require_same_samples(state, s.batch_size, fabric.world_size, last_path)
         if start is not None:
             _require_same_start(state["start"], start, last_path)
         began_with = state["start"]

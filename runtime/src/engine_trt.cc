@@ -103,8 +103,21 @@ class TensorRtEngine final : public Engine {
     warm_up();
   }
 
-  ~TensorRtEngine() override {
+  ~TensorRtEngine() override {  // on its own GPU; nothing may be thrown here
+    int before = device_;
+    static_cast<void>(cudaGetDevice(&before));
+    if (before != device_) static_cast<void>(cudaSetDevice(device_));
     if (stream_ != nullptr) static_cast<void>(cudaStreamSynchronize(stream_.get()));
+    replay_.reset();
+    crop_.reset();
+    answers_.reset();
+    block_.reset();
+    input_.reset();
+    stream_.reset();
+    context_.reset();
+    engine_.reset();
+    runtime_.reset();
+    if (before != device_) static_cast<void>(cudaSetDevice(before));
   }
 
   NetworkOutput run(const FrameView& frame, const Box& box) override {

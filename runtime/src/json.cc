@@ -140,9 +140,9 @@ class Reader {
 #else
     std::istringstream text(digits);
     text.imbue(std::locale::classic());  // strtod asks the program's own for the decimal point
-    double number = HUGE_VAL;
+    double number = 0.0;
     text >> number;
-    return number;
+    return text.fail() && number != 0.0 ? HUGE_VAL : number;  // too large: the largest there is, and it failed
 #endif
   }
 

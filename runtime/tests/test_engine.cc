@@ -298,7 +298,9 @@ TEST_CASE("frames and boxes that break a rule are refused as on the host") {
 
 TEST_CASE("any thread may run an engine that was opened on another GPU than its own") {
   const Scene on_first;
-  Scene scene([] { REQUIRE(cudaSetDevice(1) == cudaSuccess); });
+  const int live_handles = gpu().live_handles;
+  auto opened = std::make_unique<Scene>([] { REQUIRE(cudaSetDevice(1) == cudaSuccess); });
+  Scene& scene = *opened;
   std::thread([&scene] {  // a new thread's GPU is the first
     const Picture picture(scene.random, 1600, 1300, 3, PixelType::uint8, 255, false);
     scene.compare(picture.view, head_at(100.0, 50.0, 50.0));
@@ -307,9 +309,12 @@ TEST_CASE("any thread may run an engine that was opened on another GPU than its 
     CHECK(cudaGetDevice(&device) == cudaSuccess);
     CHECK(device == 0);
   }).join();
-  const Picture picture(scene.random, 120, 90, 1, PixelType::uint8, 255, false);
-  CHECK(on_first.pipeline->predict(picture.view, head_at(60.0, 40.0, 50.0)).contrast_levels > 0.0);
   REQUIRE(cudaSetDevice(0) == cudaSuccess);
+  opened.reset();
+  CHECK(gpu().live_handles == live_handles);
+  std::mt19937 random{5};
+  const Picture picture(random, 120, 90, 1, PixelType::uint8, 255, false);
+  CHECK(on_first.pipeline->predict(picture.view, head_at(60.0, 40.0, 50.0)).contrast_levels > 0.0);
 }
 
 TEST_CASE("a recording that cannot begin is no error") {

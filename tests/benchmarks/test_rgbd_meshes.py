@@ -136,6 +136,14 @@ def test_files_that_are_no_meshes_are_refused(recording: Path, model: Path, caps
     with pytest.raises(InputError, match="FileNotFoundError"):
         read_meshes(recording / "none.npz")
     bad = recording / "bad.npz"
+    for content, told in ((b"", "EOFError"), (b"PK\x03\x04 no archive", "BadZipFile")):
+        bad.write_bytes(content)
+        with pytest.raises(InputError, match=told):
+            read_meshes(bad)
+    for triangles in (np.zeros((0, 3), int), TRIANGLES - 1):
+        np.savez(bad, name=np.array(["0.png"]), points_px=np.zeros((1, 468, 3)), triangles=triangles)
+        with pytest.raises(InputError, match=r"expected n different names, \(n, points, 3\) and \(T, 3\)"):
+            read_meshes(bad)
     np.savez(bad, name=np.array(["0.png"]))
     with pytest.raises(InputError, match="points_px"):
         read_meshes(bad)

@@ -193,6 +193,8 @@ def test_the_first_source_counts() -> None:
 
 
 def test_a_text_is_shown_in_quotes() -> None:
+    with pytest.raises(InputError, match=r"distance_mm: got 0\.5, expected"):
+        decide_distance(CENTER, SIZE_HW, CAMERA, distance_mm=np.float32(0.5))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="distance_mm: got '700', expected"):
         decide_distance(CENTER, SIZE_HW, CAMERA, distance_mm="700")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"head_center: got \('640', '360'\), expected"):
@@ -203,6 +205,9 @@ def test_the_head_width_counts_where_the_depth_image_has_only_holes() -> None:
     holes = np.zeros(SIZE_HW, np.uint16)
     expected = decide_distance(CENTER, SIZE_HW, CAMERA, head_width_px=120.0)
     assert decide_distance(CENTER, SIZE_HW, CAMERA, depth=holes, head_width_px=120.0) == expected
+    with pytest.raises(InputError) as told:
+        decide_distance(CENTER, SIZE_HW, CAMERA, depth=holes)
+    assert told.type is InputError  # whose name stands in the command line's JSON
     metres = np.full(SIZE_HW, 0.7, np.float32)
     with pytest.raises(InputError, match="Multiply a depth image in metres by 1000"):  # a mistake stays one
         decide_distance(CENTER, SIZE_HW, CAMERA, depth=metres, head_width_px=120.0)

@@ -280,7 +280,8 @@ def test_resume_refuses_another_number_of_samples_a_step(data: PackedSet, tmp_pa
     last = fit(config, data, tmp_path / "run", progress=False).last
     state = load_checkpoint(last)
     del state["format"]
-    save_checkpoint(last, {**state, "samples": 2 * state["samples"]})  # as a run of two devices leaves it
+    half = {**state, "step": 1}  # in the middle; a run that is done draws no sample any more
+    save_checkpoint(last, half)  # with twice the samples of a step, as a run of two devices leaves it
     with pytest.raises(ConfigError, match=r"loop\.devices: got 1 processes of .*Resume on as many devices as before"):
         fit(config, data, tmp_path / "run", resume=True, progress=False)
 

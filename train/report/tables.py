@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,7 +114,13 @@ def plain_from_summary(summary: Summary) -> dict[str, Any]:
         "table_2": cells,
         "pixels": summary.pixels,
         "pixels_raised_to_level_1": summary.raised,
-        "without_frames_of_raised_truth": {"frames_left_out": summary.raised_frames, **summary.without_raised},
+        "without_frames_of_raised_truth": {
+            "frames_left_out": summary.raised_frames,
+            **{
+                metric: {system: value if math.isfinite(value) else None for system, value in row.items()}
+                for metric, row in summary.without_raised.items()
+            },
+        },
         "paper": {"table_1": TABLE_1, "table_2": {"Pandora": TABLE_2}},
         "about": summary.about,
     }

@@ -188,6 +188,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return flags == cudaStreamNonBlocking ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  if (stream->device != device_of_thread) return cudaErrorInvalidValue;
   delete stream;
   --gpu().live_handles;
   return cudaSuccess;

@@ -228,6 +228,10 @@ def test_frames_with_depth_before_the_scale_are_told_apart(measured: Measured) -
     assert "l1" not in summary.without_raised
     plain = plain_from_summary(summary)["without_frames_of_raised_truth"]
     assert (plain["frames_left_out"], plain["delta_1"]) == (2, summary.without_raised["delta_1"])
+    every = {**sums, "all": {**sums["all"], "raised_truth": raised + 1}}
+    nothing = plain_from_summary(summarise(replace(measured, sums=every), 20))["without_frames_of_raised_truth"]
+    assert nothing["delta_1"] == dict.fromkeys(SYSTEMS)
+    json.dumps(nothing, allow_nan=False)
     text = report_markdown(summary, None, {})
     assert "True depth was raised in 2 frames" in text
     assert f"absolute difference {expected[0]:.4f}, {expected[1]:.4f}" in text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.train.synth.test_looks import PLAIN
-from train.synth import accessories, body, sensor
+from train.synth import accessories, assemble, body, sensor
 from train.synth.assemble import dress
 from train.synth.dataset import Studio
 from train.synth.hair import HairStyle
@@ -63,6 +63,40 @@ def test_skin_beside_the_collar_goes_under_it() -> None:
     assert tucked[:, 1] == pytest.approx(aside[:, 1])
     kept = np.array([[95.0, -90.0, -8.0], [40.0, -130.0, 10.0]])  # the jaw's side; a neck within the collar
     assert torso.tucked(kept) == pytest.approx(kept)
+
+
+def test_the_neck_of_a_scene_is_tucked(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = sample_subject(3, 1)
+    outfit = dataclasses.replace(sample_outfit(3, subject, 1, []), **{**PLAIN, "style": HairStyle("bald")})
+    wardrobe = dress(studio.canvas, subject, outfit, {})
+    head = studio.head(subject, outfit, wardrobe, {})
+    meshes = []
+    monkeypatch.setattr(assemble, "TraceScene", lambda given, *_: meshes.extend(given))
+    assemble.surroundings(studio.model, head, wardrobe, np.eye(3), [])
+    (neck,) = [mesh for mesh in meshes if mesh.material == "neck"]
+    low = neck.vertices[neck.vertices[:, 1] < -113]
+    half = wardrobe.torso.collar_mm - 4
+    assert len(low) > 20
+    assert np.hypot(low[:, 0] / half, (low[:, 2] + 8) / (half + 4)).max() < 1.001
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_a_part_of_the_pictures_went_through_a_codec(driver: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    radiance, label = np.full((48, 48, 3), 0.3, np.float32), np.ones((48, 48), np.uint8)
+    radiance[10:30, 10:30] = 0.8
+
+    def picture(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return (
+            sensor.expose_driver(radiance, label, rng)
+            if driver
+            else sensor.expose(radiance, label, rng, infrared=False)
+        )
+
+    coded = [picture(seed) for seed in range(40)]
+    monkeypatch.setattr(sensor, "_coded", lambda picture, *_: picture)
+    changed = sum((one != picture(seed)).any() for seed, one in enumerate(coded))
+    assert 14 < changed < 34
 
 
 def test_a_garment_ends_below_any_picture() -> None:
