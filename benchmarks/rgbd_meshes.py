@@ -25,7 +25,6 @@ from benchmarks.rgbd_frames import LEAST_PIXELS, Comparison, compare_all, read_f
 from facedepth_edge.errors import InputError
 from facedepth_edge.ray_depth import along_axis, ray_of
 from train.command import Outcome, run_command
-from train.data.strict_files import read_colour
 from train.face_region import planes_over
 from train.metrics import HALF_RANGE_MM
 
@@ -94,7 +93,7 @@ def mesh_depth_mm(one: Comparison, points_px: np.ndarray, triangles: np.ndarray)
     down = (points_px[:, 1] - box.y0) / box.height * height
     z_mm = (points_px[:, 2] - points_px[:, 2].mean()) * distance_mm / camera.fx
     drawn = rasterised(np.stack([across, down], axis=1), z_mm, triangles, max(height, width))[:height, :width]
-    ray = ray_of(one.frame.head_center_xy, camera, read_colour(one.frame.image, None, _FIX).shape[:2])
+    ray = ray_of(one.frame.head_center_xy, camera, one.result.frame_hw)
     reach = (box.width / camera.fx * distance_mm, box.height / camera.fy * distance_mm)
     relative = along_axis((drawn / HALF_RANGE_MM).astype(np.float32), ray, distance_mm, HALF_RANGE_MM, reach)
     return relative.astype(np.float64) * HALF_RANGE_MM + distance_mm

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,6 @@ One head's distance is then known to about 43 mm at 700 mm (one standard deviati
 DEPTH_WINDOW_MM = 40.0
 """Side of the square around the head centre in which a depth image is read, at the head's own distance."""
 
-MOST_PX = 32768  # of a frame's side
 LARGEST = 1e9  # of any number here; what is beyond is a mistake, and overflows sooner or later
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
@@ -121,9 +121,10 @@ class Camera:
             raise ConfigError.of("Camera.max_value", _shown(top), "a number above 0 and up to 65535, or None", fix)
         for name in ("width", "height"):
             side = getattr(self, name)
-            if side is not None and not (_is_positive(side) and float(side).is_integer() and side <= MOST_PX):
+            if side is not None and not (_is_positive(side) and side <= MAX_FRAME_SIDE_PX and side == int(side)):
+                rule = f"a whole number, 1 to {MAX_FRAME_SIDE_PX}, or None"
                 fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", _shown(side), f"a whole number, 1 to {MOST_PX}, or None", fix)
+                raise ConfigError.of(f"Camera.{name}", _shown(side), rule, fix)
         for name, given in list(vars(self).items()):  # plain numbers: a float16 would overflow, JSON takes no float32
             if given is not None:
                 object.__setattr__(self, name, int(given) if name in ("width", "height") else float(given))

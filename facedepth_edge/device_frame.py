@@ -13,6 +13,7 @@ import numpy as np
 
 from facedepth_edge.cuda_driver import LEGACY_STREAM
 from facedepth_edge.errors import InputError
+from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from facedepth_edge.cuda import Session
 
 INTERFACE = "__cuda_array_interface__"
-MOST_PX = 32768  # of a side; the largest frame that anything here takes
 _FIX = "Give a CuPy array, a PyTorch CUDA tensor of uint8, or a NumPy array; copy it first if its pixels lie apart."
 _SOME_STREAM = -1  # no handle of a stream: the producer does not say which
 
@@ -60,8 +60,8 @@ class DeviceFrame:
             raise InputError.of(where, f"typestr {interface['typestr']!r}", "a text", _FIX)
         self.dtype = np.dtype(interface["typestr"])
         shape = tuple(operator.index(size) for size in interface["shape"])
-        if not 0 <= min(shape, default=0) <= max(shape, default=0) <= MOST_PX:
-            raise InputError.of(where, f"shape {shape}", f"sizes of 0 to {MOST_PX}", _FIX)
+        if not 0 <= min(shape, default=0) <= max(shape, default=0) <= MAX_FRAME_SIDE_PX:
+            raise InputError.of(where, f"shape {shape}", f"sizes of 0 to {MAX_FRAME_SIDE_PX}", _FIX)
         item = self.dtype.itemsize
         dense = tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
         strides = tuple(operator.index(stride) for stride in interface.get("strides") or dense)

@@ -27,10 +27,8 @@ Measured with `edge` INT8 on two x86-64 cores, predict() every 20 ms, p50 and CP
 busy between the frames of a camera. Back to back all three lie between 2.5 and 3.2 ms.
 """
 
-_TOO_NEW = (
-    "Unsupported model IR version",
-    "is under development",
-)  # what it says of a newer graph
+# in what a release says of a graph that is newer than it
+_TOO_NEW = ("Unsupported model IR version", "is under development")
 _EXPORT = "Export the model again with python -m export."
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,7 +116,7 @@ def plain_from_summary(summary: Summary) -> dict[str, Any]:
         "without_frames_of_raised_truth": {
             "frames_left_out": summary.raised_frames,
             **{
-                metric: {system: value if math.isfinite(value) else None for system, value in row.items()}
+                metric: {system: None if value != value else value for system, value in row.items()}
                 for metric, row in summary.without_raised.items()
             },
         },

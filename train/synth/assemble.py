@@ -84,7 +84,7 @@ def dress(
     textures: dict[str, np.ndarray] = {}
     if painted:
         scalp = hair.scalp_cover(canvas, outfit.style, rng)
-        textures["skin"] = textures["neck"] = paint_skin(
+        textures["skin"] = paint_skin(
             canvas,
             portrait_traits(subject.traits, outfit.seed) if outfit.portrait else subject.traits,
             infrared=infrared,
@@ -112,6 +112,7 @@ def dress(
     if painted:
         textures |= _paint_features_and_cloth(subject, outfit, base, rng)
         textures = {name: paint if name in _FINE else filtered(paint) for name, paint in textures.items()}
+        textures |= {"neck": textures["skin"], "hat_cape": textures["hat_cloth"]}
     torso, seat = body.torso(rng), body.headrest(rng) if outfit.seat else []
     return Wardrobe(textures if painted else {}, alpha, hair_mm, beard_mm, torso, seat)
 
@@ -137,7 +138,6 @@ def _paint_features_and_cloth(
     )
     for name in ("hat_cloth", "garment", "scarf", "seat"):
         textures[name] = cloth(rng, infrared=infrared)
-    textures["hat_cape"] = textures["hat_cloth"]
     textures["seat"] = textures["seat"] * 0.4
     textures["hand"], textures["thing"] = flat(skin * rng.uniform(0.85, 1.1)), cloth(rng, infrared=infrared)
     return textures
