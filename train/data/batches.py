@@ -14,17 +14,16 @@ from torch import Tensor
 
 from facedepth_edge.errors import ConfigError
 from facedepth_edge.spec import DepthScale
-from train.data.crops_set import HEAD_LABELS
+from train.data.crops_set import HEAD_LABELS, OCCLUDER_LABEL
 from train.data.frame_source import CropsSet
 from train.data.geometry_augment import GeometryAugment, Placement, center_boxes, draw_placement, sample_boxes
 from train.data.packed import PackedSet
 from train.data.photo_augment import PhotoAugment, change_photo, cut_out
 from train.data.ray_depth import relative_along_ray
 from train.data.shapes import shapes_of
+from train.data.validity_target import share_of_face_seen, validity_target
 
 HALF_RANGE_MM = DepthScale().half_range_mm
-VISIBLE_NONE = 0.2  # at and below this visible fraction the validity target is 0
-VISIBLE_ENOUGH = 0.5  # at and above it is 1; between, it rises linearly: a soft target where people would disagree
 
 
 @dataclass(frozen=True)
@@ -104,23 +103,6 @@ def step_generator(seed: int, step: int, device: torch.device, rank: int = 0) ->
     return generator
 
 
-def validity_target(face: Tensor, visible: Tensor) -> Tensor:
-    """Return how usable each face is.
-
-    Ours: 0 without a face; else 0 up to VISIBLE_NONE, 1 from VISIBLE_ENOUGH, linear between. The head centre is in
-    the box by the data's making: the augmentation shifts the box by far less than half its side.
-
-    Args:
-        face: (B,) bool, a head is in the box.
-        visible: (B,) float32, the visible fraction of the face.
-
-    Returns:
-        (B, 1) float32 in [0, 1].
-    """
-    rise = ((visible - VISIBLE_NONE) / (VISIBLE_ENOUGH - VISIBLE_NONE)).clamp(0, 1)
-    return torch.where(face, rise, torch.zeros_like(rise))[:, None]
-
-
 def make_batch(
     data: PackedSet,
     indices: np.ndarray,
@@ -155,7 +137,6 @@ def make_batch(
     label = torch.from_numpy(data.label[ordered][back]).to(device)  # (B, P, P)
     meta = data.meta[indices]
     distance_mm = torch.from_numpy(meta["distance_mm"].copy()).to(device)
-    visible = torch.from_numpy(meta["visible"].copy()).to(device)
     has_face = torch.from_numpy(meta["face"].copy()).to(device)
     box_px, crop_px = data.crops.box_px, data.crops.crop_px
     placement = None
@@ -171,10 +152,7 @@ def make_batch(
         if augment.photo.enabled:
             gray = change_photo(gray, augment.photo, generator)
             gray, covered = cut_out(gray, augment.photo, generator)
-    head = (label >= HEAD_LABELS[0]) & (label <= HEAD_LABELS[-1])
-    pixels = head.sum(dim=(1, 2, 3))
-    hidden = (head & covered).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
-    head = head & ~covered
+    head = (label >= HEAD_LABELS[0]) & (label <= HEAD_LABELS[-1]) & ~covered
     valid = (depth_mm > 0) & seen & ~covered
     depth = (depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM
     rays = np.zeros((len(indices), 2), np.float32) if data.ray_xy is None else data.ray_xy[indices]
@@ -182,7 +160,8 @@ def make_batch(
     if data.along == "ray":
         depth = _along_ray(depth, ray_xy, distance_mm, data.crops, placement)
     depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
-    validity = validity_target(has_face, visible * (1 - hidden))
+    hidden = (label == OCCLUDER_LABEL) | covered | ~seen
+    validity = validity_target(has_face, share_of_face_seen(*_from_head_mm(data.crops, placement, gray), head, hidden))
     subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
     shape = torch.from_numpy(shapes_of(data.crops.shapes, meta["subject"])).to(device)
     return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject, ray_xy, shape)
@@ -194,6 +173,17 @@ def _rays(ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Place
         return ray_xy
     mm_per_px = crops.reach_mm / crops.box_px
     return ray_xy + (placement.center_xy_px - crops.crop_px / 2) * mm_per_px / distance_mm.clamp(min=1)[:, None]
+
+
+def _from_head_mm(crops: CropsSet, placement: Placement | None, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the pixels of (B, 1, S, S) boxes lie, in mm right and down of the head centre, at its distance."""
+    if placement is None:
+        x = (torch.arange(crops.box_px, device=boxes.device) + 0.5 - crops.box_px / 2).expand(1, crops.box_px, -1)
+        y = x.transpose(1, 2)
+    else:
+        x, y = (place - crops.crop_px / 2 for place in placement.pixels(boxes.shape[-1]))
+    mm_per_px = crops.reach_mm / crops.box_px
+    return x * mm_per_px, y * mm_per_px
 
 
 def _along_ray(

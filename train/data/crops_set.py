@@ -27,7 +27,7 @@ LAYOUT = "pandora-crops"
 FORMAT = 1
 SEQUENCES_PER_SUBJECT = 5
 HEAD_LABELS = (1, 2, 3)  # skin, eyes and teeth; hair, beard and hat; glasses and mask
-MAX_LABEL = 5
+OCCLUDER_LABEL = 5  # a hand or a thing before the head
 
 _RENDER_AGAIN = "Write the set again, or remove the sequence's folder."
 
@@ -156,8 +156,8 @@ def read_frame(
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     depth = read_plane(depth_path, np.uint16, size_hw, _RENDER_AGAIN)
     label = read_plane(label_path, np.uint8, size_hw, _RENDER_AGAIN)
-    if label.max() > MAX_LABEL:
-        raise InputError.of(str(label_path), f"label {label.max()}", f"labels 0 to {MAX_LABEL}", _RENDER_AGAIN)
+    if label.max() > OCCLUDER_LABEL:
+        raise InputError.of(str(label_path), f"label {label.max()}", f"labels 0 to {OCCLUDER_LABEL}", _RENDER_AGAIN)
     return image, depth, label
 
 
