@@ -161,6 +161,7 @@ def make_batch(
         depth = _along_ray(depth, ray_xy, distance_mm, data.crops, placement)
     depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
     hidden = (label == OCCLUDER_LABEL) | covered | ~seen
+    has_face = has_face if placement is None else has_face & ~placement.rolled
     validity = validity_target(has_face, share_of_face_seen(*_from_head_mm(data.crops, placement, gray), head, hidden))
     subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
     shape = torch.from_numpy(shapes_of(data.crops.shapes, meta["subject"])).to(device)

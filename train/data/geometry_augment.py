@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from facedepth_edge.errors import ConfigError
 
+ROLLED_DEG = (90.0, 180.0)  # a head that is itself rolled by 30 degrees is still 60 degrees from upright then
+
 
 @dataclass(frozen=True)
 class GeometryAugment:
@@ -32,6 +34,8 @@ class GeometryAugment:
         flip: Share of mirrored samples.
         frame_edge: Share of samples in which a side of the camera's frame cuts through the crop.
         frame_edge_depth: How far that side may come into the box, as a fraction of the box's side.
+        rolled: Share of samples turned by ROLLED_DEG to either side, as by a camera that lies on its side or hangs
+            upside down: faces that nobody may trust, which validity learns from.
     """
 
     shift_large: float = 0.15
@@ -44,9 +48,10 @@ class GeometryAugment:
     flip: float = 0.5
     frame_edge: float = 0.05
     frame_edge_depth: float = 0.3
+    rolled: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("large", "flip", "frame_edge"):
+        for name in ("large", "flip", "frame_edge", "rolled"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError.of(f"augment.geometry.{name}", getattr(self, name), "0 to 1", "Give a share.")
         for name in ("shift_large", "shift_small", "frame_edge_depth"):
@@ -75,6 +80,7 @@ class Placement:
         flip: 1 where the sample is mirrored, else 0.
         low_xy_px: (B, 2) first column and row of the crop that the camera saw.
         high_xy_px: (B, 2) end of the columns and rows that the camera saw.
+        rolled: (B,) bool, the box was turned so far that its face is not usable.
     """
 
     center_x_px: Tensor
@@ -84,6 +90,7 @@ class Placement:
     flip: Tensor
     low_xy_px: Tensor
     high_xy_px: Tensor
+    rolled: Tensor
 
     @property
     def center_xy_px(self) -> Tensor:
@@ -153,7 +160,11 @@ def draw_placement(
     rows = torch.arange(count, device=g.device)
     low[rows, axis] = torch.where(at_low, cut_px, 0.0)
     high[rows, axis] = torch.where(at_low, float(crop_px), crop_px - cut_px)
-    return Placement(center_x, center_y, box_px * scale, angle * (torch.pi / 180), flip, low, high)
+    rolled = torch.zeros(count, dtype=torch.bool, device=g.device)
+    if s.rolled > 0:  # draws nothing otherwise, so that a seed's samples stay what they were without it
+        rolled = _chance(count, s.rolled, g)
+        angle = torch.where(rolled, _uniform(count, *ROLLED_DEG, g) * torch.where(_chance(count, 0.5, g), 1, -1), angle)
+    return Placement(center_x, center_y, box_px * scale, angle * (torch.pi / 180), flip, low, high, rolled)
 
 
 def sample_boxes(

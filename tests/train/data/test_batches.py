@@ -91,7 +91,8 @@ def test_augmentation_is_a_function_of_seed_and_step(data: PackedSet) -> None:
 def place(**changes: float) -> Placement:
     values = {"center_x_px": 72.0, "center_y_px": 72.0, "side_px": 96.0, "angle_rad": 0.0, "flip": 0.0, **changes}
     tensors = {name: torch.tensor([value]) for name, value in values.items()}
-    return Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0))
+    upright = torch.zeros(1, dtype=torch.bool)
+    return Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0), rolled=upright)
 
 
 def picture() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ import torch
 from facedepth_edge.face_region import ellipse_in_box
 from train.data import batches
 from train.data.batches import AugmentConfig, Batch, make_batch, step_generator
-from train.data.geometry_augment import GeometryAugment, Placement
+from train.data.geometry_augment import GeometryAugment, Placement, draw_placement
 from train.data.packed import PackedSet, open_packed_set
 from train.data.photo_augment import PhotoAugment
 from train.data.validity_target import share_of_face_seen, validity_target
@@ -35,7 +35,8 @@ def placed(monkeypatch: pytest.MonkeyPatch, data: PackedSet, **changes: float) -
     """Make a batch of one with a chosen box."""
     values = {"center_x_px": 72.0, "center_y_px": 72.0, "side_px": 96.0, "angle_rad": 0.0, "flip": 0.0, **changes}
     tensors = {name: torch.tensor([value]) for name, value in values.items()}
-    chosen = Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0))
+    upright = torch.zeros(1, dtype=torch.bool)
+    chosen = Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0), rolled=upright)
     monkeypatch.setattr(batches, "draw_placement", lambda *_: chosen)
     settings = AugmentConfig(geometry=GeometryAugment(), photo=PhotoAugment(enabled=False))
     return make_batch(data, np.arange(1), "cpu", settings, step_generator(0, 0, torch.device("cpu")))
@@ -106,3 +107,22 @@ def test_what_lies_beyond_the_crop_is_hidden(data: PackedSet, monkeypatch: pytes
     everywhere = np.ones((144, 144), np.uint8)
     assert placed(monkeypatch, labelled(data, everywhere), center_x_px=60.0).validity.item() == 1.0
     assert placed(monkeypatch, labelled(data, everywhere), center_x_px=-26.0).validity.item() == 0.0
+
+
+def test_rolled_samples_are_turned_and_refused_and_the_others_stay(data: PackedSet) -> None:
+    device = torch.device("cpu")
+    places = [
+        draw_placement(400, 144, 96, GeometryAugment(rolled=share), step_generator(3, 0, device))
+        for share in (0.0, 0.3)
+    ]
+    still, rolled = places[0], places[1].rolled
+    assert not still.rolled.any()
+    assert rolled.float().mean().item() == pytest.approx(0.3, abs=0.07)
+    degrees = torch.rad2deg(places[1].angle_rad[rolled])
+    assert degrees.abs().min() >= 90
+    assert degrees.min() < -90 < 90 < degrees.max()
+    assert torch.equal(still.angle_rad[~rolled], places[1].angle_rad[~rolled])
+    settings = AugmentConfig(geometry=GeometryAugment(rolled=1.0), photo=PhotoAugment(enabled=False))
+    batch = make_batch(data, np.arange(12), "cpu", settings, step_generator(0, 0, device))
+    assert batch.validity.max() == 0.0
+    assert batch.head.any()
