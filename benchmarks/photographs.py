@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.face_mesh import read_photograph
 from facedepth_edge import Camera, DepthResult, EdgeDepth
-from facedepth_edge.camera import HEAD_WIDTH_MM
 from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.head import HEAD_WIDTH_MM
 from facedepth_edge.picture import draw_result
 from train.metrics import HALF_RANGE_MM
 from train.synth.full_frame import write_image

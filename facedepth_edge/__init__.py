@@ -4,7 +4,14 @@
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import list_models
 from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError, FaceDepthError, InputError
+from facedepth_edge.errors import (
+    ArtifactError,
+    BackendUnavailable,
+    ConfigError,
+    FaceDepthError,
+    InputError,
+    UnmeasuredHead,
+)
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
 from facedepth_edge.stream import DepthStream, StreamConfig
@@ -21,6 +28,7 @@ __all__ = [
     "InputError",
     "ModelSpec",
     "StreamConfig",
+    "UnmeasuredHead",
     "list_models",
 ]
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 from os import PathLike
@@ -84,6 +85,10 @@ class EdgeDepth:
             raise ConfigError.of(
                 "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
             )
+        self._made_with: dict[str, Any] = {
+            "model": model, "backend": backend, "precision": precision, "camera": camera, "threads": threads,
+            "depth_average": depth_average, "self_test": self_test,
+        }  # fmt: skip
         artifact = open_artifact(model)
         if backend == "auto":
             chosen = choose_backend(artifact, precision, threads)
@@ -157,10 +162,13 @@ class EdgeDepth:
                 that GPU's memory with __cuda_array_interface__, which is taken without a copy.
             head_center: (x, y) in pixels of the frame: the projection of the point midway between the ears (tragi);
                 pixel i covers [i, i + 1). It must lie in the frame; the box around it need not.
-            distance_mm: the z along the optical axis of the visible surface at the head centre.
+            distance_mm: the z along the optical axis (not the range) of the surface that is seen at the head centre, on
+                a frontal face the bridge of the nose. The point midway between the ears, which a pose estimate gives,
+                lies 116 mm behind it.
             depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative and NaN
                 pixels are holes.
-            head_width_px: the head's width between the ears in pixels.
+            head_width_px: the head's width between the ears (they do not count) in pixels, of a head that faces the
+                camera; a turned head looks narrower, and so farther away than it is.
             out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32
                 array that becomes the result's depth_mm. None: everything is fresh.
 
@@ -169,8 +177,8 @@ class EdgeDepth:
             is False, not an error.
 
         Raises:
-            InputError: an argument breaks a rule; also a head centre outside the frame, and a depth image with only
-                holes there where no head_width_px is given.
+            UnmeasuredHead: an InputError: the depth image has only holes at the head, and no head_width_px is given.
+            InputError: an argument breaks a rule; also a head centre outside the frame.
             ConfigError: after close().
         """
         started = time.perf_counter()
@@ -207,7 +215,8 @@ class EdgeDepth:
             One result for each face, in order; none for none.
 
         Raises:
-            InputError: an argument breaks a rule; the text says of which face. No face is then predicted.
+            InputError: an argument breaks a rule, such as one head centre outside the frame; the text says of which
+                face. No face is then predicted: leave such heads out of the call.
             ConfigError: after close().
         """
         started = time.perf_counter()
@@ -233,6 +242,10 @@ class EdgeDepth:
     def close(self) -> None:
         """Wait for the calls on their way in other threads, then let the network go; a second call does nothing."""
         self._path.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by the constructor's arguments: another process, or a copy, opens the model anew."""
+        return functools.partial(type(self), **self._made_with), ()
 
     def __enter__(self) -> EdgeDepth:
         return self

@@ -87,16 +87,19 @@ def _picture_beside(file: Path) -> Path:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--head-center", "centers", type=HeadCenter(), multiple=True, help="Midway between the two ears, pixels.")
 @click.option("--detect", is_flag=True, help="Find the head with OpenCV's face detector instead.")
-@click.option("--distance-mm", "distances", type=PositiveNumber("mm"), multiple=True, help="Camera to face.")
+@click.option("--distance-mm", "distances", type=PositiveNumber("mm"), multiple=True,
+              help="z from the camera to the face's surface at the head centre.")  # fmt: skip
 @click.option("--depth", "depths", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
               help="Depth image of the same view: 16-bit PNG or .npy, millimetres.")  # fmt: skip
-@click.option("--head-width-px", "widths", type=PositiveNumber("px"), multiple=True, help="Breadth of the head.")
+@click.option("--head-width-px", "widths", type=PositiveNumber("px"), multiple=True,
+              help="From ear to ear, without them, of a head that faces the camera.")  # fmt: skip
 @click.option("--camera", type=CameraFile(), help="JSON with fx, fy and, as you have them, cx, cy, max_value, ...")
 @model_options
 @click.option("--out", type=OutFile(OUT_SUFFIXES), help="Result of one image: .png (16-bit mm), .npy (mm) or .ply.")
 @click.option("--out-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for NAME_depth.KIND of each.")
 @click.option("--kind", type=click.Choice([suffix[1:] for suffix in OUT_SUFFIXES]), default="png", show_default=True,
               help="Kind of the files in --out-dir.")  # fmt: skip
+@click.option("--on-frame", is_flag=True, help="Write .png and .npy at the frame's size instead of the box's.")
 @click.option("--picture", is_flag=True, help="Write a picture to look at beside each result: NAME_picture.png.")
 @json_option
 def predict(
@@ -113,6 +116,7 @@ def predict(
     out: Path | None,
     out_dir: Path | None,
     kind: str,
+    on_frame: bool,
     picture: bool,
     as_json: bool,
 ) -> None:
@@ -153,7 +157,7 @@ def predict(
                 try:
                     frame = _read_frame(image, camera)
                     entry, line = _predict_one(
-                        edge, detector, image, frame, file, picture, center, distance, depth, width
+                        edge, detector, image, frame, file, on_frame, picture, center, distance, depth, width
                     )
                     report.lines.append(line)
                     if camera is None and entry["distance_source"] == "head_width_px":
@@ -191,6 +195,7 @@ def _predict_one(
     image: Path,
     frame: np.ndarray,
     file: Path,
+    on_frame: bool,
     picture: bool,
     center: tuple[float, float] | None,
     distance: float | None,
@@ -206,7 +211,7 @@ def _predict_one(
             width = head.head_width_px
     depth_mm = None if depth is None else read_depth(depth)
     result = edge.predict(frame, center, distance_mm=distance, depth=depth_mm, head_width_px=width)
-    result.save(file)
+    result.save(file, on_frame=on_frame)
     entry: dict[str, Any] = {"image": str(image), "ok": True, "out": str(file), **_measured(result)}
     if picture:
         drawn = write_picture(result.picture(frame), _picture_beside(file))

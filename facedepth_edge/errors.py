@@ -37,6 +37,10 @@ class InputError(FaceDepthError):
     """A frame, a depth image, a head centre or a distance cannot be used."""
 
 
+class UnmeasuredHead(InputError):
+    """A depth image has only holes where the head is: a state of the scene, which a video has in single frames."""
+
+
 class ConfigError(FaceDepthError):
     """An option is wrong, options contradict each other, or a closed object was used."""
 

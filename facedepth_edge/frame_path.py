@@ -16,9 +16,10 @@ import numpy as np
 
 from facedepth_edge.backends.base import Backend
 from facedepth_edge.box import Box, box_from_head
-from facedepth_edge.camera import Camera, check_head_center, decide_distance
+from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, FaceDepthError
 from facedepth_edge.face_crop import FaceSampler, check_frame
+from facedepth_edge.head import check_head_center, decide_distance
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -47,7 +47,8 @@ class DepthResult:
     distance_mm: float
     """The head's distance that box and depth stand on; of a DepthStream the filtered one, which its box does not."""
     distance_source: str
-    """Where the distance comes from: "distance_mm", "depth", "head_width_px" or "nominal"."""
+    """Where the distance comes from: "distance_mm", "depth", "head_width_px", "nominal", or "held": the last one
+    of a DepthStream, for a frame that brought none."""
     validity: float | None
     """The model's probability that a usable face is in the box; None where the model does not say."""
     valid: bool
@@ -136,15 +137,17 @@ class DepthResult:
 
         return draw_result(self, frame)
 
-    def save(self, path: str | PathLike[str]) -> Path:
+    def save(self, path: str | PathLike[str], *, on_frame: bool = False) -> Path:
         """Write the depth into a file; its ending says how.
 
-        .png: (h, w) 16-bit, whole millimetres, 0 outside the head, as depth cameras write it.
-        .npy: depth_mm as it is, float32, the background included.
-        .ply: the head's points in mm, binary, little-endian.
+        .png: 16-bit, whole millimetres, 0 outside the head; (h, w) over the box.
+        .npy: depth_mm as it is, (h, w) float32 over the box, the background included.
+        .ply: the head's points in mm, binary, little-endian; a comment says where the result is not valid.
 
         Args:
             path: the file; one that exists is replaced.
+            on_frame: write .png and .npy at the frame's size, registered to it, as `depth=` takes it; 0 outside the
+                head.
 
         Returns:
             The path.
@@ -159,7 +162,7 @@ class DepthResult:
         if target.suffix.lower() not in writers:
             rule = f"an ending of {', '.join(writers)}"
             raise InputError.of("path", str(path), rule, "Choose one of these endings.")
-        content = writers[target.suffix.lower()]()
+        content = writers[target.suffix.lower()](on_frame)
         try:
             target.write_bytes(content)
         except OSError as error:
@@ -168,24 +171,27 @@ class DepthResult:
             raise InputError.of(str(path), reason, "a file that can be written", fix) from error
         return target
 
-    def _png(self) -> bytes:
+    def _png(self, on_frame: bool) -> bytes:
         import cv2
 
-        depth = np.where(self.mask, np.rint(self.depth_mm), 0)
+        depth = np.rint(self.on_frame() if on_frame else np.where(self.mask, self.depth_mm, 0))
         ok, data = cv2.imencode(".png", np.clip(depth, 0, 65535).astype(np.uint16))
         assert ok, "cv2.imencode takes every (h, w) uint16 image"
         return data.tobytes()
 
-    def _npy(self) -> bytes:
+    def _npy(self, on_frame: bool) -> bytes:
         import io
 
         buffer = io.BytesIO()
-        np.save(buffer, self.depth_mm, allow_pickle=False)
+        np.save(buffer, self.on_frame() if on_frame else self.depth_mm, allow_pickle=False)
         return buffer.getvalue()
 
-    def _ply(self) -> bytes:
+    def _ply(self, on_frame: bool) -> bytes:
+        del on_frame  # points have their place anyway
         points = self.point_cloud()
         lines = ["ply", "format binary_little_endian 1.0", "comment millimetres, x right, y down, z forward"]
+        if not self.valid:
+            lines.append(f"comment not valid: {self.reason}")
         lines += [f"element vertex {len(points)}", *(f"property float {name}" for name in "xyz"), "end_header", ""]
         return "\n".join(lines).encode("ascii") + points.astype("<f4").tobytes()
 

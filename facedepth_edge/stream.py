@@ -21,7 +21,7 @@ import numpy as np
 
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.box import Box
-from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.errors import ConfigError, InputError, UnmeasuredHead
 from facedepth_edge.result import DepthResult
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ LEAST_OVERLAP = 0.3  # of two boxes, intersection over union: below it is anothe
 WARN_AFTER = 5  # frames in a row, each too late after the one before to be filtered
 LEAST_GAP_S = 1e-4  # between two frames; nearer ones are the same frame twice, or stamps in another unit
 MOST = 1e6  # of a setting
+_DISTANCES = ("distance_mm", "depth", "head_width_px")
 MOST_SECONDS = 1e11  # of a time stamp: beyond it doubles do not tell frames apart
 
 
@@ -86,6 +87,7 @@ class _State:
     box: Box
     relative: _Track
     distance_mm: _Track
+    known_s: float | None  # when a frame last brought its distance; None: they are nominal
 
 
 class DepthStream:
@@ -121,7 +123,9 @@ class DepthStream:
             head_center: As for EdgeDepth.predict().
             time_s: When the frame was taken, in seconds from any start (a camera's milliseconds over 1000); LEAST_GAP_S
                 or more after the one before. None: now, for all frames of the stream or none.
-            located: distance_mm, depth or head_width_px, as for EdgeDepth.predict().
+            located: distance_mm, depth or head_width_px, as for EdgeDepth.predict(). A frame without any of them, or
+                with a depth image that has only holes at the head, keeps the stream's distance where a frame at most
+                the configuration's longest_gap_s before brought one; the result's distance_source is then "held".
 
         Returns:
             The result, with `relative`, `distance_mm` and so `depth_mm` filtered; mask, box and validity are the
@@ -139,7 +143,7 @@ class DepthStream:
         if located.pop("out", None) is not None:
             raise ConfigError.of("out", "an output", "none", "A stream's results are fresh; leave it out.")
         now = self._time(time_s)
-        result = self._model.predict(frame, head_center, **located)
+        result = self._predict(frame, head_center, located, now)
         if not result.valid:
             self._state = None
             return result
@@ -152,6 +156,23 @@ class DepthStream:
         """Forget the frames so far: the next is taken as it is."""
         self._state, self._late_frames = None, 0
 
+    def _predict(
+        self, frame: NDArray[Any], head_center: Sequence[float], located: dict[str, Any], now: float
+    ) -> DepthResult:
+        """Predict; a frame that brings no distance takes the stream's, as long as that is fresh."""
+        state = self._state
+        held = None
+        if state is not None and state.known_s is not None and now - state.known_s <= self._config.longest_gap_s:
+            held = state.distance_mm.filtered
+        if held is None or any(located.get(name) is not None for name in _DISTANCES):
+            try:
+                return self._model.predict(frame, head_center, **located)
+            except UnmeasuredHead:
+                if held is None:
+                    raise
+        result = self._model.predict(frame, head_center, **{**located, "depth": None, "distance_mm": held})
+        return replace(result, distance_source="held")
+
     def _filter(
         self, result: DepthResult, now: float, own_clock: bool, scale: float
     ) -> tuple[NDArray[np.float32], float]:
@@ -159,6 +180,11 @@ class DepthStream:
         config, state, measured = self._config, self._state, result.relative
         distance_mm = float(result.distance_mm)
         gap = math.inf if state is None else now - state.time_s
+        known_s: float | None = None
+        if result.distance_source == "held":
+            known_s = None if state is None else state.known_s
+        elif result.distance_source != "nominal":
+            known_s = now
         if state is not None:
             self._count_late(gap)
         if state is None or gap > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
@@ -172,10 +198,13 @@ class DepthStream:
             jumps = np.abs(measured - old) > np.float32(config.jump_mm / scale)
             relative = _Track(measured, np.where(jumps, measured, _towards(old, measured, amount)), speed)
 
-            coming = state.distance_mm.speed_at(distance_mm, gap)
-            amount = _amount(config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming), gap)
-            distance = _Track(distance_mm, _towards(state.distance_mm.filtered, distance_mm, amount), coming)
-        self._state = _State(now, own_clock, result.box, relative, distance)
+            if (known_s is None) == (state.known_s is None):
+                coming = state.distance_mm.speed_at(distance_mm, gap)
+                amount = _amount(config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming), gap)
+                distance = _Track(distance_mm, _towards(state.distance_mm.filtered, distance_mm, amount), coming)
+            else:  # from a nominal distance to a known one or back: no head moved
+                distance = _Track(distance_mm, distance_mm, 0.0)
+        self._state = _State(now, own_clock, result.box, relative, distance, known_s)
         return relative.filtered.copy(), distance.filtered
 
     def _count_late(self, gap_s: float) -> None:

@@ -47,7 +47,7 @@ def why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, face_seen: floa
         return "no head in the box: the mask is empty"
     if face_seen is not None and not face_seen >= LEAST_SEEN:
         return (
-            f"the face is covered or not in the box's middle: {100 * face_seen:.0f} % of its place is head, "
-            f"below {100 * LEAST_SEEN:.0f} %"
+            f"the face is covered, not in the box's middle or farther away than said: {100 * face_seen:.0f} % of its "
+            f"place is head, below {100 * LEAST_SEEN:.0f} %"
         )
     return ""

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A camera, its depth and its latency: camera MODEL PLAN SOURCE FX DISTANCE_MM
+// A camera, its depth and its latency: camera MODEL PLAN SOURCE FX DISTANCE_MM [MAX_VALUE]
 //   MODEL         the model's folder, with spec.json
 //   PLAN          what `facedepth-edge build-engine` made of it on this device
 //   SOURCE        a V4L2 device's number, or a GStreamer pipeline that ends in appsink, in quotation marks, such as
 //                 "nvarguscamerasrc ! nvvidconv ! video/x-raw,format=GRAY8 ! appsink drop=true max-buffers=1"
 //   FX            focal length in pixels
-//   DISTANCE_MM   distance of the face
+//   DISTANCE_MM   z of the face at the head centre
+//   MAX_VALUE     the largest value of a pixel of 16 bits: 1023 for a camera of 10 bits, 4095 of 12; 65535 if left out
 // The head is taken to be in the middle of the frame: put your detector's head centre in its place.
 
 #include <facedepth/error.h>
@@ -42,7 +43,7 @@ cv::VideoCapture open_camera(const std::string& source) {
   return camera;
 }
 
-facedepth::FrameView view_of(const cv::Mat& frame) {
+facedepth::FrameView view_of(const cv::Mat& frame, double max_value) {
   const bool wide = frame.depth() == CV_16U;
   return {frame.data,
           frame.cols,
@@ -50,7 +51,7 @@ facedepth::FrameView view_of(const cv::Mat& frame) {
           frame.channels(),
           wide ? facedepth::PixelType::uint16 : facedepth::PixelType::uint8,
           static_cast<std::ptrdiff_t>(frame.step[0]),
-          wide ? 65535.0 : 255.0};
+          wide ? max_value : 255.0};
 }
 
 void show(const facedepth::FaceDepth& face, double p50_ms) {
@@ -66,8 +67,8 @@ void show(const facedepth::FaceDepth& face, double p50_ms) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 6) {
-    std::fprintf(stderr, "usage: %s MODEL PLAN SOURCE FX DISTANCE_MM\n", arguments[0]);
+  if (count != 6 && count != 7) {
+    std::fprintf(stderr, "usage: %s MODEL PLAN SOURCE FX DISTANCE_MM [MAX_VALUE]\n", arguments[0]);
     return 2;
   }
   try {
@@ -78,11 +79,12 @@ int main(int count, char** arguments) {
     cv::VideoCapture camera = open_camera(arguments[3]);
     const double fx = std::strtod(arguments[4], nullptr);
     const double distance_mm = std::strtod(arguments[5], nullptr);
+    const double max_value = count == 7 ? std::strtod(arguments[6], nullptr) : 65535.0;
     std::vector<double> latest_ms;
     for (cv::Mat frame; camera.read(frame) && cv::waitKey(1) != 27;) {  // Esc ends
       const auto started = std::chrono::steady_clock::now();
       const facedepth::FaceDepth& face =
-          pipeline.predict(view_of(frame), {frame.cols / 2.0, frame.rows / 2.0, distance_mm, fx, fx});
+          pipeline.predict(view_of(frame, max_value), {frame.cols / 2.0, frame.rows / 2.0, distance_mm, fx, fx});
       const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - started;
       latest_ms.push_back(took.count());
       if (latest_ms.size() > kShownFrames) latest_ms.erase(latest_ms.begin());

@@ -20,7 +20,7 @@ namespace {
 
 constexpr double kMinDistanceMm = 10.0;
 constexpr double kMaxDistanceMm = 100000.0;
-// Below this standard deviation there is nothing to see in a crop: a covered lens, a failed flash. As in api.py.
+// Below this standard deviation there is nothing to see in a crop: a covered lens, a failed flash. As in validity.py.
 constexpr double kLeastContrastLevels = 2.5;
 // A crop brighter than white by more than rounding.
 constexpr double kMostLevels = 1.001 * 255.0;
@@ -148,7 +148,8 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
   } else if (!summary.has_head) {
     found_.reason = "no head in the box: the mask is empty";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
-    found_.reason = "the face is covered or not in the box's middle: too little of its place is head";
+    found_.reason = 
+        "the face is covered, not in the box's middle or farther away than said: too little of its place is head";
   } else {
     found_.reason = "";
   }

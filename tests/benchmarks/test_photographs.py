@@ -14,7 +14,7 @@ import pytest
 from benchmarks import face_mesh
 from benchmarks.photographs import LEFT_TRAGUS, RIGHT_TRAGUS, difference, head_from_mesh, main
 from facedepth_edge import DepthResult, EdgeDepth
-from facedepth_edge.camera import HEAD_WIDTH_MM
+from facedepth_edge.head import HEAD_WIDTH_MM
 from tests.tiny_model import write_tiny_artifact
 
 WIDTH_PX = 120.0

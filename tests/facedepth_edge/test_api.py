@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import tracemalloc
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from facedepth_edge import ConfigError, DepthResult, EdgeDepth
 from facedepth_edge.box import box_from_head
-from facedepth_edge.camera import HEAD_WIDTH_PLANE_OFFSET_MM, Camera
+from facedepth_edge.camera import Camera
+from facedepth_edge.head import HEAD_WIDTH_PLANE_OFFSET_MM
 from tests.oracles.face_crop import crop_levels
 from tests.tiny_model import tiny_outputs, write_tiny_artifact
 
@@ -304,7 +307,7 @@ def test_a_covered_face_is_not_valid(tiny_edge: EdgeDepth) -> None:
     assert 0 < result.face_seen < 0.6
     assert result.face_seen == pytest.approx(result.mask[_place()].mean())
     assert not result.valid
-    assert result.reason.startswith("the face is covered or not in the box's middle: ")
+    assert result.reason.startswith("the face is covered, not in the box's middle or farther away than said: ")
     assert result.reason.endswith("% of its place is head, below 60 %")
 
 
@@ -341,3 +344,13 @@ def test_reference_backend_gives_the_same(tiny_reference_artifact: Path, frame: 
         ):
             np.testing.assert_allclose(result.depth_mm, other.depth_mm, atol=1e-3)
             assert result.validity == pytest.approx(other.validity, abs=1e-5)
+
+
+def test_copies_and_pickles_open_the_model_anew(tiny_artifact: Path, frame: np.ndarray) -> None:
+    with EdgeDepth(tiny_artifact, threads=1, camera=Camera(600, 600)) as edge:
+        expected = edge.predict(frame, CENTER)
+        for other in (copy.deepcopy(edge), pickle.loads(pickle.dumps(edge))):
+            with other:
+                assert other.info["threads"] == 1
+                np.testing.assert_array_equal(other.predict(frame, CENTER).depth_mm, expected.depth_mm)
+        edge.predict(frame, CENTER)  # the copies closed only themselves

@@ -68,6 +68,13 @@ def test_one_image_gives_one_line_and_no_progress_bar(run, image):
     assert done.stderr.splitlines()[:-1] == []
 
 
+def test_depth_at_the_frames_size(run, image, frame, tiny_artifact):
+    run("predict", image, *HEAD, "--out", "depth.png", "--on-frame")
+    with EdgeDepth(tiny_artifact) as edge:
+        expected = edge.predict(frame, (250.0, 170.0)).on_frame()
+    np.testing.assert_array_equal(cv2.imread("depth.png", cv2.IMREAD_UNCHANGED), np.rint(expected))
+
+
 def test_json_says_all_that_was_measured(run, image, frame, tiny_artifact):
     done = run("predict", image, *HEAD, "--head-width-px", 100, "--out", "depth.npy", "--json")
     found = json.loads(done.stdout)

@@ -137,6 +137,21 @@ def test_strided_frames_give_the_same(box: Box) -> None:
         np.testing.assert_array_equal(sampled_levels(view, box), expected, err_msg=name)
 
 
+@pytest.mark.parametrize("crop", ["native", "opencv"])
+@pytest.mark.parametrize("color", [True, False])
+def test_rows_with_a_header_of_one_byte(color: bool, crop: str) -> None:
+    frame = random_frame(np.random.default_rng(8), 180, 200, "uint16", color)
+    row_bytes = frame[0].nbytes + 1
+    view = np.ndarray(frame.shape, np.uint16, bytearray(180 * row_bytes), strides=(row_bytes, *frame.strides[1:]))
+    view[...] = frame
+    sampler = FaceSampler(crop)
+    if sampler.crop != crop:
+        pytest.skip("the native crop was not built")
+    box = Box(10.4, 12.3, 150.9, 141.2)
+    expected = sampled_levels(frame, box, sampler=sampler)
+    np.testing.assert_array_equal(sampled_levels(view, box, sampler=sampler), expected)
+
+
 def test_plane_of_a_colour_frame_and_single_channel_axis() -> None:
     frame = random_frame(np.random.default_rng(9), 180, 200, "uint8", True)
     box = Box(10.4, 12.3, 150.9, 141.2)

@@ -122,6 +122,23 @@ def test_ply_holds_the_points(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.frombuffer(body, "<f4").reshape(-1, 3), result.point_cloud())
 
 
+def test_files_at_the_frames_size_are_registered_to_it(tmp_path: Path) -> None:
+    result = sphere_result()
+    image = cv2.imread(str(result.save(tmp_path / "depth.png", on_frame=True)), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(image, np.rint(result.on_frame()))
+    np.testing.assert_array_equal(np.load(result.save(tmp_path / "depth.npy", on_frame=True)), result.on_frame())
+    assert image.shape == FRAME_HW
+    points = result.save(tmp_path / "depth.ply", on_frame=True).read_bytes()
+    assert points == result.save(tmp_path / "again.ply").read_bytes()
+
+
+def test_a_ply_says_that_its_result_is_not_valid(tmp_path: Path) -> None:
+    refused = sphere_result(valid=False, reason="no usable face")
+    header = refused.save(tmp_path / "a.ply").read_bytes().split(b"element")[0]
+    assert header.endswith(b"comment not valid: no usable face\n")
+    assert b"not valid" not in sphere_result().save(tmp_path / "b.ply").read_bytes()
+
+
 def test_existing_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "depth.npy"
     path.write_bytes(b"x" * 100_000)

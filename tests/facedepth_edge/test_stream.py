@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facedepth_edge import Camera, ConfigError, DepthResult, DepthStream, EdgeDepth, InputError, StreamConfig
+from facedepth_edge import (
+    Camera,
+    ConfigError,
+    DepthResult,
+    DepthStream,
+    EdgeDepth,
+    InputError,
+    StreamConfig,
+    UnmeasuredHead,
+)
 from facedepth_edge.box import Box
 from facedepth_edge.demo import load_demo_frame
 
@@ -27,6 +36,8 @@ class Scripted(EdgeDepth):
         self._relative, self.count = relative, 0
         self.box, self.valid = Box(10.0, 10.0, 110.0, 110.0), True
         self.distances_mm: dict[int, float] = {}
+        self.nominal: set[int] = set()  # frames without a distance
+        self.holes: set[int] = set()  # frames whose depth image has only holes at the head
 
     @property
     def spec(self) -> Any:
@@ -36,16 +47,20 @@ class Scripted(EdgeDepth):
 
         return Spec
 
-    def predict(self, frame: Any, head_center: Any, **_: Any) -> DepthResult:
+    def predict(self, frame: Any, head_center: Any, distance_mm: float | None = None, **_: Any) -> DepthResult:
+        if distance_mm is None and self.count in self.holes:
+            raise UnmeasuredHead("all holes")
         z = self._relative(self.count).astype(np.float32)
-        distance_mm = self.distances_mm.get(self.count, 700.0)
+        source = "nominal" if self.count in self.nominal and distance_mm is None else "distance_mm"
+        if distance_mm is None:
+            distance_mm = 700.0 if source == "nominal" else self.distances_mm.get(self.count, 700.0)
         self.count += 1
         mask = np.zeros(z.shape, bool)
         mask[4:-4, 4:-4] = True
         depth_mm = np.float32(distance_mm) + z * np.float32(HALF_RANGE_MM)
         return DepthResult(
             depth_mm=depth_mm, relative=z, mask=mask, mask_source="model", box=self.box, head_center=(60.0, 60.0),
-            distance_mm=distance_mm, distance_source="distance_mm", validity=0.9,
+            distance_mm=distance_mm, distance_source=source, validity=0.9,
             valid=self.valid, reason="" if self.valid else "hidden", camera=Camera(100, 100), frame_hw=(120, 120),
         )  # fmt: skip
 
@@ -57,7 +72,7 @@ def face() -> np.ndarray:
 
 def run(model: Scripted, frames: int, config: StreamConfig | None = None) -> list[DepthResult]:
     stream = DepthStream(model, config)
-    return [stream.predict(None, (60.0, 60.0), time_s=i / FPS) for i in range(frames)]
+    return [stream.predict(None, (60.0, 60.0), time_s=i / FPS, head_width_px=1.0) for i in range(frames)]
 
 
 def test_noise_of_a_still_head_falls_below_half() -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from facedepth_edge.box import Box, box_from_head
-from facedepth_edge.camera import Camera, distance_from_depth
+from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, InputError
 from facedepth_edge.face_crop import FaceSampler, sample_depth
+from facedepth_edge.head import distance_from_depth
 from facedepth_edge.spec import Preprocessing
 from train.data.frame_source import UNMEASURED_MM, CropSample
 from train.data.reader_config import ReaderConfig

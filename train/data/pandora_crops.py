@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from facedepth_edge.box import Box
-from facedepth_edge.camera import DEPTH_WINDOW_MM
 from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import sample_depth
+from facedepth_edge.head import DEPTH_WINDOW_MM
 from train.data.crop_frame import CROP_FORMAT, REACH_MM, empty_sample, label_from_depth, sample_gray
 from train.data.crops_set import SEQUENCES_PER_SUBJECT, subject_of
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
