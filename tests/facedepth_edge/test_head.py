@@ -98,7 +98,7 @@ def test_the_head_width_counts_where_the_depth_image_has_only_holes() -> None:
     assert decide_distance(CENTER, SIZE_HW, CAMERA, depth=holes, head_width_px=120.0) == expected
     with pytest.raises(InputError) as told:
         decide_distance(CENTER, SIZE_HW, CAMERA, depth=holes)
-    assert failure.type is UnmeasuredHead
+    assert told.type is UnmeasuredHead
     metres = np.full(SIZE_HW, 0.7, np.float32)
     with pytest.raises(InputError, match="Multiply a depth image in metres by 1000"):  # a mistake stays one
         decide_distance(CENTER, SIZE_HW, CAMERA, depth=metres, head_width_px=120.0)
