@@ -128,6 +128,9 @@ def compare(folder: Path, meshes: Path, model: str, sheet: Path | None, focal_pe
     Raises:
         InputError: a picture is missing, or no face can be compared.
     """
+    if not meshes.is_file():
+        fix = "Write it by benchmarks/face_mesh.py --photographs."
+        raise InputError.of(str(meshes), "no such file", "the .npz of the meshes", fix)
     with np.load(meshes) as file:
         names, points_px = file["name"], file["points_px"].astype(np.float64)
     found, valid, panels = [], 0, []

@@ -16,7 +16,7 @@ from facedepth_edge.artifacts import open_artifact
 from train import face_sheet, stability
 from train.command import Outcome, require_counts, run_command, write_text
 from train.crosscheck import SCAN_GENERATOR
-from train.data.command_line import add_reading_arguments, open_set
+from train.data.command_line import add_reading_arguments, open_sets
 from train.data.crops_set import generator_of
 from train.data.packed import PackedSet
 from train.evaluate import evaluate, table_from_rows
@@ -81,7 +81,7 @@ def accuracy_report(
     int8, thresholds = predictors[f"{spec.name} int8"], thresholds_of_model(folder)
     for name, data in sets.items():
         shown: dict[str, Predictor] = {}
-        if data.crops.subjects["train"]:
+        if data.shows("train"):
             trivial = trivial_answers(data)
             shown = {"constant plane": trivial.plane_predictor, "mean face": trivial.mean_face_predictor}
         rows = evaluate(data, SPLIT, {**shown, **predictors})
@@ -150,8 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
         require_counts(args, "subjects", "gate_frames")
         for folder in args.also:
             open_artifact(folder)  # before anything is measured
-        sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
-        turned = {folder.resolve().name: open_set(folder, args) for folder in args.turned}
+        sets = open_sets(args.data, args)
+        turned = open_sets(args.turned, args)
         steady = stability.measure(args.model, args.head, args.hair, args.subjects) if args.head else []
         text = accuracy_report(args.model, sets, turned, args.gate_frames, steady, picture.name, args.also)
         face_sheet.draw(args.model, sets, SPLIT, face_sheet.FACES, picture)

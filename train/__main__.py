@@ -25,7 +25,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with its weights, those of a"
                         " .safetensors file or of a model's folder; a network that is a whole number of times wider"
                         " computes the same at first")  # fmt: skip
-    parser.add_argument("--max-minutes", type=float, help="wall-clock budget; the schedule ends cleanly with it")
+    parser.add_argument("--max-minutes", type=float, help="minutes of training steps, over all resumptions;"
+                        " the schedule ends cleanly with them, validation and checkpoints come on top")  # fmt: skip
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="override a setting, e.g. --set loop.batch_size=32")  # fmt: skip
     return parser.parse_args(arguments)
@@ -50,10 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
         from train.data.packed import open_packed_set
         from train.loop import fit
         from train.start import read_start
+        from train.tasks import TASKS
 
         d = config.data
         try:
-            data = join_sets(*(open_packed_set(each, d.cache_dir, d.processes, reader=d.reader) for each in args.data))
+            sets = [open_packed_set(each, d.cache_dir, d.processes, reader=d.reader) for each in args.data]
+            if TASKS[config.task.name].reads_pictures:
+                for each in sets:  # one by one: the joined set has the first one's name
+                    each.crops.require_pictures()
+            data = join_sets(*sets)
             start = None if args.start is None else read_start(args.start)
             result = fit(config, data, args.out, args.resume, start=start)
         except KeyboardInterrupt as error:

@@ -63,7 +63,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ArtifactError.of(str(path), "no such file", "a checkpoint", "Give the path of a last.pt or best.pt.")
+        fix = "Give a last.pt, a best.pt, or where models are taken too, a model's folder."
+        raise ArtifactError.of(str(path), "no such file", "a checkpoint", fix)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:

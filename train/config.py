@@ -131,7 +131,8 @@ class LoopConfig:
 
     Args:
         steps: Steps of the whole run; the schedule ends there.
-        max_minutes: Wall-clock budget over all resumptions; the schedule ends at whichever of the two comes first.
+        max_minutes: Budget of time for training steps, over all resumptions; validation and checkpoints are not in it;
+            the schedule ends at whichever of the two comes first.
             0: none. With a budget the learning rate depends on the machine's speed, so runs do not repeat bit by bit.
         batch_size: Samples a step and device.
         seed: Of weights, data order and augmentation.

@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         require_counts(args, "count")
         data = open_set(args.data, args)
         predictors: dict[str, Predictor] = {}
-        if data.crops.subjects["train"]:
+        if data.shows("train"):
             trivial = trivial_answers(data)
             predictors["constant plane"] = trivial.plane_predictor
             predictors["mean face of the training set"] = trivial.mean_face_predictor

@@ -20,7 +20,7 @@ from facedepth_edge.errors import InputError
 from facedepth_edge.picture import colour_from_depth
 from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, require_counts, run_command
-from train.data.command_line import add_reading_arguments, open_set
+from train.data.command_line import add_reading_arguments, open_sets
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
 from train.face_region import face_ellipse
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> Outcome:
         require_counts(args, "count")
-        sets = {folder.resolve().name: open_set(folder, args) for folder in args.data}
+        sets = open_sets(args.data, args)
         draw(args.model, sets, args.split, args.count, args.out)
         return Outcome(str(args.out))
 

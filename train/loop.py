@@ -154,6 +154,7 @@ def fit(
 
     train_indices = data.indices("train", config.data.faces_only)
     val_indices = spread_indices(data, "val", config.data.validation_frames, config.data.faces_only)
+    raw_task.check_validation(data, val_indices)
     augment = config.augment if config.augment.enabled else None
     about_data = {
         "name": data.name,
@@ -243,19 +244,17 @@ def fit(
         progress_made = fabric.broadcast(_progress(config, step, elapsed_s))  # one clock: all step at the same rate
         done = progress_made >= 1.0
         bar.update()
+        measured = step % s.validate_every == 0 or done
+        saved = step % s.checkpoint_every == 0 or measured
+        if saved or step % s.log_every == 0:
+            means = _finite_means(sums, summed, step)  # before a checkpoint, so that none holds what has diverged
         if step % s.log_every == 0 or done:
-            means = {name: float(value) / summed for name, value in sums.items()}
-            bad = [name for name, value in means.items() if not math.isfinite(value)]
-            if bad:
-                rule = "a finite loss"
-                raise ConfigError.of(f"step {step}", f"{bad[0]} {means[bad[0]]}", rule, "Lower optimizer.lr.")
             bar.set_postfix({name: f"{value:.3g}" for name, value in list(means.items())[:4]}, refresh=False)
             if writer is not None:
                 for name, value in means.items():
                     writer.add_scalar(f"train/{name}", value, step)
                 writer.add_scalar("train/lr", rate, step)
             sums, summed = {}, 0
-        measured = step % s.validate_every == 0 or done
         if measured and main:
             scores = raw_task.measure(average, data, val_indices, fabric.device)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
@@ -265,7 +264,7 @@ def fit(
                 for name, value in scores.items():
                     writer.add_scalar(f"val/{name}", value, step)
                 writer.flush()
-        if main and (step % s.checkpoint_every == 0 or measured):
+        if main and saved:
             if measured and scores.get(raw_task.selects, math.inf) < best:
                 best = scores[raw_task.selects]
                 save_checkpoint(best_path, snapshot())
@@ -276,6 +275,16 @@ def fit(
     if writer is not None:
         writer.close()
     return FitResult(step, last_path, best_path if best_path.exists() else last_path, scores)
+
+
+def _finite_means(sums: dict[str, torch.Tensor], steps: int, step: int) -> dict[str, float]:
+    """Return the means of a loss's parts since the last log line; empty right after it."""
+    means = {name: float(value) / steps for name, value in sums.items()}
+    for name, value in means.items():
+        if not math.isfinite(value):
+            fix = "Lower optimizer.lr in a new --out; the last checkpoint is from before."
+            raise ConfigError.of(f"step {step}", f"{name} {value}", "a finite loss", fix)
+    return means
 
 
 def _progress(config: TrainConfig, step: int, elapsed_s: float) -> float:
@@ -295,10 +304,10 @@ def _require_same_run(state: dict[str, Any], config: TrainConfig, about_data: di
             plain["loop"].pop("steps", None)  # a longer run begins as the shorter one did
     differing = sorted(_differences(old, new, ""))
     if differing:
-        rule = "the settings that the run began with"
-        raise ConfigError.of(
-            str(path), f"other values of {', '.join(differing)}", rule, "Restore them or use a new --out."
-        )
+        got = ", ".join(f"{name} {now}" for name, now, _ in differing)
+        began = ", ".join(f"{name} {before}" for name, _, before in differing)
+        rule = f"the settings that the run began with ({began})"
+        raise ConfigError.of(str(path), got, rule, "Restore them or use a new --out.")
     if state["data"] != about_data:
         fix = "Restore the data or use a new --out."
         raise ConfigError.of(str(path), f"other data ({about_data})", f"the run's data {state['data']}", fix)
@@ -319,10 +328,11 @@ def _require_same_start(old: dict[str, Any] | None, start: Start, path: Path) ->
         raise ConfigError.of(str(path), got, rule, "Leave --start out, or use a new --out.")
 
 
-def _differences(old: Any, new: Any, where: str) -> list[str]:
+def _differences(old: Any, new: Any, where: str) -> list[tuple[str, str, str]]:
+    """Return what differs, as (setting, new value, old value)."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted(set(old) | set(new)):
             found += _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
         return found
-    return [] if old == new else [where]
+    return [] if old == new else [(where, str(new), str(old))]

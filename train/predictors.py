@@ -188,6 +188,8 @@ def predictor_from_file(path: Path, data: PackedSet) -> Predictor:
     """
     rule = "an .npz with frame (n,) text and depth (n, H, W) float"
     fix = "Write it again."
+    if not path.is_file():
+        raise InputError.of(str(path), "no such file", rule, "Check the path.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             frames, depth, along = archive["frame"], archive["depth"], str(archive.get("along", "axis"))

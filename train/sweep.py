@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.errors import ConfigError
 from train.command import Outcome, reading_settings, run_command
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping, mapping_from_yaml
@@ -92,17 +92,22 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     def work() -> Outcome:
+        from train.tasks import TASKS
+
         with reading_settings():
             values = _values(args.values)
             settings = [[*args.settings, f"{args.key}={value:.15g}"] for value in values]
             configs = [dataclass_from_mapping(TrainConfig, mapping_from_yaml(args.config, each)) for each in settings]
+            scores = TASKS[configs[0].task.name].scores
+            if args.score not in scores:
+                raise ConfigError.of("--score", args.score, f"one of {', '.join(scores)}", "Choose one of these.")
         rows = _train_all(args, values, configs)
         with (args.out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows({name: f"{number:.6g}" for name, number in row.items()} for row in rows)
-        scores = [row[args.score] for row in rows]
-        cv2.imwrite(str(args.out / "curve.png"), curve_picture(values, scores, args.key, args.score))
+        heights = [row[args.score] for row in rows]
+        cv2.imwrite(str(args.out / "curve.png"), curve_picture(values, heights, args.key, args.score))
         return Outcome("\n".join("\t".join(f"{name} {number:.4g}" for name, number in row.items()) for row in rows))
 
     return run_command("python -m train.sweep", arguments, work)
@@ -124,9 +129,6 @@ def _train_all(args: argparse.Namespace, values: list[float], configs: list[Trai
         d = config.data
         data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
         result = fit(config, data, args.out / f"{args.key}={value:g}", resume=True)
-        if args.score not in result.scores:
-            rule = f"one of {', '.join(sorted(result.scores))}"
-            raise InputError.of("--score", args.score, rule, "Choose one of these.")
         rows.append({args.key: value, **result.scores})
     return rows
 

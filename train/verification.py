@@ -91,7 +91,7 @@ def random_pairs(subjects: np.ndarray, count: int, rng: np.random.Generator) -> 
     if len(people) < 2 or frames.min() < 2:
         fewest = int(frames.min()) if len(frames) else 0
         got = f"{len(people)} people, the one with the fewest frames has {fewest}"
-        raise InputError.of("random_pairs", got, "two or more people with two or more frames each", "Give more frames.")
+        raise InputError.of("random_pairs", got, "two or more people with two or more frames each", "Give more.")
     order = np.argsort(owner, kind="stable")
     starts = np.cumsum(frames) - frames
     first_person = rng.integers(0, len(people), count)

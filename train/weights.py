@@ -114,6 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     def work() -> Outcome:
+        if args.out.suffix != WEIGHTS_SUFFIX:
+            fix = "Readers go by the ending: change it."
+            raise ArtifactError.of(str(args.out), f"the ending {args.out.suffix!r}", WEIGHTS_SUFFIX, fix)
         trained = network_from_checkpoint(args.checkpoint)
         save_weights(args.out, trained)
         size = args.out.stat().st_size / 1e6

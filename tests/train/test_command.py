@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,29 @@ def test_arguments() -> None:
     with pytest.raises(SystemExit) as stop:
         parse_arguments(["--config", "c"])
     assert stop.value.code == 2
+
+
+def test_a_set_of_depth_alone_is_named(
+    arguments: list[str], crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "bare"
+    shutil.copytree(crops_root, other, ignore=shutil.ignore_patterns("packed", "*_rgb.png"))
+    note = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**note, "seed": 99, "pictures": False}))
+    arguments.insert(arguments.index("--data") + 2, str(other))
+    assert main(arguments) == 1
+    assert f"{other}: got a set of depth alone, expected one with pictures" in capsys.readouterr().err
+
+
+def test_too_few_people_for_pairs_end_a_verification_before_it_begins(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The set has one validation person."""
+    (tmp_path / "tiny.yaml").write_text(
+        "network: {name: siamese}\ntask: {name: verification}\naugment: {enabled: false}\n"
+        "loop: {steps: 2, batch_size: 4, accelerator: cpu, threads: 1}\n"
+    )
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "split val: random_pairs: got 1 people, the one with the fewest frames has" in error
+    assert not (tmp_path / "run" / "last.pt").exists()

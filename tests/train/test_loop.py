@@ -266,7 +266,9 @@ def test_a_folder_with_a_run_is_refused_without_resume(data: PackedSet, tmp_path
 def test_resume_refuses_another_config_or_data(data: PackedSet, tmp_path: Path) -> None:
     fit(tiny_config(steps=2), data, tmp_path / "run", progress=False)
     other = tiny_config(steps=4, task={"name": "depth", "mask": 3.5})
-    with pytest.raises(ConfigError, match=r"other values of loop\.steps, task\.mask"):
+    with pytest.raises(
+        ConfigError, match=r"loop\.steps 4, task\.mask 3\.5, expected .* \(loop\.steps 2, task\.mask 6\.0\)"
+    ):
         fit(other, data, tmp_path / "run", resume=True, progress=False)
     with pytest.raises(ConfigError, match="other data"):
         fit(tiny_config(steps=2), dataclasses.replace(data, key="x"), tmp_path / "run", resume=True, progress=False)
@@ -304,6 +306,25 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     monkeypatch.setattr(losses, "mask_dice", lambda logits, head, seen: logits.sum() * float("nan"))
     with pytest.raises(ConfigError, match=r"step 2: got loss_network nan, expected a finite loss"):
         fit(tiny_config(), data, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_what_diverged_is_never_saved(data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from train import losses
+
+    right, calls = losses.mask_dice, []
+
+    def later_not_a_number(*values: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return right(*values) * (float("nan") if len(calls) > 3 else 1.0)
+
+    monkeypatch.setattr(losses, "mask_dice", later_not_a_number)
+    config = tiny_config(steps=40, checkpoint_every=2, log_every=100, validate_every=100)
+    with pytest.raises(ConfigError, match=r"step 4: got loss_network nan, .* the last checkpoint is from before"):
+        fit(config, data, tmp_path / "run", progress=False)
+    state = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert state["step"] == 2
+    assert all(bool(torch.isfinite(value).all()) for value in state["task"].values())
 
 
 def test_learning_rate_warms_up_and_comes_down() -> None:

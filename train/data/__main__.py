@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> Outcome:
         with reading_settings():
             reader_from_settings(args.settings)
+        require_counts(args, "processes")
         return Outcome(_run(args, open_set(args.data, args, args.processes)))
 
     return run_command("python -m train.data", arguments, work)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from facedepth_edge.errors import ConfigError
+from facedepth_edge.errors import ConfigError, InputError
 from train.config_reader import dataclass_from_mapping
 from train.data.packed import PackedSet, open_packed_set
 from train.data.reader_config import ReaderConfig
@@ -35,6 +36,22 @@ def open_set(root: Path, args: argparse.Namespace, processes: int = 2) -> Packed
         InputError: The set breaks a rule.
     """
     return open_packed_set(root, args.cache_dir, processes, reader=reader_from_settings(args.settings))
+
+
+def open_sets(folders: Sequence[Path], args: argparse.Namespace) -> dict[str, PackedSet]:
+    """Open data sets as `open_set` does, by their folders' names.
+
+    Raises:
+        InputError: Two folders have one name.
+    """
+    sets: dict[str, PackedSet] = {}
+    for folder in folders:
+        name = folder.resolve().name
+        if name in sets:
+            fix = "Reports call a set by its folder: rename one."
+            raise InputError.of(str(folder), f"a second set of the name {name}", "another name for each", fix)
+        sets[name] = open_set(folder, args)
+    return sets
 
 
 def reader_from_settings(settings: list[str]) -> ReaderConfig:

@@ -95,6 +95,9 @@ def start_set(out: Path, note: SetNote) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError.of(str(path), f"no JSON: {error}", "a set's dataset.json", fix) from error
+    generator = found.get("generator") if isinstance(found, dict) else None
+    if isinstance(generator, dict) and "sources" not in generator:  # the set is older than the digests
+        whole["generator"] = {name: value for name, value in whole["generator"].items() if name != "sources"}
     if found != whole:
         raise ConfigError.of(str(path), "a set of other settings", "the same to resume it", fix)
 

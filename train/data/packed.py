@@ -108,6 +108,10 @@ class PackedSet:
             rule = f"{reach_mm:g} mm, as the runtime's"
             raise InputError.of(f"{self.crops.root}: reach_mm", self.crops.reach_mm, rule, fix)
 
+    def shows(self, split: str) -> bool:
+        """Say whether there is a frame of a split; a set that is still being rendered may only name its people."""
+        return bool(np.isin(self.meta["subject"], np.asarray(self.crops.subjects[split], dtype=np.int32)).any())
+
     def indices(self, split: str, faces_only: bool = False) -> np.ndarray:
         """Return the positions of a split's frames; frames that could not be cropped are left out.
 

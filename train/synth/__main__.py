@@ -8,13 +8,19 @@ import os
 import sys
 from pathlib import Path
 
-from train.command import Outcome, run_command
+from facedepth_edge.errors import InputError
+from train.command import Outcome, require_counts, run_command
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
 from train.synth.biwi_frames import write_biwi_sequence
 from train.synth.dataset import SHARES, SetConfig, Studio, render_set
 from train.synth.full_frame import shoot_frame, write_frame, write_raw_sequence
 from train.synth.pack_head import pack_head
 from train.synth.shot import FrameSize
+from train.synth.sources import settle_note, source_digests
+
+LEAST_SIDE_PX = 16  # of a frame
+LEAST_Z_MM = 150  # of a head centre: nearer, the camera would be in the face
+PICTURE_SUFFIXES = (".png", ".jpg")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parse_arguments(arguments)
 
     def work() -> Outcome:
+        _check(chosen)
         _run(chosen)
         return Outcome("")
 
@@ -98,15 +105,50 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _check(chosen: argparse.Namespace) -> None:
+    """Refuse numbers that nothing can be rendered with, before the head model is read.
+
+    Raises:
+        InputError: One breaks its rule; the text names the option.
+    """
+    require_counts(chosen, *(name for name in ("processes", "frames", "subject") if hasattr(chosen, name)))
+    if getattr(chosen, "seed", 0) < 0:
+        raise InputError.of("--seed", chosen.seed, ">= 0", "Give a number from 0 up.")
+    for number in getattr(chosen, "sequences", ()):
+        if number < 1:
+            raise InputError.of("--sequences", number, ">= 1", "Sequences are counted from 1.")
+    if chosen.command == "render-frame":
+        width, height = chosen.size
+        rules = {
+            "--outfit": (chosen.outfit, 1 <= chosen.outfit <= SEQUENCES_PER_SUBJECT, f"1 to {SEQUENCES_PER_SUBJECT}"),
+            "--shot": (chosen.shot, chosen.shot >= 0, ">= 0"),
+            "--size": (f"{width} {height}", min(width, height) >= LEAST_SIDE_PX, f"{LEAST_SIDE_PX} or more each"),
+            "--focal-px": (chosen.focal_px, chosen.focal_px is None or chosen.focal_px > 0, "above 0"),
+            "--position-mm": (chosen.position_mm, chosen.position_mm[2] > LEAST_Z_MM, f"z above {LEAST_Z_MM}"),
+            "--out": (str(chosen.out), chosen.out.suffix.lower() in PICTURE_SUFFIXES, " or ".join(PICTURE_SUFFIXES)),
+        }
+        for option, (value, fits, rule) in rules.items():
+            if not fits:
+                raise InputError.of(option, value, rule, "Correct it; --help says what it is.")
+
+
+def _settle(chosen: argparse.Namespace) -> None:
+    """Make sure that sequences which are there already, and stay, are of the same settings."""
+    sources = source_digests(chosen.head, chosen.hair)
+    settle_note(chosen.out, {"layout": chosen.command, "seed": chosen.seed, "frames": chosen.frames, **sources})
+
+
 def _run(chosen: argparse.Namespace) -> None:
     if chosen.command == "pack-head":
         pack_head(chosen.checkout, chosen.out)
     elif chosen.command == "render-raw":
+        _settle(chosen)
         studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
         for index in chosen.sequences:
             number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
             write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
     elif chosen.command == "render-biwi":
+        _settle(chosen)
         studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
         for index in chosen.sequences:
             write_biwi_sequence(studio, chosen.out, index, chosen.frames)

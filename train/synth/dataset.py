@@ -25,6 +25,7 @@ from train.synth.headmodel import HeadModel
 from train.synth.motion import sample_turned_angles
 from train.synth.shot import REACH_MM, Shot, shoot
 from train.synth.skin import FaceCanvas
+from train.synth.sources import source_digests
 from train.synth.subject import (
     Outfit,
     Subject,
@@ -237,9 +238,11 @@ def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
         yield CropFrame(picture, shot.depth_mm, shot.label, shot.angles_deg, note)
 
 
-def set_note(config: SetConfig, *, hair: bool) -> SetNote:
-    """Return what dataset.json says of the set."""
+def set_note(config: SetConfig, *, hair: bool, sources: dict[str, Any] | None = None) -> SetNote:
+    """Return what dataset.json says of the set; `sources` as train.synth.sources has them."""
     generator: dict[str, Any] = {**asdict(config), "hair": hair}
+    if sources is not None:
+        generator["sources"] = sources
     # Sets that are older than a setting do not have it.
     as_before = {"proportions": 0.0, "warp_mm": 0.0, "pictures": True, **dict.fromkeys(SHARES, 0.0)}
     for name, value in as_before.items():
@@ -294,12 +297,12 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         processes: how many to use.
 
     Raises:
-        ConfigError: `out` holds a set of other settings or of another head model, or modelled hair is asked for and
-            there is none.
+        ConfigError: `out` holds a set of other settings, of another head model or of other hair, or modelled hair is
+            asked for and there is none.
         InputError: Its shapes.npy is damaged.
     """
     studio = Studio(config, head, hair)  # first of all: what it refuses must leave no set behind, and no pool waiting
-    start_set(out, set_note(config, hair=hair is not None))
+    start_set(out, set_note(config, hair=hair is not None, sources=source_digests(head, hair)))
     if not config.warp_mm:
         _settle_shapes(out, set_shapes(config, studio.model))
     # Test and validation subjects first: a set that is still growing can already be measured on.

@@ -9,9 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facedepth_edge.errors import ConfigError
 from train.synth.hair import skin_radius
 from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel, azimuth_elevation
 from train.synth.mesh import Mesh, triangles_from_quads
+
+BASE_FILE = "hm08_base.obj"  # the body that the styles were made for
 
 _CROWN_MM = 100.0  # of a style, from its highest point down
 _OVER_SKULL_MM = 6.0  # of most of a crown's points
@@ -36,25 +39,51 @@ class CardHair:
     alpha: np.ndarray
 
 
-def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHair]:
-    """Read every style (NAME.obj with NAME.png) of a folder that also has hm08_base.obj; {} without a folder."""
+def style_files(folder: str | Path | None) -> dict[str, tuple[Path, Path]]:
+    """Return the styles of a folder of modelled hair: name to NAME.obj and NAME.png; {} without a folder.
+
+    Raises:
+        ConfigError: The folder lacks hm08_base.obj, or holds no style.
+    """
     if folder is None:
         return {}
     folder = Path(folder)
-    base_vertices, groups = _read_base(folder / "hm08_base.obj")
+    if not (folder / BASE_FILE).is_file():
+        rule = f"a folder of NAME.obj with NAME.png, and {BASE_FILE}"
+        fix = "docs/training.md, section 1, says what it holds."
+        raise ConfigError.of(f"--hair {folder}", f"no {BASE_FILE}", rule, fix)
+    pairs = {path.stem: (path, path.with_suffix(".png")) for path in sorted(folder.glob("*.obj"))}
+    styles = {name: files for name, files in pairs.items() if files[1].is_file()}
+    if not styles:
+        fix = "Put both files of each style there, or leave --hair out."
+        raise ConfigError.of(f"--hair {folder}", "no NAME.obj with its NAME.png", "one style or more", fix)
+    return styles
+
+
+def load_cards(folder: str | Path | None, model: HeadModel) -> dict[str, CardHair]:
+    """Read the styles of a folder, see `style_files`.
+
+    Raises:
+        ConfigError: As style_files; or a picture cannot be read or has no alpha channel.
+    """
+    styles = style_files(folder)
+    if not styles:
+        return {}
+    base_vertices, groups = _read_base(Path(str(folder)) / BASE_FILE)
     to_ict = _fit(base_vertices, groups, model)
     cards = {}
-    for path in sorted(folder.glob("*.obj")):
-        picture = path.with_suffix(".png")
-        if not picture.is_file():
-            continue
+    for name, (path, picture) in styles.items():
         vertices, triangles, uv = _read_obj(path)
-        rgba = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED).astype(np.float32) / 255
+        image = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
+        if image is None or image.ndim != 3 or image.shape[2] != 4:
+            got = "no picture" if image is None else f"an array of {image.shape}"
+            raise ConfigError.of(str(picture), got, "a picture with an alpha channel", "Get the file again.")
+        rgba = image.astype(np.float32) / 255
         grey = rgba[..., :3].mean(axis=2)
         solid = rgba[..., 3] > 0.3
         shade = np.clip(grey / max(float(grey[solid].mean()), 1e-3), 0.25, 2.2)
         placed = _seated(to_ict(vertices), model)
-        cards[path.stem] = CardHair(placed, triangles, uv, shade.astype(np.float32), rgba[..., 3])
+        cards[name] = CardHair(placed, triangles, uv, shade.astype(np.float32), rgba[..., 3])
     return cards
 
 

@@ -50,13 +50,15 @@ class Task(nn.Module):
 
     `network` is what is averaged, measured and exported. `phases` are names, in the order in which a step runs them;
     each has an optimizer of its own. `names_people` are the parts that know the training people. `selects` is the score
-    of `measure` by which the best checkpoint is chosen, the smallest. `reads_pictures`: False where depth alone serves.
-    `draws_people`: `draw` draws people and frames of each, so that a frame must not come twice among `indices`.
+    of `measure` by which the best checkpoint is chosen, the smallest; `scores` are all that it gives. `reads_pictures`:
+    False where depth alone serves. `draws_people`: `draw` draws people and frames of each, so that a frame must not
+    come twice among `indices`.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("network",)
     names_people: ClassVar[tuple[str, ...]] = ()
     selects: ClassVar[str] = "offset_free_mm"
+    scores: ClassVar[tuple[str, ...]] = ("offset_free_mm", "absolute_mm", "correlation")
     reads_pictures: ClassVar[bool] = True
     draws_people: ClassVar[bool] = False
 
@@ -103,6 +105,13 @@ class Task(nn.Module):
             `loss`, a scalar, and `parts`, scalars by name for the log.
         """
         raise NotImplementedError
+
+    def check_validation(self, data: PackedSet, indices: np.ndarray) -> None:
+        """Refuse validation frames that `measure` could not use; called before the first step.
+
+        Raises:
+            InputError: They do not suffice.
+        """
 
     def measure(
         self, network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str

@@ -13,6 +13,7 @@ from facedepth_edge.errors import ConfigError
 from train import losses
 from train.data.batches import Batch
 from train.face_region import face_ellipse
+from train.metrics import METRICS
 from train.tasks.base import Task, require_weights
 
 
@@ -57,6 +58,7 @@ class DepthTask(Task):
     """Learn depth, head mask and validity from the ground truth."""
 
     Config = DepthTaskConfig
+    scores = METRICS
 
     def __init__(self, network: nn.Module, config: DepthTaskConfig) -> None:
         super().__init__(network)

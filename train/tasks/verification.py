@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facedepth_edge.errors import ConfigError
+from facedepth_edge.errors import ConfigError, InputError
 from train.data.batches import Batch
 from train.data.packed import PackedSet
 from train.data.shapes import SHAPE_VALUES
@@ -97,6 +97,7 @@ class VerificationTask(Task):
 
     Config = VerificationTaskConfig
     selects: ClassVar[str] = "wrong"
+    scores: ClassVar[tuple[str, ...]] = ("accuracy", "wrong", "bce")
     reads_pictures: ClassVar[bool] = False
     draws_people: ClassVar[bool] = True
     names_people: ClassVar[tuple[str, ...]] = ("names",)
@@ -181,6 +182,18 @@ class VerificationTask(Task):
             parts["shape_mm"] = missed.detach().sqrt()
             loss = loss + self.config.shape * missed
         return {"loss": loss, "parts": parts}
+
+    @torch.no_grad()
+    def check_validation(self, data: PackedSet, indices: np.ndarray) -> None:
+        """Refuse validation frames of which no pairs can be made.
+
+        Raises:
+            InputError: There are not two people with two frames each.
+        """
+        try:
+            random_pairs(data.meta["subject"][indices], 1, np.random.default_rng(VALIDATION_SEED))
+        except InputError as error:
+            raise InputError(f"{data.crops.root}, split val: {error}") from error
 
     @torch.no_grad()
     def measure(

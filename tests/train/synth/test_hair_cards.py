@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ from train.synth.hair import skin_radius
 from train.synth.hair_cards import CardHair, fitted, load_cards
 from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
 from train.synth.mesh import vertex_normals
+from train.synth.sources import source_digests
 from train.synth.subject import sample_outfit, sample_subject
 
 _UP_DM = 8.0  # the base mesh stands on the ground
@@ -160,3 +163,39 @@ def test_a_set_with_hair_from_before_it_sat_right_is_not_continued(
     with pytest.raises(ConfigError, match="other settings"):
         render_set(small_set, head_file, styles, tmp_path, processes=1)
     assert "hair_seated" not in set_note(small_set, hair=False).generator
+
+
+def test_a_folder_that_is_no_hair_is_refused(styles: Path, studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--hair .*: got no hm08_base\.obj, expected a folder of NAME\.obj"):
+        load_cards(tmp_path / "none", studio.model)
+    shutil.copy(styles / "hm08_base.obj", tmp_path)
+    with pytest.raises(ConfigError, match=r"got no NAME\.obj with its NAME\.png"):
+        load_cards(tmp_path, studio.model)
+    shutil.copy(styles / "low.obj", tmp_path)
+    (tmp_path / "low.png").write_text("no picture")
+    with pytest.raises(ConfigError, match=r"low\.png: got no picture, expected a picture with an alpha channel"):
+        load_cards(tmp_path, studio.model)
+    cv2.imwrite(str(tmp_path / "low.png"), np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ConfigError, match=r"low\.png: got an array of \(4, 4, 3\)"):
+        load_cards(tmp_path, studio.model)
+
+
+def test_a_set_goes_on_with_no_other_hair_and_head(
+    styles: Path, tmp_path: Path, small_set: SetConfig, head_file: Path
+) -> None:
+    out, hair = tmp_path / "set", tmp_path / "hair"
+    shutil.copytree(styles, hair)
+    note = set_note(small_set, hair=True, sources=source_digests(head_file, hair))
+    start_set(out, note)
+    start_set(out, set_note(small_set, hair=True, sources=source_digests(head_file, styles)))  # the same files
+    (hair / "low.obj").unlink()
+    with pytest.raises(ConfigError, match="a set of other settings"):
+        start_set(out, set_note(small_set, hair=True, sources=source_digests(head_file, hair)))
+    other_head = tmp_path / "head.npz"
+    other_head.write_bytes(head_file.read_bytes() + b"0")
+    with pytest.raises(ConfigError, match="a set of other settings"):
+        start_set(out, set_note(small_set, hair=True, sources=source_digests(other_head, styles)))
+    older = note.plain()
+    del older["generator"]["sources"]
+    (out / "dataset.json").write_text(json.dumps(older))
+    start_set(out, set_note(small_set, hair=True, sources=source_digests(head_file, hair)))  # nobody knows better

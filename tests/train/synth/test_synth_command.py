@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m train.synth`: senseless numbers and folders of other settings are refused before anything is rendered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from train.synth.__main__ import main
+from train.synth.sources import NOTE_FILE, settle_note
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("render --processes 0", "--processes: got 0, expected >= 1"),
+        ("render --seed -1", "--seed: got -1, expected >= 0"),
+        ("render-frame --shot -1", "--shot: got -1, expected >= 0"),
+        ("render-frame --size 0 48", "--size: got 0 48, expected 16 or more each"),
+        ("render-frame --subject 0", "--subject: got 0, expected >= 1"),
+        ("render-frame --outfit 7", "--outfit: got 7, expected 1 to 5"),
+        ("render-frame --focal-px -5", "--focal-px: got -5.0, expected above 0"),
+        ("render-frame --position-mm 0 0 -700", "expected z above 150"),
+        ("render-raw --sequences 0", "--sequences: got 0, expected >= 1"),
+        ("render-raw --sequences 1 --frames 0", "--frames: got 0, expected >= 1"),
+        ("render-biwi --sequences 1 --frames 0", "--frames: got 0, expected >= 1"),
+    ],
+)
+def test_senseless_numbers(command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.png"
+    assert main([*command.split(), "--head", "none.npz", "--out", str(out)]) == 1
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_picture_of_an_unknown_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render-frame", "--head", "none.npz", "--out", str(tmp_path / "frame.xyz")]) == 1
+    assert "expected .png or .jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["render-raw", "render-biwi"])
+def test_sequences_of_another_seed_are_not_mixed(
+    command: str, tmp_path: Path, head_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither sequence is rendered: its folder is there, as after an earlier run."""
+    (tmp_path / "seq" / ("001" if command == "render-raw" else "01")).mkdir(parents=True)
+    arguments = [command, "--sequences", "1", "--frames", "2", "--head", str(head_file), "--out", str(tmp_path / "seq")]
+    assert main(arguments) == 1
+    assert f"sequences and no {NOTE_FILE}" in capsys.readouterr().err
+    (tmp_path / "seq").rename(tmp_path / "aside")
+    settle_note(tmp_path / "seq", {"layout": command, "seed": 3})
+    (tmp_path / "aside").rename(tmp_path / "seq" / "aside")
+    assert main(arguments) == 1
+    assert "seed 0" in (error := capsys.readouterr().err)
+    assert "seed 3" in error
+
+
+def test_a_started_folder_goes_on(tmp_path: Path, head_file: Path) -> None:
+    arguments = [
+        "render-raw",
+        "--sequences",
+        "1",
+        "--frames",
+        "1",
+        "--head",
+        str(head_file),
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    (tmp_path / "r").mkdir()
+    from train.synth.sources import source_digests
+
+    settle_note(tmp_path / "r", {"layout": "render-raw", "seed": 0, "frames": 1, **source_digests(head_file, None)})
+    (tmp_path / "r" / "001").mkdir()
+    assert main(arguments) == 0  # the sequence is there: nothing to do
