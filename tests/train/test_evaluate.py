@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.ray_depth import along_axis
 from train.data.batches import make_batch
+from train.data.command_line import open_sets
 from train.data.packed import PackedSet, open_packed_set
 from train.evaluate import evaluate, main, table_from_rows
 from train.predictors import predictor_from_file, predictors_from_model, trivial_answers
@@ -185,3 +187,24 @@ def test_command(crops_root: Path, tiny_artifact: Path, tmp_path: Path, capsys: 
     assert main([*arguments, "--count", "0"]) == 1
     assert main([*arguments, "--json", str(tmp_path)]) == 1
     assert "--json: got" in capsys.readouterr().err
+
+
+def test_a_set_that_still_grows_is_measured(
+    crops_root: Path, tiny_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Test people are rendered first; the training people are named and have no frame yet."""
+    growing = tmp_path / "growing"
+    people = json.loads((crops_root / "dataset.json").read_text())["subjects"]
+    sequences = [f"{(person - 1) * 5 + 1:03d}" for person in people["train"]]
+    shutil.copytree(crops_root, growing, ignore=shutil.ignore_patterns("packed", *sequences))
+    assert main(["--model", str(tiny_artifact), "--data", str(growing)]) == 0
+    told = capsys.readouterr()
+    assert "no training frames: no mean face" in told.err
+    assert "fp32 | head |" in told.out
+
+
+def test_two_sets_of_one_name_are_refused(crops_root: Path, tmp_path: Path) -> None:
+    arguments = argparse.Namespace(cache_dir=tmp_path, settings=[])
+    with pytest.raises(InputError, match=r"a second set of the name crops, expected another name for each"):
+        open_sets([crops_root, crops_root], arguments)
+    assert list(open_sets([crops_root], arguments)) == ["crops"]

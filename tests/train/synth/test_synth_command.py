@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from train.synth.__main__ import main
-from train.synth.sources import NOTE_FILE, settle_note
+from train.synth.sources import NOTE_FILE, settle_note, source_digests
 
 
 @pytest.mark.parametrize(
@@ -57,20 +57,8 @@ def test_sequences_of_another_seed_are_not_mixed(
 
 
 def test_a_started_folder_goes_on(tmp_path: Path, head_file: Path) -> None:
-    arguments = [
-        "render-raw",
-        "--sequences",
-        "1",
-        "--frames",
-        "1",
-        "--head",
-        str(head_file),
-        "--out",
-        str(tmp_path / "r"),
-    ]
-    (tmp_path / "r").mkdir()
-    from train.synth.sources import source_digests
-
-    settle_note(tmp_path / "r", {"layout": "render-raw", "seed": 0, "frames": 1, **source_digests(head_file, None)})
-    (tmp_path / "r" / "001").mkdir()
-    assert main(arguments) == 0  # the sequence is there: nothing to do
+    out = tmp_path / "r"
+    settle_note(out, {"layout": "render-raw", "seed": 0, "frames": 1, **source_digests(head_file, None)})
+    (out / "001").mkdir()
+    options = {"--sequences": "1", "--frames": "1", "--head": str(head_file), "--out": str(out)}
+    assert main(["render-raw", *(text for pair in options.items() for text in pair)]) == 0  # nothing is left to do
