@@ -36,7 +36,7 @@ from train.synth.full_frame import write_image
 
 PARTS = (Path("FaceX-Train/train"), Path("FaceX/test"))
 EVERY = 3
-FOCAL_PX = 365.0  # of the Kinect v2's depth camera, see docs/training.md
+FOCAL_PX = 365.0  # of the Kinect v2's depth camera, see docs/real_faces.md
 WHITE, WHITE_PERCENT = 220.0, 98.0
 # A label's points follow the box (x least, x most, y least, y most) of them all.
 BOX_NUMBERS, POINTS = 4, 15
