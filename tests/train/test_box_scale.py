@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.box_scale import main, measure_scale, scaled_boxes
-from train.data.batches import make_batch
+from facedepth_edge.errors import ConfigError
+from train.box_scale import main, measure_boxes
+from train.data.batches import AugmentConfig, make_batch
+from train.data.geometry_augment import fixed_boxes
 from train.data.packed import PackedSet, open_packed_set
 
 
@@ -34,8 +36,8 @@ class Plane(nn.Module):
 def test_the_box_s_side_is_multiplied_and_nothing_else(data: PackedSet) -> None:
     indices = data.indices("test", faces_only=True)
     plain, same, wide = (
-        make_batch(data, indices, augment=settings, generator=None if settings is None else torch.Generator())
-        for settings in (None, scaled_boxes(1.0), scaled_boxes(1.5))
+        make_batch(data, indices, placement=None if scale is None else fixed_boxes(len(indices), 144, 96, scale))
+        for scale in (None, 1.0, 1.5)
     )
     torch.testing.assert_close(same.face, plain.face, atol=1e-4, rtol=0)  # a gray level is 0.008
     assert torch.equal(same.depth, plain.depth)
@@ -48,7 +50,7 @@ def test_the_box_s_side_is_multiplied_and_nothing_else(data: PackedSet) -> None:
 
 def test_a_plane_s_error_is_the_spread_of_the_depth(data: PackedSet) -> None:
     indices = data.indices("test", faces_only=True)
-    head_mm, valid = measure_scale(Plane(2.0), data, indices, 1.0, 0.5)
+    head_mm, valid = measure_boxes(Plane(2.0), data, indices, 0.5)
     batch = make_batch(data, indices)
     spreads = []
     for depth, where in zip(batch.depth[:, 0], (batch.valid & batch.head)[:, 0], strict=True):
@@ -56,7 +58,7 @@ def test_a_plane_s_error_is_the_spread_of_the_depth(data: PackedSet) -> None:
         spreads.append(float((of_head - of_head.mean()).abs().mean()))
     assert head_mm == pytest.approx(np.mean(spreads), rel=1e-5)
     assert valid == 1
-    assert measure_scale(Plane(-2.0), data, indices, 1.0, 0.5)[1] == 0
+    assert measure_boxes(Plane(-2.0), data, indices, 0.5)[1] == 0
 
 
 def test_the_command_prints_a_line_for_each_size(
@@ -68,5 +70,30 @@ def test_the_command_prints_a_line_for_each_size(
     assert lines[0].endswith(", split test")
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["0.8", "1"]
     assert [line.split("|")[2].strip() for line in lines[4:]] == ["125 %", "100 %"]
+    assert main([*asked, "--scales", "1", "--rolls", "0", "90", "--count", "4"]) == 0
+    upright, same, side = (line.split("|")[1:] for line in capsys.readouterr().out.splitlines()[4:])
+    assert [row[0].strip() for row in (upright, same, side)] == [
+        "1",
+        "1, turned by 0 degrees",
+        "1, turned by 90 degrees",
+    ]
+    assert upright[2:] == same[2:] != side[2:]
     assert main([*asked, "--scales", "2"]) == 2
     assert "--scales: got [2.0], expected 0.5 to 1.5 each" in capsys.readouterr().err
+
+
+def test_boxes_are_turned_in_the_image_plane(data: PackedSet) -> None:
+    indices = data.indices("test", faces_only=True)
+    upright = make_batch(data, indices)
+    side, down = (make_batch(data, indices, placement=fixed_boxes(len(indices), 144, 96, 1, a)) for a in (90, 180))
+    for name in ("face", "head", "valid"):
+        one = getattr(upright, name)
+        torch.testing.assert_close(getattr(side, name), one.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+        torch.testing.assert_close(getattr(down, name), one.rot90(2, (2, 3)), atol=1e-4, rtol=0)
+
+
+def test_boxes_and_augmentation_exclude_each_other(data: PackedSet) -> None:
+    with pytest.raises(ConfigError, match="make_batch: got augment and placement, expected one of them"):
+        make_batch(
+            data, np.arange(1), augment=AugmentConfig(), generator=torch.Generator(), placement=fixed_boxes(1, 144, 96)
+        )

@@ -109,6 +109,7 @@ def make_batch(
     device: torch.device | str = "cpu",
     augment: AugmentConfig | None = None,
     generator: torch.Generator | None = None,
+    placement: Placement | None = None,
 ) -> Batch:
     """Read samples and turn them into a batch.
 
@@ -118,13 +119,16 @@ def make_batch(
         device: Where the batch is made; augmentation runs there too.
         augment: The augmentation; None cuts eq. 6's box out as it is.
         generator: Needed with `augment`; on `device`.
+        placement: Boxes to cut out, in the order of `indices` and on `device`; without `augment`.
 
     Returns:
         The batch; it owns its memory.
 
     Raises:
-        ConfigError: `augment` without `generator`.
+        ConfigError: `augment` without `generator`, or with `placement`.
     """
+    if augment is not None and placement is not None:
+        raise ConfigError.of("make_batch", "augment and placement", "one of them", "Leave one out.")
     if augment is not None and generator is None:
         raise ConfigError.of("make_batch", "augment without generator", "both or neither", "Give a generator.")
     device = torch.device(device)
@@ -139,17 +143,17 @@ def make_batch(
     distance_mm = torch.from_numpy(meta["distance_mm"].copy()).to(device)
     has_face = torch.from_numpy(meta["face"].copy()).to(device)
     box_px, crop_px = data.crops.box_px, data.crops.crop_px
-    placement = None
-    if augment is None or generator is None:
+    if augment is not None and generator is not None:
+        placement = draw_placement(len(indices), crop_px, box_px, augment.geometry, generator)
+    if placement is None:
         gray = center_boxes(gray, box_px).contiguous()
         depth_mm, label = center_boxes(depth_mm, box_px), center_boxes(label, box_px)
         seen = torch.ones(gray.shape, dtype=torch.bool, device=device)
         covered = torch.zeros_like(seen)
     else:
-        placement = draw_placement(len(indices), crop_px, box_px, augment.geometry, generator)
         gray, depth_mm, label, seen = sample_boxes(gray, depth_mm, label, placement, box_px)
         covered = torch.zeros_like(seen)
-        if augment.photo.enabled:
+        if augment is not None and generator is not None and augment.photo.enabled:
             gray = change_photo(gray, augment.photo, generator)
             gray, covered = cut_out(gray, augment.photo, generator)
     head = (label >= HEAD_LABELS[0]) & (label <= HEAD_LABELS[-1]) & ~covered

@@ -8,6 +8,7 @@ box shrinks by 1.18 at most by default, by 1.5 at most. Depth and label are samp
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -165,6 +166,22 @@ def draw_placement(
         rolled = _chance(count, s.rolled, g)
         angle = torch.where(rolled, _uniform(count, *ROLLED_DEG, g) * torch.where(_chance(count, 0.5, g), 1, -1), angle)
     return Placement(center_x, center_y, box_px * scale, angle * (torch.pi / 180), flip, low, high, rolled)
+
+
+def fixed_boxes(count: int, crop_px: int, box_px: int, scale: float = 1.0, roll_deg: float = 0.0) -> Placement:
+    """Return boxes about the crops' middles, all of one size and turned by one angle, on the CPU.
+
+    Args:
+        count: Number of boxes, B.
+        crop_px: Side of the crops.
+        box_px: Side of eq. 6's box in the crops.
+        scale: Of eq. 6's side.
+        roll_deg: In-plane rotation, from x towards y.
+    """
+    middle, none = torch.full((count,), crop_px / 2), torch.zeros(count)
+    low, high = torch.zeros(count, 2), torch.full((count, 2), float(crop_px))
+    side, angle = none + box_px * scale, none + math.radians(roll_deg)
+    return Placement(middle, middle, side, angle, none, low, high, torch.zeros(count, dtype=torch.bool))
 
 
 def sample_boxes(
