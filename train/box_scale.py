@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, help="most frames, spread over the split (default: all)")
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of the box's side, 0.5 to 1.5")
     parser.add_argument("--rolls", type=float, nargs="+", default=(), metavar="DEGREES",
-                        help="further rows: eq. 6's box, turned in the image plane by these to either side")  # fmt: skip
+                        help="further rows: boxes turned in the image plane, to either side")  # fmt: skip
     add_reading_arguments(parser)
     args = parser.parse_args(arguments)
 
