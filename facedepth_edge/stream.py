@@ -143,12 +143,39 @@ class DepthStream:
         if located.pop("out", None) is not None:
             raise ConfigError.of("out", "an output", "none", "A stream's results are fresh; leave it out.")
         now = self._time(time_s)
-        result = self._predict(frame, head_center, located, now)
+        return self._filtered(self._predict(frame, head_center, located, now), now, time_s is None)
+
+    def update(self, result: DepthResult, *, time_s: float | None = None) -> DepthResult:
+        """Filter a result that was predicted elsewhere, such as this person's of predict_batch().
+
+        Args:
+            result: Of the next frame, by the stream's model; it stays as it is.
+            time_s: As for predict().
+
+        Returns:
+            As predict() returns it; a distance that the frame did not bring is not held.
+
+        Warns:
+            RuntimeWarning: As predict().
+
+        Raises:
+            InputError: It is no result of that model; or the time breaks a rule.
+        """
+        size_hw = self._model.spec.output_hw
+        if not isinstance(result, DepthResult) or result.relative.shape != size_hw:
+            got = (
+                f"a map of {result.relative.shape}" if isinstance(result, DepthResult) else f"a {type(result).__name__}"
+            )
+            raise InputError.of("result", got, f"a DepthResult of {size_hw}", "Give a result of the stream's model.")
+        return self._filtered(result, self._time(time_s), time_s is None)
+
+    def _filtered(self, result: DepthResult, now: float, own_clock: bool) -> DepthResult:
+        """Return the result with its depth filtered; one that is not valid as it is."""
         if not result.valid:
             self._state = None
             return result
         scale = self._model.spec.depth_scale.half_range_mm
-        relative, distance_mm = self._filter(result, now, time_s is None, scale)
+        relative, distance_mm = self._filter(result, now, own_clock, scale)
         depth_mm = np.float32(distance_mm) + relative * np.float32(scale)
         return replace(result, relative=relative, depth_mm=depth_mm, distance_mm=distance_mm)
 

@@ -42,6 +42,8 @@ class Scripted(EdgeDepth):
     @property
     def spec(self) -> Any:
         class Spec:
+            output_hw = (SIZE, SIZE)
+
             class depth_scale:  # noqa: N801
                 half_range_mm = HALF_RANGE_MM
 
@@ -333,3 +335,26 @@ def test_with_the_default_model() -> None:
             raw.append(np.where(single.mask, single.depth_mm, np.nan))
             steady.append(np.where(single.mask, result.depth_mm, np.nan))
     assert np.nanstd(np.diff(steady[4:], axis=0)) < 0.6 * np.nanstd(np.diff(raw[4:], axis=0))
+
+
+def test_results_of_a_batch_are_filtered_as_the_stream_s_own() -> None:
+    rng = np.random.default_rng(5)
+    noise = rng.normal(0, 2 / HALF_RANGE_MM, (20, SIZE, SIZE))
+    own = run(Scripted(lambda i: face() + noise[i]), 20)
+    elsewhere, stream = Scripted(lambda i: face() + noise[i]), DepthStream(Scripted(lambda _: face()))
+    for i, expected in enumerate(own):
+        result = elsewhere.predict(None, (60.0, 60.0))
+        before = result.depth_mm.copy()
+        found = stream.update(result, time_s=i / FPS)
+        np.testing.assert_array_equal(found.depth_mm, expected.depth_mm)
+        np.testing.assert_array_equal(result.depth_mm, before)
+    with pytest.raises(InputError, match=r"time_s: got 0\.0"):
+        stream.update(result, time_s=0.0)
+
+
+def test_only_results_of_the_model_are_filtered() -> None:
+    stream = DepthStream(Scripted(lambda _: face()))
+    with pytest.raises(InputError, match=r"result: got a ndarray, expected a DepthResult of \(24, 24\)"):
+        stream.update(face(), time_s=0.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"result: got a map of \(12, 24\)"):
+        stream.update(Scripted(lambda _: face()[:12]).predict(None, (60.0, 60.0)), time_s=0.0)
