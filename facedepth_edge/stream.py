@@ -244,7 +244,7 @@ class DepthStream:
                 f"the one before, expected at most {longest:g} s. Give time_s in seconds, or for so few frames "
                 "StreamConfig(longest_gap_s=...)."
             )
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
 
     def _time(self, time_s: float | None) -> float:
         """Return the frame's time in seconds, checked against the last one's."""
