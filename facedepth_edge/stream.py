@@ -32,6 +32,7 @@ LEAST_OVERLAP = 0.3  # of two boxes, intersection over union: below it is anothe
 WARN_AFTER = 5  # frames in a row, each too late after the one before to be filtered
 LEAST_GAP_S = 1e-4  # between two frames; nearer ones are the same frame twice, or stamps in another unit
 MOST = 1e6  # of a setting
+HELD, NOMINAL = "held", "nominal"  # of distance_source
 _DISTANCES = ("distance_mm", "depth", "head_width_px")
 MOST_SECONDS = 1e11  # of a time stamp: beyond it doubles do not tell frames apart
 
@@ -47,7 +48,7 @@ class StreamConfig:
             because a distance that is measured anew for each frame is noisier.
         jump_mm: A pixel that changes by more from what was filtered is taken as it is.
         longest_gap_s: After a longer pause the filter starts anew; at fewer frames a second than its inverse, 2 by
-            default, nothing is filtered.
+            default, nothing is filtered. For as long a distance is held for frames that bring none.
 
     Raises:
         ConfigError: A value is not a finite number above 0.
@@ -87,7 +88,17 @@ class _State:
     box: Box
     relative: _Track
     distance_mm: _Track
-    known_s: float | None  # when a frame last brought its distance; None: they are nominal
+    distance_s: float  # when the distance's track had its last sample; a frame that brought none adds none
+    nominal: bool  # the distance's track is of the camera's nominal one
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The last distance that a frame brought, for frames that bring none."""
+
+    distance_mm: float
+    time_s: float
+    box: Box  # of the last frame with it
 
 
 class DepthStream:
@@ -110,6 +121,7 @@ class DepthStream:
             raise ConfigError.of("config", f"a {type(config).__name__}", "a StreamConfig", fix)
         self._config = StreamConfig() if config is None else config
         self._state: _State | None = None
+        self._known: _Known | None = None
         self._late_frames = 0  # in a row, of one recording
         self._warned = False
 
@@ -149,7 +161,7 @@ class DepthStream:
         """Filter a result that was predicted elsewhere, such as this person's of predict_batch().
 
         Args:
-            result: Of the next frame, by the stream's model; it stays as it is.
+            result: Of the next frame, by the stream's model; it stays as it is, and may be overwritten afterwards.
             time_s: As for predict().
 
         Returns:
@@ -159,64 +171,71 @@ class DepthStream:
             RuntimeWarning: As predict().
 
         Raises:
-            InputError: It is no result of that model; or the time breaks a rule.
+            InputError: It is no result of the model's size, or one of this stream's own; or the time breaks a rule.
         """
         size_hw = self._model.spec.output_hw
-        if not isinstance(result, DepthResult) or result.relative.shape != size_hw:
-            got = (
-                f"a map of {result.relative.shape}" if isinstance(result, DepthResult) else f"a {type(result).__name__}"
-            )
-            raise InputError.of("result", got, f"a DepthResult of {size_hw}", "Give a result of the stream's model.")
-        return self._filtered(result, self._time(time_s), time_s is None)
-
-    def _filtered(self, result: DepthResult, now: float, own_clock: bool) -> DepthResult:
-        """Return the result with its depth filtered; one that is not valid as it is."""
-        if not result.valid:
-            self._state = None
-            return result
-        scale = self._model.spec.depth_scale.half_range_mm
-        relative, distance_mm = self._filter(result, now, own_clock, scale)
-        depth_mm = np.float32(distance_mm) + relative * np.float32(scale)
-        return replace(result, relative=relative, depth_mm=depth_mm, distance_mm=distance_mm)
+        if not isinstance(result, DepthResult) or result.relative.shape != size_hw or result.distance_source == HELD:
+            got = f"a {type(result).__name__}"
+            if isinstance(result, DepthResult):
+                got = f"a map of {result.relative.shape} with a distance from {result.distance_source!r}"
+            rule = f"a DepthResult of {size_hw} as predict_batch() returns it"
+            raise InputError.of("result", got, rule, "Give a result of the stream's model.")
+        now = self._time(time_s)
+        return self._filtered(replace(result, relative=result.relative.copy()), now, time_s is None)
 
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
-        self._state, self._late_frames = None, 0
+        self._state, self._known, self._late_frames = None, None, 0
 
     def _predict(
         self, frame: NDArray[Any], head_center: Sequence[float], located: dict[str, Any], now: float
     ) -> DepthResult:
-        """Predict; a frame that brings no distance takes the stream's, as long as that is fresh."""
-        state = self._state
-        held = None
-        if state is not None and state.known_s is not None and now - state.known_s <= self._config.longest_gap_s:
-            held = state.distance_mm.filtered
-        if held is None or any(located.get(name) is not None for name in _DISTANCES):
+        """Predict; a frame that brings no distance takes the last one, as long as it is fresh and of the same head."""
+        known, unmeasured = self._known, None
+        if known is None or now - known.time_s > self._config.longest_gap_s:
+            return self._model.predict(frame, head_center, **located)
+        if any(located.get(name) is not None for name in _DISTANCES):
             try:
                 return self._model.predict(frame, head_center, **located)
-            except UnmeasuredHead:
-                if held is None:
-                    raise
-        result = self._model.predict(frame, head_center, **{**located, "depth": None, "distance_mm": held})
-        return replace(result, distance_source="held")
+            except UnmeasuredHead as error:
+                unmeasured = error
+        with_known = {**located, "depth": None, "distance_mm": known.distance_mm}
+        result = self._model.predict(frame, head_center, **with_known)
+        if known.box.overlap(result.box) >= LEAST_OVERLAP:
+            return replace(result, distance_source=HELD)
+        if unmeasured is not None:  # another head, of whose distance nothing is known
+            raise unmeasured
+        return self._model.predict(frame, head_center, **located)
+
+    def _filtered(self, result: DepthResult, now: float, own_clock: bool) -> DepthResult:
+        """Return the result with its depth filtered; one that is not valid as it is."""
+        distance_mm = float(result.distance_mm)
+        if result.valid:
+            scale = self._model.spec.depth_scale.half_range_mm
+            relative, distance_mm = self._filter(result, now, own_clock, scale)
+            depth_mm = np.float32(distance_mm) + relative * np.float32(scale)
+            result = replace(result, relative=relative, depth_mm=depth_mm, distance_mm=distance_mm)
+        else:
+            self._state = None
+        if result.distance_source == HELD:
+            assert self._known is not None, "what was held is known"
+            self._known = replace(self._known, box=result.box)
+        else:
+            self._known = None if result.distance_source == NOMINAL else _Known(distance_mm, now, result.box)
+        return result
 
     def _filter(
         self, result: DepthResult, now: float, own_clock: bool, scale: float
     ) -> tuple[NDArray[np.float32], float]:
         """Return the filtered map, which is the caller's, and distance; keep both."""
         config, state, measured = self._config, self._state, result.relative
-        distance_mm = float(result.distance_mm)
+        distance_mm, nominal = float(result.distance_mm), result.distance_source == NOMINAL
         gap = math.inf if state is None else now - state.time_s
-        known_s: float | None = None
-        if result.distance_source == "held":
-            known_s = None if state is None else state.known_s
-        elif result.distance_source != "nominal":
-            known_s = now
         if state is not None:
             self._count_late(gap)
         if state is None or gap > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
             relative = _Track(measured, measured, np.zeros_like(measured))
-            distance = _Track(distance_mm, distance_mm, 0.0)
+            distance, distance_s = _Track(distance_mm, distance_mm, 0.0), now
         else:
             speed = state.relative.speed_at(measured, gap)
             moving_mm = float(np.abs(speed[result.mask]).mean()) * scale if result.mask.any() else 0.0
@@ -224,15 +243,21 @@ class DepthStream:
             old = state.relative.filtered
             jumps = np.abs(measured - old) > np.float32(config.jump_mm / scale)
             relative = _Track(measured, np.where(jumps, measured, _towards(old, measured, amount)), speed)
-
-            if (known_s is None) == (state.known_s is None):
-                coming = state.distance_mm.speed_at(distance_mm, gap)
-                amount = _amount(config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming), gap)
-                distance = _Track(distance_mm, _towards(state.distance_mm.filtered, distance_mm, amount), coming)
-            else:  # from a nominal distance to a known one or back: no head moved
-                distance = _Track(distance_mm, distance_mm, 0.0)
-        self._state = _State(now, own_clock, result.box, relative, distance, known_s)
+            distance, distance_s = self._filter_distance(state, result, now)
+        self._state = _State(now, own_clock, result.box, relative, distance, distance_s, nominal)
         return relative.filtered.copy(), distance.filtered
+
+    def _filter_distance(self, state: _State, result: DepthResult, now: float) -> tuple[_Track, float]:
+        """Return the distance's track with a frame's own distance, and the time of its last sample."""
+        config, distance_mm = self._config, float(result.distance_mm)
+        if result.distance_source == HELD:
+            return state.distance_mm, state.distance_s
+        if state.nominal != (result.distance_source == NOMINAL):  # no head moved: one of the two is a guess
+            return _Track(distance_mm, distance_mm, 0.0), now
+        gap = now - state.distance_s
+        coming = state.distance_mm.speed_at(distance_mm, gap)
+        amount = _amount(config.still_cutoff_hz + config.distance_cutoff_per_speed * abs(coming), gap)
+        return _Track(distance_mm, _towards(state.distance_mm.filtered, distance_mm, amount), coming), now
 
     def _count_late(self, gap_s: float) -> None:
         longest = self._config.longest_gap_s

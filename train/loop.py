@@ -246,15 +246,19 @@ def fit(
         bar.update()
         measured = step % s.validate_every == 0 or done
         saved = step % s.checkpoint_every == 0 or measured
-        if saved or step % s.log_every == 0:
-            means = _finite_means(sums, summed, step)  # before a checkpoint, so that none holds what has diverged
         if step % s.log_every == 0 or done:
+            means = {name: float(value) / summed for name, value in sums.items()}
+            for name, value in means.items():
+                _require_finite(math.isfinite(value), step, f"{name} {value}", "a finite loss")
             bar.set_postfix({name: f"{value:.3g}" for name, value in list(means.items())[:4]}, refresh=False)
             if writer is not None:
                 for name, value in means.items():
                     writer.add_scalar(f"train/{name}", value, step)
                 writer.add_scalar("train/lr", rate, step)
             sums, summed = {}, 0
+        if saved:  # on every rank, whose weights are the same: what has diverged is neither measured nor kept
+            whole = all(bool(torch.isfinite(value).all()) for value in raw_task.state_dict().values())
+            _require_finite(whole, step, "a weight that is not", "finite weights")
         if measured and main:
             scores = raw_task.measure(average, data, val_indices, fabric.device)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
@@ -277,14 +281,10 @@ def fit(
     return FitResult(step, last_path, best_path if best_path.exists() else last_path, scores)
 
 
-def _finite_means(sums: dict[str, torch.Tensor], steps: int, step: int) -> dict[str, float]:
-    """Return the means of a loss's parts since the last log line; empty right after it."""
-    means = {name: float(value) / steps for name, value in sums.items()}
-    for name, value in means.items():
-        if not math.isfinite(value):
-            fix = "Lower optimizer.lr in a new --out; the last checkpoint is from before."
-            raise ConfigError.of(f"step {step}", f"{name} {value}", "a finite loss", fix)
-    return means
+def _require_finite(finite: bool, step: int, got: str, rule: str) -> None:
+    if not finite:
+        fix = "Lower optimizer.lr in a new --out; a checkpoint that is there is from before."
+        raise ConfigError.of(f"step {step}", got, rule, fix)
 
 
 def _progress(config: TrainConfig, step: int, elapsed_s: float) -> float:

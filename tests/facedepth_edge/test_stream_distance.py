@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facedepth_edge import DepthStream, StreamConfig, UnmeasuredHead
+from facedepth_edge import DepthStream, InputError, StreamConfig, UnmeasuredHead
+from facedepth_edge.box import Box
 from tests.facedepth_edge.test_stream import FPS, Scripted, face
 
 TRUE_MM = 562.0
@@ -65,3 +66,65 @@ def test_holes_in_the_first_frame_are_an_error() -> None:
     model.holes = {0}
     with pytest.raises(UnmeasuredHead):
         DepthStream(model).predict(None, (60.0, 60.0), time_s=0.0, depth=np.zeros((120, 120), np.uint16))
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_distance_that_comes_at_half_the_rate_lags_as_one_of_that_rate(every: int) -> None:
+    """Held frames are no measurements: where one comes, the filter answers as if there were no others."""
+
+    def coming(i: int) -> float:
+        return 900 - 600 * i / FPS
+
+    def lags(only_measured: bool) -> list[float]:
+        model = Scripted(lambda i: face())
+        stream, found = DepthStream(model), []
+        for i in range(45):
+            measured = i % every == 0
+            if measured or not only_measured:
+                given = {"distance_mm": coming(i)} if measured else {}
+                result = stream.predict(None, (60.0, 60.0), time_s=i / FPS, **given)
+                assert result.distance_source == ("distance_mm" if measured else "held")
+                if measured:
+                    found.append(result.distance_mm - coming(i))
+        return found
+
+    assert lags(only_measured=False) == pytest.approx(lags(only_measured=True))
+
+
+def test_another_head_does_not_get_the_last_one_s_distance() -> None:
+    model = Scripted(lambda i: face())
+    model.nominal = set(range(10))
+    stream = DepthStream(model)
+    stream.predict(None, (60.0, 60.0), time_s=0.0, distance_mm=400.0)
+    model.box = Box(210.0, 10.0, 310.0, 110.0)
+    assert stream.predict(None, (260.0, 60.0), time_s=0.03).distance_source == "nominal"
+    stream.predict(None, (260.0, 60.0), time_s=0.06, distance_mm=400.0)
+    model.box, model.holes = Box(10.0, 10.0, 110.0, 110.0), set(range(20))
+    with pytest.raises(UnmeasuredHead):
+        stream.predict(None, (60.0, 60.0), time_s=0.09, depth=np.zeros((120, 120), np.uint16))
+
+
+def test_a_frame_that_is_not_valid_keeps_the_distance() -> None:
+    model = Scripted(lambda i: face())
+    model.nominal = set(range(10))
+    stream = DepthStream(model)
+    stream.predict(None, (60.0, 60.0), time_s=0.0, distance_mm=TRUE_MM)
+    model.valid = False
+    hidden = stream.predict(None, (60.0, 60.0), time_s=0.03)
+    model.valid = True
+    result = stream.predict(None, (60.0, 60.0), time_s=0.06)
+    assert [(r.valid, r.distance_source, r.distance_mm) for r in (hidden, result)] == [
+        (False, "held", TRUE_MM),
+        (True, "held", TRUE_MM),
+    ]
+    stream.reset()
+    assert stream.predict(None, (60.0, 60.0), time_s=0.09).distance_source == "nominal"
+
+
+def test_what_was_held_is_no_result_to_filter_again() -> None:
+    model = Scripted(lambda i: face())
+    stream = DepthStream(model)
+    stream.predict(None, (60.0, 60.0), time_s=0.0, distance_mm=TRUE_MM)
+    held = stream.predict(None, (60.0, 60.0), time_s=0.03)
+    with pytest.raises(InputError, match=r"result: got a map of \(24, 24\) with a distance from 'held'"):
+        stream.update(held, time_s=0.06)

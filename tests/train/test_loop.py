@@ -309,18 +309,29 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_what_diverged_is_never_saved(data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_what_diverged_is_never_saved(
+    broken: str, data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the third of four steps, with a checkpoint every second; a gradient may break where the loss is finite."""
     from train import losses
 
     right, calls = losses.mask_dice, []
 
-    def later_not_a_number(*values: torch.Tensor) -> torch.Tensor:
+    def breaking(logits: torch.Tensor, head: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        return right(*values) * (float("nan") if len(calls) > 3 else 1.0)
+        if len(calls) <= 2 or not torch.is_grad_enabled():
+            return right(logits, head, seen)
+        if broken == "loss":
+            return right(logits, head, seen) * float("nan")
+        logits.register_hook(lambda gradient: gradient * float("inf"))
+        return right(logits, head, seen)
 
-    monkeypatch.setattr(losses, "mask_dice", later_not_a_number)
+    monkeypatch.setattr(losses, "mask_dice", breaking)
     config = tiny_config(steps=40, checkpoint_every=2, log_every=100, validate_every=100)
-    with pytest.raises(ConfigError, match=r"step 4: got loss_network nan, .* the last checkpoint is from before"):
+    with pytest.raises(
+        ConfigError, match=r"step 4: got a weight that is not, .* a checkpoint that is there is from bef"
+    ):
         fit(config, data, tmp_path / "run", progress=False)
     state = load_checkpoint(tmp_path / "run" / "last.pt")
     assert state["step"] == 2

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from facedepth_edge.errors import InputError
 from train.command import Outcome, require_counts, run_command
 from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.synth.biwi_frames import SEQUENCES as BIWI_SEQUENCES
 from train.synth.biwi_frames import write_biwi_sequence
 from train.synth.dataset import SHARES, SetConfig, Studio, render_set
 from train.synth.full_frame import shoot_frame, write_frame, write_raw_sequence
@@ -20,6 +22,8 @@ from train.synth.sources import settle_note, source_digests
 
 LEAST_SIDE_PX = 16  # of a frame
 LEAST_Z_MM = 150  # of a head centre: nearer, the camera would be in the face
+MOST = 1e5  # of a focal length in pixels, or of a place in mm
+MOST_DEG = 360
 PICTURE_SUFFIXES = (".png", ".jpg")
 
 
@@ -114,17 +118,28 @@ def _check(chosen: argparse.Namespace) -> None:
     require_counts(chosen, *(name for name in ("processes", "frames", "subject") if hasattr(chosen, name)))
     if getattr(chosen, "seed", 0) < 0:
         raise InputError.of("--seed", chosen.seed, ">= 0", "Give a number from 0 up.")
+    most = BIWI_SEQUENCES if chosen.command == "render-biwi" else math.inf
     for number in getattr(chosen, "sequences", ()):
-        if number < 1:
-            raise InputError.of("--sequences", number, ">= 1", "Sequences are counted from 1.")
+        if not 1 <= number <= most:
+            rule = f"1 to {most}" if math.isfinite(most) else ">= 1"
+            raise InputError.of("--sequences", number, rule, "Sequences are counted from 1.")
     if chosen.command == "render-frame":
         width, height = chosen.size
         rules = {
             "--outfit": (chosen.outfit, 1 <= chosen.outfit <= SEQUENCES_PER_SUBJECT, f"1 to {SEQUENCES_PER_SUBJECT}"),
             "--shot": (chosen.shot, chosen.shot >= 0, ">= 0"),
             "--size": (f"{width} {height}", min(width, height) >= LEAST_SIDE_PX, f"{LEAST_SIDE_PX} or more each"),
-            "--focal-px": (chosen.focal_px, chosen.focal_px is None or chosen.focal_px > 0, "above 0"),
-            "--position-mm": (chosen.position_mm, chosen.position_mm[2] > LEAST_Z_MM, f"z above {LEAST_Z_MM}"),
+            "--focal-px": (chosen.focal_px, chosen.focal_px is None or 0 < chosen.focal_px < MOST, "above 0"),
+            "--position-mm": (
+                chosen.position_mm,
+                LEAST_Z_MM < chosen.position_mm[2] < MOST and all(abs(c) < MOST for c in chosen.position_mm),
+                f"x, y and z, z above {LEAST_Z_MM}",
+            ),
+            "--angles-deg": (
+                chosen.angles_deg,
+                all(abs(a) <= MOST_DEG for a in chosen.angles_deg),
+                f"up to {MOST_DEG}",
+            ),
             "--out": (str(chosen.out), chosen.out.suffix.lower() in PICTURE_SUFFIXES, " or ".join(PICTURE_SUFFIXES)),
         }
         for option, (value, fits, rule) in rules.items():
@@ -142,14 +157,14 @@ def _run(chosen: argparse.Namespace) -> None:
     if chosen.command == "pack-head":
         pack_head(chosen.checkout, chosen.out)
     elif chosen.command == "render-raw":
-        _settle(chosen)
         studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+        _settle(chosen)
         for index in chosen.sequences:
             number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
             write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
     elif chosen.command == "render-biwi":
-        _settle(chosen)
         studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+        _settle(chosen)
         for index in chosen.sequences:
             write_biwi_sequence(studio, chosen.out, index, chosen.frames)
     elif chosen.command == "render-frame":

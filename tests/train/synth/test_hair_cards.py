@@ -192,9 +192,17 @@ def test_a_set_goes_on_with_no_other_hair_and_head(
     with pytest.raises(ConfigError, match="a set of other settings"):
         start_set(out, set_note(small_set, hair=True, sources=source_digests(head_file, hair)))
     other_head = tmp_path / "head.npz"
-    other_head.write_bytes(head_file.read_bytes() + b"0")
+    with np.load(head_file) as archive:
+        arrays = dict(archive)
+    np.savez(other_head, **arrays)  # packed otherwise, the same head
+    assert source_digests(other_head, styles) == source_digests(head_file, styles)
+    np.savez_compressed(other_head, **arrays, more=np.zeros(1))
     with pytest.raises(ConfigError, match="a set of other settings"):
         start_set(out, set_note(small_set, hair=True, sources=source_digests(other_head, styles)))
+    shutil.copy(styles / "low.obj", hair)
+    (hair / "hm08_base.obj").write_text((styles / "hm08_base.obj").read_text() + "\n")
+    with pytest.raises(ConfigError, match="a set of other settings"):  # another body: styles sit otherwise
+        start_set(out, set_note(small_set, hair=True, sources=source_digests(head_file, hair)))
     older = note.plain()
     del older["generator"]["sources"]
     (out / "dataset.json").write_text(json.dumps(older))

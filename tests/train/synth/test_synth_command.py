@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from facedepth_edge.errors import ConfigError
 from train.synth.__main__ import main
 from train.synth.sources import NOTE_FILE, settle_note, source_digests
 
@@ -21,7 +23,11 @@ from train.synth.sources import NOTE_FILE, settle_note, source_digests
         ("render-frame --subject 0", "--subject: got 0, expected >= 1"),
         ("render-frame --outfit 7", "--outfit: got 7, expected 1 to 5"),
         ("render-frame --focal-px -5", "--focal-px: got -5.0, expected above 0"),
-        ("render-frame --position-mm 0 0 -700", "expected z above 150"),
+        ("render-frame --position-mm 0 0 -700", "expected x, y and z, z above 150"),
+        ("render-frame --focal-px inf", "--focal-px: got inf, expected above 0"),
+        ("render-frame --position-mm nan 0 700", "--position-mm: got [nan, 0.0, 700.0]"),
+        ("render-frame --angles-deg 0 0 nan", "--angles-deg: got [0.0, 0.0, nan]"),
+        ("render-biwi --sequences 1 25", "--sequences: got 25, expected 1 to 24"),
         ("render-raw --sequences 0", "--sequences: got 0, expected >= 1"),
         ("render-raw --sequences 1 --frames 0", "--frames: got 0, expected >= 1"),
         ("render-biwi --sequences 1 --frames 0", "--frames: got 0, expected >= 1"),
@@ -48,9 +54,7 @@ def test_sequences_of_another_seed_are_not_mixed(
     arguments = [command, "--sequences", "1", "--frames", "2", "--head", str(head_file), "--out", str(tmp_path / "seq")]
     assert main(arguments) == 1
     assert f"sequences and no {NOTE_FILE}" in capsys.readouterr().err
-    (tmp_path / "seq").rename(tmp_path / "aside")
-    settle_note(tmp_path / "seq", {"layout": command, "seed": 3})
-    (tmp_path / "aside").rename(tmp_path / "seq" / "aside")
+    (tmp_path / "seq" / NOTE_FILE).write_text(json.dumps({"layout": command, "seed": 3}))
     assert main(arguments) == 1
     assert "seed 0" in (error := capsys.readouterr().err)
     assert "seed 3" in error
@@ -62,3 +66,23 @@ def test_a_started_folder_goes_on(tmp_path: Path, head_file: Path) -> None:
     (out / "001").mkdir()
     options = {"--sequences": "1", "--frames": "1", "--head": str(head_file), "--out": str(out)}
     assert main(["render-raw", *(text for pair in options.items() for text in pair)]) == 0  # nothing is left to do
+
+
+@pytest.mark.parametrize("command", ["render-raw", "render-biwi"])
+def test_a_head_that_cannot_be_read_leaves_no_note(command: str, tmp_path: Path) -> None:
+    (tmp_path / "head.npz").write_text("no head")
+    out = tmp_path / "seq"
+    assert main([command, "--sequences", "1", "--head", str(tmp_path / "head.npz"), "--out", str(out)]) == 1
+    assert not out.exists()
+
+
+def test_a_note_without_sequences_binds_nobody(tmp_path: Path) -> None:
+    settle_note(tmp_path, {"seed": 3})
+    settle_note(tmp_path, {"seed": 4})
+    assert json.loads((tmp_path / NOTE_FILE).read_text()) == {"seed": 4}
+    (tmp_path / "001").mkdir()
+    with pytest.raises(ConfigError, match=r"got seed 5, expected what its sequences have \(seed 4\)"):
+        settle_note(tmp_path, {"seed": 5})
+    (tmp_path / NOTE_FILE).write_text("[]")
+    with pytest.raises(ConfigError, match=r"got a list, expected what was rendered there"):
+        settle_note(tmp_path, {"seed": 4})
