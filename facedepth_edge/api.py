@@ -216,7 +216,8 @@ class EdgeDepth:
 
         Raises:
             InputError: an argument breaks a rule, such as one head centre outside the frame; the text says of which
-                face. No face is then predicted: leave such heads out of the call.
+                face. No face is then predicted: leave such heads out of the call, or give head_widths_px too where
+                a depth image has only holes.
             ConfigError: after close().
         """
         started = time.perf_counter()
@@ -244,7 +245,10 @@ class EdgeDepth:
         self._path.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle by the constructor's arguments: another process, or a copy, opens the model anew."""
+        """Copy and pickle by the constructor's arguments: another process, or a copy, opens the model anew.
+
+        The copy of a closed one is open; a model's relative path counts from where the copy is made.
+        """
         return functools.partial(type(self), **self._made_with), ()
 
     def __enter__(self) -> EdgeDepth:

@@ -22,11 +22,13 @@ DEFAULT_FOCAL_PER_SIDE = 0.87
 
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
+MAX_DISTANCE_MM = 100_000.0
+"""No face is farther: 100 m."""
 
 
 _LENS_KEYS = {
     *(f"k{number}" for number in range(1, 7)), "p1", "p2", "d", "dist", "dist_coeffs", "distortion", "skew",
-    "distortion_coefficients",
+    "distcoeffs", "dist_coefs", "distortion_coeffs", "distortion_coefficients",
 }  # fmt: skip
 
 
@@ -73,8 +75,8 @@ class Camera:
                 fix = "Give a position in pixels, or leave it out."
                 raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number or None", fix)
         value = self.nominal_distance_mm
-        if not is_positive(value) or value < MIN_DISTANCE_MM:
-            rule = f"a finite number, {MIN_DISTANCE_MM:g} or more"
+        if not is_positive(value) or not MIN_DISTANCE_MM <= value <= MAX_DISTANCE_MM:
+            rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g}"
             raise ConfigError.of("Camera.nominal_distance_mm", shown(value), rule, "Give the distance in millimetres.")
         top = self.max_value
         if top is not None and (not is_positive(top) or top > 65535):
@@ -111,16 +113,17 @@ class Camera:
         """Make a camera of the matrix of undistorted frames, as OpenCV writes it.
 
         Args:
-            matrix: (3, 3), such as cv2.getOptimalNewCameraMatrix or cv2.calibrateCamera returns it. OpenCV counts from
-                the centre of the first pixel: half a pixel is added to cx and cy.
+            matrix: (3, 3), the camera matrix among what cv2.calibrateCamera or cv2.getOptimalNewCameraMatrix returns.
+                OpenCV counts from the centre of the first pixel: half a pixel is added to cx and cy.
             size_wh: (width, height) of the frames that it is for; None: any.
-            others: further arguments of this class, such as max_value.
+            others: nominal_distance_mm and max_value, as for this class.
 
         Returns:
             The camera.
 
         Raises:
-            ConfigError: it is not such a matrix, or has a skew; or a number breaks this class's rules.
+            ConfigError: it is not such a matrix, or has a skew; size_wh is no pair; or a number breaks this class's
+                rules.
         """
         rule = "((fx, 0, cx), (0, fy, cy), (0, 0, 1))"
         fix = "Give the camera matrix of cv2.calibrateCamera, of frames without distortion."
@@ -132,8 +135,12 @@ class Camera:
         if values.shape != (3, 3) or any(values[place] != 0 for place in empty) or values[2, 2] != 1:
             raise ConfigError.of("Camera.from_opencv", values.tolist(), rule, fix)
         fx, fy, cx, cy = (float(values[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
-        size = {} if size_wh is None else dict(zip(("width", "height"), size_wh, strict=True))
-        return cls(fx, fy, cx + 0.5, cy + 0.5, **size, **others)
+        try:
+            width, height = (None, None) if size_wh is None else size_wh
+        except (TypeError, ValueError) as error:
+            fix = "Give the frames' width and height in pixels."
+            raise ConfigError.of("Camera.from_opencv: size_wh", repr(size_wh), "(width, height)", fix) from error
+        return cls(fx, fy, cx + 0.5, cy + 0.5, width=width, height=height, **others)
 
     @classmethod
     def from_file(cls, path: str | PathLike[str]) -> Camera:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facedepth_edge.camera import MIN_DISTANCE_MM, Camera
+from facedepth_edge.camera import MAX_DISTANCE_MM, MIN_DISTANCE_MM, Camera
 from facedepth_edge.checks import NO_NUMBERS, check_positive, shown
 from facedepth_edge.errors import InputError, UnmeasuredHead
 
@@ -37,9 +37,6 @@ One head's distance is then known to about 43 mm at 700 mm (one standard deviati
 
 DEPTH_WINDOW_MM = 40.0
 """Side of the square around the head centre in which a depth image is read, at the head's own distance."""
-
-MAX_DISTANCE_MM = 100_000.0
-"""No face is farther: 100 m."""
 
 DEPTH_KINDS, LEAST_DEPTH_BYTES = "iuf", 2  # millimetres do not fit into 8 bits
 

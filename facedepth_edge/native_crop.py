@@ -76,7 +76,7 @@ class NativeCropper:
             self._preprocessing = preprocessing
         strides, item = frame.strides, frame.itemsize
         dense = strides[-1] == item and (frame.ndim == 2 or strides[1] == 3 * item)
-        if not dense or abs(strides[0]) < frame.shape[1] * strides[1] or strides[0] % item:
+        if not dense or abs(strides[0]) < frame.shape[1] * strides[1] or not frame.flags.aligned:
             frame = self._dense_copy(frame, box)
         _, deviation, _, largest = cropper.crop_into(out, frame, *box, max_value)
         return CropSummary(deviation / preprocessing.scale, (largest - preprocessing.offset) / preprocessing.scale)

@@ -127,7 +127,7 @@ class OpenCvCropper:
         import cv2
 
         rows, columns = region.shape[:2]
-        if any(stride % region.itemsize for stride in region.strides):  # such as rows with a header of one byte
+        if not region.flags.aligned:  # such as rows with a header of one byte
             region = np.ascontiguousarray(region)
         gray = self._buffer("gray", (rows, columns), region.dtype)
         band = max(1, _ONE_STRIPE_PIXELS // columns)  # OpenCV's thread pool would cost more than it gives

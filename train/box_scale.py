@@ -119,6 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
         require_counts(args, "count")
         if not all(0.5 <= scale <= 1.5 for scale in args.scales):
             raise WrongSettings.of("--scales", args.scales, "0.5 to 1.5 each", "1 is eq. 6's box.")
+        if not all(-360 <= roll <= 360 for roll in args.rolls):
+            raise WrongSettings.of("--rolls", args.rolls, "-360 to 360 degrees each", "0 is upright.")
         data = open_set(args.data, args)
         text = table_of(args.model, data, args.split, args.count, tuple(args.scales), tuple(args.rolls))
         return Outcome(f"{args.data.resolve().name}, split {args.split}\n\n{text}")

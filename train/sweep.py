@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facedepth_edge.errors import ConfigError
+from facedepth_edge.errors import ConfigError, InputError
 from train.command import Outcome, reading_settings, run_command
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping, mapping_from_yaml
@@ -129,6 +129,9 @@ def _train_all(args: argparse.Namespace, values: list[float], configs: list[Trai
         d = config.data
         data = open_packed_set(args.data, d.cache_dir, d.processes, reader=d.reader)
         result = fit(config, data, args.out / f"{args.key}={value:g}", resume=True)
+        if args.score not in result.scores:
+            rule = f"one that was measured: {', '.join(sorted(result.scores))}"
+            raise InputError.of("--score", args.score, rule, "Choose one of these.")
         rows.append({args.key: value, **result.scores})
     return rows
 

@@ -148,7 +148,7 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
   } else if (!summary.has_head) {
     found_.reason = "no head in the box: the mask is empty";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
-    found_.reason = 
+    found_.reason =
         "the face is covered, not in the box's middle or farther away than said: too little of its place is head";
   } else {
     found_.reason = "";

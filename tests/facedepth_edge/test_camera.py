@@ -157,3 +157,9 @@ def test_a_lens_in_a_camera_file_is_told_how_to_mend(tmp_path: Path, key: str) -
     file.write_text(json.dumps({"fx": 600, "fy": 600, key: -0.3}))
     with pytest.raises(ConfigError, match=r"Undistort the frames \(cv2\.undistort\)"):
         Camera.from_file(file)
+
+
+@pytest.mark.parametrize("size", [(640,), (640, 480, 3), 640])
+def test_a_size_that_is_no_pair_is_refused(size: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^Camera\.from_opencv: size_wh: got .*, expected \(width, height\)"):
+        Camera.from_opencv(np.eye(3), size)

@@ -81,7 +81,6 @@ class Placement:
         flip: 1 where the sample is mirrored, else 0.
         low_xy_px: (B, 2) first column and row of the crop that the camera saw.
         high_xy_px: (B, 2) end of the columns and rows that the camera saw.
-        rolled: (B,) bool, the box was turned so far that its face is not usable.
     """
 
     center_x_px: Tensor
@@ -91,7 +90,11 @@ class Placement:
     flip: Tensor
     low_xy_px: Tensor
     high_xy_px: Tensor
-    rolled: Tensor
+
+    @property
+    def rolled(self) -> Tensor:
+        """Whether each box is turned by ROLLED_DEG or more, so that its face is not usable: (B,) bool."""
+        return torch.cos(self.angle_rad) <= math.cos(math.radians(ROLLED_DEG[0])) + 1e-6
 
     @property
     def center_xy_px(self) -> Tensor:
@@ -161,11 +164,10 @@ def draw_placement(
     rows = torch.arange(count, device=g.device)
     low[rows, axis] = torch.where(at_low, cut_px, 0.0)
     high[rows, axis] = torch.where(at_low, float(crop_px), crop_px - cut_px)
-    rolled = torch.zeros(count, dtype=torch.bool, device=g.device)
     if s.rolled > 0:  # draws nothing otherwise, so that a seed's samples stay what they were without it
         rolled = _chance(count, s.rolled, g)
         angle = torch.where(rolled, _uniform(count, *ROLLED_DEG, g) * torch.where(_chance(count, 0.5, g), 1, -1), angle)
-    return Placement(center_x, center_y, box_px * scale, angle * (torch.pi / 180), flip, low, high, rolled)
+    return Placement(center_x, center_y, box_px * scale, angle * (torch.pi / 180), flip, low, high)
 
 
 def fixed_boxes(count: int, crop_px: int, box_px: int, scale: float = 1.0, roll_deg: float = 0.0) -> Placement:
@@ -181,7 +183,7 @@ def fixed_boxes(count: int, crop_px: int, box_px: int, scale: float = 1.0, roll_
     middle, none = torch.full((count,), crop_px / 2), torch.zeros(count)
     low, high = torch.zeros(count, 2), torch.full((count, 2), float(crop_px))
     side, angle = none + box_px * scale, none + math.radians(roll_deg)
-    return Placement(middle, middle, side, angle, none, low, high, torch.zeros(count, dtype=torch.bool))
+    return Placement(middle, middle, side, angle, none, low, high)
 
 
 def sample_boxes(

@@ -15,8 +15,9 @@ SEEN_ENOUGH = 0.7  # at and above it is 1; between, it rises linearly: a soft ta
 def share_of_face_seen(x_mm: Tensor, y_mm: Tensor, head: Tensor, hidden: Tensor) -> Tensor:
     """Return how much of each face's place shows the head, of what shows the head or hides it.
 
-    A face's place is the ellipse of SEEN_HALF_AXES_MM about the head centre, in which the runtime looks for it too.
-    What is neither head nor hidden (the wall beside a profile's nose) does not count.
+    A face's place is the ellipse of SEEN_HALF_AXES_MM about the head centre, the runtime's at the true distance. What
+    is neither head nor hidden (the wall beside a profile's nose) does not count here; in the runtime's face_seen it
+    counts as not seen.
 
     Args:
         x_mm: (B, S, S) or (1, S, S), each pixel's place to the right of the head centre, at the head's distance.

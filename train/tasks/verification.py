@@ -183,7 +183,6 @@ class VerificationTask(Task):
             loss = loss + self.config.shape * missed
         return {"loss": loss, "parts": parts}
 
-    @torch.no_grad()
     def check_validation(self, data: PackedSet, indices: np.ndarray) -> None:
         """Refuse validation frames of which no pairs can be made.
 

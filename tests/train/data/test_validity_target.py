@@ -35,8 +35,7 @@ def placed(monkeypatch: pytest.MonkeyPatch, data: PackedSet, **changes: float) -
     """Make a batch of one with a chosen box."""
     values = {"center_x_px": 72.0, "center_y_px": 72.0, "side_px": 96.0, "angle_rad": 0.0, "flip": 0.0, **changes}
     tensors = {name: torch.tensor([value]) for name, value in values.items()}
-    upright = torch.zeros(1, dtype=torch.bool)
-    chosen = Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0), rolled=upright)
+    chosen = Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0))
     monkeypatch.setattr(batches, "draw_placement", lambda *_: chosen)
     settings = AugmentConfig(geometry=GeometryAugment(), photo=PhotoAugment(enabled=False))
     return make_batch(data, np.arange(1), "cpu", settings, step_generator(0, 0, torch.device("cpu")))
