@@ -15,7 +15,8 @@ import pytest
 from facedepth_edge.demo import DEMO_FOLDER, load_demo_frame
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_FILE = ROOT / "README.md"
+README = README_FILE.read_text(encoding="utf-8")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -38,10 +39,15 @@ def test_nothing_is_left_to_fill_in():
     assert unfinished == []
 
 
-def test_every_file_that_is_linked_exists():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert "CONTRIBUTING.md" in links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("document", [README_FILE, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+def test_every_file_that_is_linked_exists(document):
+    text = document.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (document.parent / link).exists()] == []
+    # A quoted name behind a link is a section there.
+    for link, section in re.findall(r"\]\(([^)#:]+\.md)\),\s+\"([^\"]+)\"", text):
+        heading = rf"^(#+ |\*\*){re.escape(' '.join(section.split()))}"
+        assert re.search(heading, (document.parent / link).read_text(encoding="utf-8"), flags=re.MULTILINE), section
 
 
 def test_ci_runs_the_test_command_of_the_readme(tmp_path):
