@@ -18,7 +18,7 @@ from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, op
 from facedepth_edge.camera import Camera
 from facedepth_edge.depth_maps import write_depth_maps
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
-from facedepth_edge.face_region import share_seen
+from facedepth_edge.face_region import share_of_border, share_seen
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
@@ -315,8 +315,10 @@ class EdgeDepth:
         finite, has_head = write_depth_maps(
             depth_mm, relative, mask, depth, probability, face.distance_mm, half_range_mm, threshold
         )
-        face_seen = share_seen(mask, spec.preprocessing) if mask_source == "model" else None
-        reason = why_not_valid(spec, finite, has_head, face_seen, output)
+        face_seen = at_border = None
+        if mask_source == "model":
+            face_seen, at_border = share_seen(mask, spec.preprocessing), share_of_border(mask)
+        reason = why_not_valid(spec, finite, has_head, face_seen, at_border, output)
         fields = {
             "depth_mm": depth_mm,
             "relative": relative,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a face lies in its box, and how much of that place the mask calls head: a hand or a phone before it shows.
+"""Where a face lies in its box, and where no head reaches: the mask there tells what is wrong with a face or its box.
 
-The head centre lies between the ears, so at the head's distance a face fills an ellipse about it, whatever the pose.
+The head centre lies between the ears, so at the head's distance a face fills an ellipse about it, whatever the pose: a
+hand or a phone before it shows. And the box is wider than heads are: one that fills it is nearer than was said.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ SEEN_HALF_AXES_MM = (60.0, 80.0)
 """Across and down: the ellipse in which a face is looked for."""
 LEAST_SEEN = 0.6
 """Below this share of the ellipse a face is not valid; docs/accuracy.md has what that finds and what it costs."""
+
+MOST_AT_BORDER = 0.25
+"""Above this share of the box's outermost pixels the head is too large for its box. At the true distance long hair
+covers up to a fifth of them."""
 
 
 @functools.cache
@@ -58,3 +63,18 @@ def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
     place = ellipse_in_box((mask.shape[0], mask.shape[1]), reach, SEEN_HALF_AXES_MM)
     pixels = int(np.count_nonzero(place))
     return int(np.count_nonzero(mask & place)) / pixels if pixels else 1.0
+
+
+def share_of_border(mask: NDArray[np.bool_]) -> float:
+    """Return how many of a box's outermost pixels are head.
+
+    Args:
+        mask: (h, w) bool, the model's mask over the box.
+
+    Returns:
+        0..1, of the pixels of the first and last row and column.
+    """
+    height, width = mask.shape
+    inner = mask[1:-1, 1:-1]
+    pixels = height * width - inner.size
+    return (int(np.count_nonzero(mask)) - int(np.count_nonzero(inner))) / pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facedepth_edge.face_region import LEAST_SEEN
+from facedepth_edge.face_region import LEAST_SEEN, MOST_AT_BORDER
 
 if TYPE_CHECKING:
     from facedepth_edge.frame_path import NetworkOutput
@@ -19,7 +19,14 @@ rendered and real, in ordinary light have 20 and more; a face at 2 % of its expo
 """
 
 
-def why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, face_seen: float | None, output: NetworkOutput) -> str:
+def why_not_valid(
+    spec: ModelSpec,
+    finite: bool,
+    has_head: bool,
+    face_seen: float | None,
+    at_border: float | None,
+    output: NetworkOutput,
+) -> str:
     """Return why the depth should not be used, or an empty text.
 
     Args:
@@ -27,6 +34,7 @@ def why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, face_seen: floa
         finite: whether the network's depth is.
         has_head: whether the mask has a pixel.
         face_seen: share of the face's place that the mask calls head; None where the model has no mask of its own.
+        at_border: share of the box's outermost pixels that the mask calls head; None as for face_seen.
         output: the network's.
     """
     validity = output.validity
@@ -45,6 +53,11 @@ def why_not_valid(spec: ModelSpec, finite: bool, has_head: bool, face_seen: floa
             return f"{what}: validity {validity:.2f} is below {threshold:.2f}"
     if not has_head:
         return "no head in the box: the mask is empty"
+    if at_border is not None and at_border > MOST_AT_BORDER:
+        return (
+            f"the head fills its box, so it is nearer than said: {100 * at_border:.0f} % of the box's border is head, "
+            f"above {100 * MOST_AT_BORDER:.0f} %"
+        )
     if face_seen is not None and not face_seen >= LEAST_SEEN:
         return (
             f"the face is covered, not in the box's middle or farther away than said: {100 * face_seen:.0f} % of its "

@@ -23,12 +23,14 @@ from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.geometry_augment import fixed_boxes
 from train.data.packed import PackedSet
+from train.groups import called_valid
 from train.metrics import score_depth
 from train.networks import probabilities
+from train.predictors import Thresholds
 from train.start import read_start
 from train.validation import MEASURE_BATCH, spread_indices
 
-SCALES = (0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
+SCALES = (0.5, 0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
 COLUMNS = ("head, mm", "called valid")
 
 
@@ -37,7 +39,7 @@ def measure_boxes(
     network: nn.Module,
     data: PackedSet,
     indices: np.ndarray,
-    threshold: float,
+    thresholds: Thresholds,
     scale: float = 1.0,
     roll_deg: float = 0.0,
 ) -> np.ndarray:
@@ -47,7 +49,7 @@ def measure_boxes(
         network: In inference mode; its depth along what the set's is.
         data: The packed set.
         indices: (n,) positions in it, of frames with a head.
-        threshold: From which validity on a face counts as valid.
+        thresholds: Of validity and mask, from which on a face counts as valid.
         scale: Of the box's side.
         roll_deg: In-plane rotation of the box.
 
@@ -56,7 +58,7 @@ def measure_boxes(
         nothing to measure.
     """
     errors: list[float] = []
-    valid: list[bool] = []
+    valid: list[float] = []
     for first in range(0, len(indices), MEASURE_BATCH):
         chosen = indices[first : first + MEASURE_BATCH]
         boxes = fixed_boxes(len(chosen), data.crops.crop_px, data.crops.box_px, scale, roll_deg)
@@ -66,10 +68,10 @@ def measure_boxes(
         truth, where = batch.depth.numpy()[:, 0], (batch.valid & batch.head).numpy()[:, 0]
         for depth, target, head in zip(found["depth"][:, 0], truth, where, strict=True):
             errors.append(score_depth(depth, target, head)[0])
-        if "validity" in found:
-            valid += (found["validity"][:, 0] >= threshold).tolist()
+        for i in range(len(chosen)):
+            valid.append(called_valid({name: values[i] for name, values in found.items()}, thresholds))
     mean = np.nanmean(errors) if np.isfinite(errors).any() else np.nan
-    return np.array([mean, np.mean(valid) if valid else np.nan])
+    return np.array([mean, np.mean(valid)])
 
 
 def table_of(
@@ -91,7 +93,7 @@ def table_of(
         for start in starts:
             along = data.with_depth_along(start.config.data.depth_along)
             indices = spread_indices(along, split, count, faces_only=True)
-            found = measure_boxes(start.task.network.eval(), along, indices, 0.5, scale, roll)
+            found = measure_boxes(start.task.network.eval(), along, indices, Thresholds(), scale, roll)
             cells += ["-" if np.isnan(value) else f"{value:.2f}" for value in found]
         lines.append(f"| {box} | {distance} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -109,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--count", type=int, help="most frames, spread over the split (default: all)")
-    parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of the box's side, 0.5 to 1.5")
+    parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of the box's side, 0.4 to 1.5")
     parser.add_argument("--rolls", type=float, nargs="+", default=(), metavar="DEGREES",
                         help="further rows: boxes turned in the image plane, to either side")  # fmt: skip
     add_reading_arguments(parser)
@@ -117,8 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> Outcome:
         require_counts(args, "count")
-        if not all(0.5 <= scale <= 1.5 for scale in args.scales):
-            raise WrongSettings.of("--scales", args.scales, "0.5 to 1.5 each", "1 is eq. 6's box.")
+        if not all(0.4 <= scale <= 1.5 for scale in args.scales):
+            raise WrongSettings.of("--scales", args.scales, "0.4 to 1.5 each", "1 is eq. 6's box.")
         if not all(-360 <= roll <= 360 for roll in args.rolls):
             raise WrongSettings.of("--rolls", args.rolls, "-360 to 360 degrees each", "0 is upright.")
         data = open_set(args.data, args)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from facedepth_edge.face_region import LEAST_SEEN, share_seen
+from facedepth_edge.face_region import LEAST_SEEN, MOST_AT_BORDER, share_of_border, share_seen
 from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, require_counts, run_command, write_json
 from train.data.command_line import add_reading_arguments, open_set
@@ -155,17 +155,24 @@ def score_frames(
             if meta["face"]:
                 angles, visible = meta["roll_pitch_yaw_deg"], float(meta["visible"])
                 groups = tuple(groups_of(entry.attributes, angles, faces[i], visible))
-            accepted = _accepted({name: values[i] for name, values in outputs.items()}, thresholds)
+            accepted = called_valid({name: values[i] for name, values in outputs.items()}, thresholds)
             seen = share_seen(head[i], Preprocessing())
             away = not meta["face"] and bool(entry.attributes.get("turned_away", False))
             scores.append(FrameScore(head_mm, face_mm, correlation, accepted, seen, groups, away))
     return scores
 
 
-def _accepted(outputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> float:
+def called_valid(outputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> float:
+    """Return whether the runtime calls a face valid by a model's outputs: 1, 0, or NaN where they do not say.
+
+    Args:
+        outputs: of one face: `validity` (1,) and `mask` (1, H, W) probabilities, where the model has them.
+        thresholds: The model's.
+    """
     says = [bool(outputs["validity"][0] >= thresholds.validity)] if "validity" in outputs else []
     if "mask" in outputs:
-        says.append(share_seen(outputs["mask"][0] > thresholds.mask, Preprocessing()) >= LEAST_SEEN)
+        mask = outputs["mask"][0] > thresholds.mask
+        says += [share_seen(mask, Preprocessing()) >= LEAST_SEEN, share_of_border(mask) <= MOST_AT_BORDER]
     return float(all(says)) if says else math.nan
 
 

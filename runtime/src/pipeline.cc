@@ -30,6 +30,7 @@ constexpr double kMostLevels = 1.001 * 255.0;
 constexpr double kSeenHalfWidthMm = 60.0;
 constexpr double kSeenHalfHeightMm = 80.0;
 constexpr double kLeastSeen = 0.6;
+constexpr double kMostAtBorder = 0.25;
 
 [[noreturn]] void refuse(const char* where, double got, const std::string& expected, const char* fix) {
   char text[32];
@@ -62,6 +63,23 @@ void check_position(const HeadPosition& head, const FrameView& frame) {
       refuse(center_names[i], centers[i], "a finite number, or NaN", "Give the optical axis in pixels, or NaN.");
     }
   }
+}
+
+// Of the outermost rows and columns; a head that reaches them is too large for its box.
+double share_of_border(const FaceDepth& face) {
+  const auto width = static_cast<std::size_t>(face.width);
+  const auto height = static_cast<std::size_t>(face.height);
+  std::int64_t head = 0;
+  std::int64_t pixels = 0;
+  for (std::size_t row = 0; row < height; ++row) {
+    const bool whole = row == 0 || row + 1 == height;
+    for (std::size_t column = 0; column < width; ++column) {
+      if (!whole && column != 0 && column + 1 != width) continue;
+      head += face.mask[row * width + column];
+      ++pixels;
+    }
+  }
+  return static_cast<double>(head) / static_cast<double>(pixels);
 }
 
 }  // namespace
@@ -147,6 +165,8 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
                                                    : "no usable face in the box: its validity is too small";
   } else if (!summary.has_head) {
     found_.reason = "no head in the box: the mask is empty";
+  } else if (output.mask_probability != nullptr && share_of_border(found_) > kMostAtBorder) {
+    found_.reason = "the head fills its box, so it is nearer than said";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
     found_.reason =
         "the face is covered, not in the box's middle or farther away than said: too little of its place is head";

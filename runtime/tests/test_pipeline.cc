@@ -2,6 +2,7 @@
 // The way of a frame, with a network that answers what it is told.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -26,6 +27,15 @@ ModelSpec small_spec() {
   return spec;
 }
 
+// Head but for the outermost pixels, and only in the first rows.
+std::vector<float> mask_within(int rows, int border) {
+  std::vector<float> mask(kSide * kSide, 0.1F);
+  for (int row = border; row < std::min(rows, kSide - border); ++row) {
+    for (int column = border; column < kSide - border; ++column) mask[row * kSide + column] = 0.9F;
+  }
+  return mask;
+}
+
 // Answers with its input as depth.
 class Mirror : public Engine {
  public:
@@ -38,7 +48,7 @@ class Mirror : public Engine {
 
   FaceCropper cropper_{{1.0 / 127.5, -1.0, 1.0}};
   std::vector<float> face_ = std::vector<float>(kSide * kSide);
-  std::vector<float> mask_ = std::vector<float>(kSide * kSide, 0.9F);
+  std::vector<float> mask_ = mask_within(kSide, 1);
   float validity_ = 0.9F;
   bool has_mask_ = true;
 };
@@ -76,7 +86,7 @@ TEST_CASE("a frame becomes depth in millimetres") {
   for (const double level : levels) variance += (level - mean) * (level - mean) / static_cast<double>(levels.size());
   for (std::size_t i = 0; i < levels.size(); ++i) {
     CHECK(std::fabs(found.depth_mm[i] - (700.0 + 160.0 * (levels[i] / 127.5 - 1.0))) < 0.02);
-    CHECK(found.mask[i] == 1);
+    CHECK((found.mask[i] == 1) == (scene.engine->mask_[i] > 0.5F));
   }
   CHECK(found.contrast_levels == doctest::Approx(std::sqrt(variance)).epsilon(1e-3));
   CHECK(found.box.x0 == box.x0);
@@ -177,10 +187,14 @@ TEST_CASE("what cannot be used is not valid, and says why") {
   scene.engine->validity_ = 0.9F;
   scene.engine->mask_.assign(kSide * kSide, 0.1F);
   CHECK(reason().rfind("no head", 0) == 0);
-  scene.engine->mask_.assign(kSide * kSide, 0.1F);
-  for (int row = 0; row < kSide / 2; ++row) {
-    for (int column = 0; column < kSide; ++column) scene.engine->mask_[row * kSide + column] = 0.9F;
-  }
+  scene.engine->mask_ = mask_within(kSide, 0);
+  CHECK(reason().rfind("the head fills its box", 0) == 0);
+  scene.engine->mask_ = mask_within(kSide, 1);
+  for (int column = 0; column < kSide - 1; ++column) scene.engine->mask_[column] = 0.9F;  // 11 of 44, a quarter
+  CHECK(reason().empty());
+  scene.engine->mask_[kSide - 1] = 0.9F;
+  CHECK(reason().rfind("the head fills its box", 0) == 0);
+  scene.engine->mask_ = mask_within(kSide / 2, 1);
   CHECK(reason().rfind("the face is covered", 0) == 0);
   CHECK(scene.pipeline.predict(scene.frame, scene.head).face_seen == doctest::Approx(0.5));
   scene.engine->mask_.assign(kSide * kSide, 0.1F);
@@ -235,6 +249,7 @@ TEST_CASE("a face is looked for in an ellipse of 120 by 160 mm, and 60 % of it m
   CHECK(predict().face_seen == 1.0);
   for (float& value : engine->mask_) value = 1.0F - value;
   CHECK(predict().face_seen == 0.0);
+  CHECK(std::string(predict().reason).rfind("the head fills its box", 0) == 0);
   engine->has_mask_ = false;
   CHECK(predict().face_seen == -1.0);
   CHECK(std::string(predict().reason).empty());

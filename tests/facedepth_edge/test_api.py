@@ -276,6 +276,13 @@ def stripes(low: int, high: int) -> np.ndarray:
     return np.tile(np.where(np.arange(200) // 10 % 2, low, high).astype(np.uint8), (200, 1))
 
 
+def head_of(low: int, high: int) -> np.ndarray:
+    """A frame of stripes that the tiny model calls head in the box's middle, and bright ones around."""
+    frame = stripes(215, 225)
+    frame[65:135, 65:135] = stripes(low, high)[65:135, 65:135]
+    return frame
+
+
 def test_validity_below_its_threshold(tiny_edge: EdgeDepth) -> None:
     black = tiny_edge.predict(stripes(0, 8), (100, 100))
     assert not black.valid
@@ -287,7 +294,7 @@ def test_validity_below_its_threshold(tiny_edge: EdgeDepth) -> None:
     assert elsewhere.face_seen < 0.6
     assert not elsewhere.valid
     assert elsewhere.reason.startswith("no usable face in the box: validity 0.")
-    gray = tiny_edge.predict(stripes(105, 115), (100, 100))
+    gray = tiny_edge.predict(head_of(75, 85), (100, 100))
     assert (gray.valid, gray.reason) == (True, "")
 
 
@@ -298,10 +305,10 @@ def test_empty_mask_is_not_valid(tiny_edge: EdgeDepth) -> None:
 
 
 def test_a_covered_face_is_not_valid(tiny_edge: EdgeDepth) -> None:
-    clear = tiny_edge.predict(stripes(105, 115), (100, 100))
+    clear = tiny_edge.predict(head_of(75, 85), (100, 100))
     assert clear.valid
     assert clear.face_seen == pytest.approx(clear.mask[_place()].mean())
-    covered = stripes(105, 115)
+    covered = head_of(75, 85)
     covered[90:] = stripes(215, 225)[90:]  # the tiny model sees no head where it is bright
     result = tiny_edge.predict(covered, (100, 100))
     assert 0 < result.face_seen < 0.6
@@ -309,6 +316,16 @@ def test_a_covered_face_is_not_valid(tiny_edge: EdgeDepth) -> None:
     assert not result.valid
     assert result.reason.startswith("the face is covered, not in the box's middle or farther away than said: ")
     assert result.reason.endswith("% of its place is head, below 60 %")
+
+
+def test_a_head_that_fills_its_box_is_nearer_than_said(tiny_edge: EdgeDepth) -> None:
+    frame = stripes(75, 85)
+    result = tiny_edge.predict(frame, (100, 100))
+    assert result.face_seen == 1.0
+    assert not result.valid
+    assert result.reason == (
+        "the head fills its box, so it is nearer than said: 100 % of the box's border is head, above 25 %"
+    )
 
 
 def _place() -> np.ndarray:

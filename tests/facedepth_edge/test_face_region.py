@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from facedepth_edge.face_region import SEEN_HALF_AXES_MM, ellipse_in_box, share_seen
+from facedepth_edge.face_region import SEEN_HALF_AXES_MM, ellipse_in_box, share_of_border, share_seen
 from facedepth_edge.spec import Preprocessing
 
 
@@ -35,3 +35,14 @@ def test_the_share_is_of_the_ellipse_alone() -> None:
 
 def test_a_map_too_small_for_the_ellipse_says_seen() -> None:
     assert share_seen(np.zeros((2, 2), bool), Preprocessing()) == 1.0
+
+
+def test_the_border_is_the_outermost_pixels() -> None:
+    mask = np.zeros((6, 8), bool)
+    assert share_of_border(mask) == 0.0
+    mask[1:-1, 1:-1] = True
+    assert share_of_border(mask) == 0.0
+    mask[0, 2:5] = True
+    assert share_of_border(mask) == pytest.approx(3 / 24)
+    assert share_of_border(~mask) == pytest.approx(21 / 24)
+    assert share_of_border(np.ones((1, 5), bool)) == 1.0

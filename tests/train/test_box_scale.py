@@ -15,6 +15,7 @@ from train.box_scale import main, measure_boxes
 from train.data.batches import AugmentConfig, make_batch
 from train.data.geometry_augment import fixed_boxes
 from train.data.packed import PackedSet, open_packed_set
+from train.predictors import Thresholds
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_the_box_s_side_is_multiplied_and_nothing_else(data: PackedSet) -> None:
 
 def test_a_plane_s_error_is_the_spread_of_the_depth(data: PackedSet) -> None:
     indices = data.indices("test", faces_only=True)
-    head_mm, valid = measure_boxes(Plane(2.0), data, indices, 0.5)
+    head_mm, valid = measure_boxes(Plane(2.0), data, indices, Thresholds())
     batch = make_batch(data, indices)
     spreads = []
     for depth, where in zip(batch.depth[:, 0], (batch.valid & batch.head)[:, 0], strict=True):
@@ -58,7 +59,7 @@ def test_a_plane_s_error_is_the_spread_of_the_depth(data: PackedSet) -> None:
         spreads.append(float((of_head - of_head.mean()).abs().mean()))
     assert head_mm == pytest.approx(np.mean(spreads), rel=1e-5)
     assert valid == 1
-    assert measure_boxes(Plane(-2.0), data, indices, 0.5)[1] == 0
+    assert measure_boxes(Plane(-2.0), data, indices, Thresholds())[1] == 0
 
 
 def test_the_command_prints_a_line_for_each_size(
@@ -79,7 +80,7 @@ def test_the_command_prints_a_line_for_each_size(
     ]
     assert upright[2:] == same[2:] != side[2:]
     assert main([*asked, "--scales", "2"]) == 2
-    assert "--scales: got [2.0], expected 0.5 to 1.5 each" in capsys.readouterr().err
+    assert "--scales: got [2.0], expected 0.4 to 1.5 each" in capsys.readouterr().err
 
 
 def test_boxes_are_turned_in_the_image_plane(data: PackedSet) -> None:

@@ -16,7 +16,7 @@ from train import groups
 from train.data.batches import Batch
 from train.data.packed import PackedSet, open_packed_set
 from train.face_region import HALF_AXES_MM, face_ellipse
-from train.groups import FrameScore, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
+from train.groups import FrameScore, called_valid, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
 from train.predictors import Thresholds, thresholds_of_model
 
 GRAY = np.full((96, 96), 120.0)
@@ -148,6 +148,14 @@ def test_a_covered_face_is_not_accepted(data: PackedSet) -> None:
     assert all(half[index].accepted == 0.0 for index in faces)
     assert [each.seen for each in whole] == [each.seen for each in half]
     assert all(each.accepted == 0.0 for each in whole if not each.groups)
+
+
+def test_a_head_that_fills_its_box_is_not_accepted() -> None:
+    mask, validity = np.ones((1, 96, 96), np.float32), np.ones(1, np.float32)
+    assert called_valid({"mask": mask, "validity": validity}, Thresholds()) == 0.0
+    mask[:, :2] = mask[:, -2:] = mask[:, :, :2] = mask[:, :, -2:] = 0.0
+    assert called_valid({"mask": mask, "validity": validity}, Thresholds()) == 1.0
+    assert math.isnan(called_valid({}, Thresholds()))
 
 
 def test_command(
