@@ -10,6 +10,7 @@ import pytest
 
 HEAVY = ("torch", "onnx", "onnxruntime", "cv2", "tensorrt", "pycuda", "click", "train", "export")
 LIMIT_MS = 150
+NUMPY_MS = 90  # of it, on a machine for which the limit is meant
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,16 @@ print([name for name in {HEAVY} if name in sys.modules and name != "click"])
 
 @pytest.mark.serial
 def test_import_is_quick(run_python):
-    code = """
+    def least_ms(module):
+        code = f"""
 import time
 start = time.thread_time()
-import facedepth_edge
+import {module}
 print((time.thread_time() - start) * 1e3)
 """
-    # The thread's own time, and the least of several: whatever else the machine does can only add to it.
-    times_ms = [float(run_python(code)) for _ in range(15)]
-    assert min(times_ms) < LIMIT_MS, f"15 imports in ms: {sorted(times_ms)}"
+        # The thread's own time, and the least of several: whatever else the machine does can only add to it.
+        return min(float(run_python(code)) for _ in range(15))
+
+    ours_ms, numpy_ms = least_ms("facedepth_edge"), least_ms("numpy")
+    slow = max(1.0, numpy_ms / NUMPY_MS)  # a machine that takes longer for NumPy alone takes longer for the rest too
+    assert ours_ms < LIMIT_MS * slow, f"{ours_ms:.0f} ms, of which NumPy {numpy_ms:.0f} ms"
