@@ -160,24 +160,20 @@ def make_batch(
     valid = (depth_mm > 0) & seen & ~covered
     depth = (depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM
     rays = np.zeros((len(indices), 2), np.float32) if data.ray_xy is None else data.ray_xy[indices]
-    ray_xy = _rays(torch.from_numpy(rays).to(device), distance_mm, data.crops, placement)
+    box_mm = _box_from_head_mm(data.crops, placement, distance_mm)  # (B, 2)
+    ray_xy = torch.from_numpy(rays).to(device) + box_mm / distance_mm.clamp(min=1)[:, None]
+    x_mm, y_mm = _from_head_mm(data.crops, placement, gray)
     if data.along == "ray":
-        depth = _along_ray(depth, ray_xy, distance_mm, data.crops, placement)
+        from_box = (place - box_mm[:, axis, None, None] for axis, place in enumerate((x_mm, y_mm)))
+        right_mm, down_mm = (place[:, None] for place in from_box)  # (B, 1, S, S)
+        depth = relative_along_ray(depth, right_mm, down_mm, ray_xy, distance_mm, HALF_RANGE_MM)
     depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
     hidden = (label == OCCLUDER_LABEL) | covered | ~seen
     has_face = has_face if placement is None else has_face & ~placement.rolled
-    validity = validity_target(has_face, share_of_face_seen(*_from_head_mm(data.crops, placement, gray), head, hidden))
+    validity = validity_target(has_face, share_of_face_seen(x_mm, y_mm, head, hidden))
     subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
     shape = torch.from_numpy(shapes_of(data.crops.shapes, meta["subject"])).to(device)
     return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject, ray_xy, shape)
-
-
-def _rays(ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Placement | None) -> Tensor:
-    """Return the rays to the boxes' centres, (B, 2), of those to the head centres, in the middle of the crops."""
-    if placement is None:
-        return ray_xy
-    mm_per_px = crops.reach_mm / crops.box_px
-    return ray_xy + (placement.center_xy_px - crops.crop_px / 2) * mm_per_px / distance_mm.clamp(min=1)[:, None]
 
 
 def _from_head_mm(crops: CropsSet, placement: Placement | None, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,14 +187,8 @@ def _from_head_mm(crops: CropsSet, placement: Placement | None, boxes: Tensor) -
     return x * mm_per_px, y * mm_per_px
 
 
-def _along_ray(
-    relative: Tensor, ray_xy: Tensor, distance_mm: Tensor, crops: CropsSet, placement: Placement | None
-) -> Tensor:
-    mm_per_px = crops.reach_mm / crops.box_px
+def _box_from_head_mm(crops: CropsSet, placement: Placement | None, distance_mm: Tensor) -> Tensor:
+    """Return where the boxes' centres lie, (B, 2) in mm right and down of the head centres, at their distance."""
     if placement is None:
-        ramp = (torch.arange(crops.box_px, device=relative.device) + 0.5 - crops.box_px / 2) * mm_per_px
-        return relative_along_ray(relative, ramp, ramp[:, None], ray_xy, distance_mm, HALF_RANGE_MM)
-    x, y = placement.pixels(relative.shape[-1])  # (B, S, S)
-    x_mm = (x - placement.center_x_px[:, None, None])[:, None] * mm_per_px  # (B, 1, S, S)
-    y_mm = (y - placement.center_y_px[:, None, None])[:, None] * mm_per_px
-    return relative_along_ray(relative, x_mm, y_mm, ray_xy, distance_mm, HALF_RANGE_MM)
+        return torch.zeros(len(distance_mm), 2, device=distance_mm.device)
+    return (placement.center_xy_px - crops.crop_px / 2) * (crops.reach_mm / crops.box_px)

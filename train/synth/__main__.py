@@ -67,6 +67,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "share of the outfits whose hair leaves the ears free or covers a part of them: sideburns, locks, nape, tucked"
     )
     render.add_argument("--ears", type=float, default=defaults.ears, help=ears)
+    styles = "share of the outfits with a kind of hair (as afro) or a modelled style, whatever it would have been"
+    render.add_argument("--styles", nargs="+", default=[], metavar="NAME=SHARE", help=styles)
     modelled = "share of the outfits with the modelled hair of --hair, beside those that have it anyway"
     render.add_argument("--modelled", type=float, default=defaults.modelled, help=modelled)
     turned = "share of the frames with the head turned away: its back, its top or its throat, and no face"
@@ -147,6 +149,25 @@ def _check(chosen: argparse.Namespace) -> None:
                 raise InputError.of(option, value, rule, "Correct it; --help says what it is.")
 
 
+def _styles(texts: list[str]) -> dict[str, float]:
+    """Return shares by name of texts `NAME=SHARE`.
+
+    Raises:
+        InputError: A text is none, or a name comes twice.
+    """
+    shares: dict[str, float] = {}
+    for text in texts:
+        name, _, share = text.partition("=")
+        try:
+            value = float(share)
+        except ValueError:
+            value = math.nan
+        if not name or name in shares or not math.isfinite(value):
+            raise InputError.of("--styles", text, "NAME=SHARE, each name once", "For example afro=0.2.")
+        shares[name] = value
+    return shares
+
+
 def _settle(chosen: argparse.Namespace) -> None:
     """Make sure that sequences which are there already, and stay, are of the same settings."""
     sources = source_digests(chosen.head, chosen.hair)
@@ -178,7 +199,7 @@ def _run(chosen: argparse.Namespace) -> None:
         names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
         counts = {name: getattr(chosen, name) for name in names}
         shares = {name: getattr(chosen, name) for name in ("proportions", "warp_mm", *SHARES)}
-        config = SetConfig(**counts, **shares, pictures=not chosen.depth_only)
+        config = SetConfig(**counts, **shares, styles=_styles(chosen.styles), pictures=not chosen.depth_only)
         render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
 from train.data.shapes import FILE as SHAPES_FILE
 from train.data.shapes import read_shapes, write_shapes
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
+from train.synth.hair import KINDS_MM
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
 from train.synth.motion import sample_turned_angles
@@ -70,6 +71,8 @@ class SetConfig:
             their clothed torso: of depth alone they cost half of the others. Over all other shares.
         ears: share of the outfits whose hair leaves the ears free or covers a part of them, see `hair_ears.ear_style`.
             Over `swept` and `modelled`.
+        styles: share of the outfits by kind of hair (`hair.KINDS_MM`, for example afro) or name of a modelled style,
+            whatever it would have been; at most 1 in all. Over `ears`.
     """
 
     seed: int = 0
@@ -90,6 +93,7 @@ class SetConfig:
     drivers: float = 0.0
     bare: float = 0.0
     ears: float = 0.0
+    styles: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
@@ -112,6 +116,10 @@ class SetConfig:
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "0 to 1", "Give a share.")
+        shares = list(self.styles.values())
+        if not (all(0 <= share <= 1 for share in shares) and sum(shares) <= 1 + 1e-9):
+            rule = "shares from 0 to 1 of the outfits, at most 1 in all"
+            raise ConfigError.of("SetConfig.styles", self.styles, rule, "Give smaller ones.")
         if not 1 <= self.margin < math.inf:
             raise ConfigError(
                 f"SetConfig.margin: got {self.margin}, expected a number from 1 up. The crop must hold eq. 6's box."
@@ -143,6 +151,10 @@ class Studio:
         if config.modelled > 0 and not self.cards:
             fix = "Give --hair a folder of modelled styles, or leave --modelled out."
             raise ConfigError.of("SetConfig.modelled", config.modelled, "0 without modelled hair", fix)
+        known = {*(kind for kind in KINDS_MM if kind != "cards"), *self.cards}
+        if not config.styles.keys() <= known:
+            got, rule = ", ".join(sorted(config.styles.keys() - known)), f"names of {', '.join(sorted(known))}"
+            raise ConfigError.of("SetConfig.styles", got, rule, "Correct them, or give --hair its folder.")
 
     def subject(self, number: int) -> Subject:
         """Return the set's person of a number, 1-based."""
@@ -154,7 +166,7 @@ class Studio:
         config = self.config
         subject = self.subject(number)
         shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare, config.ears)
-        outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares)
+        outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares, config.styles)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)
 
     def head(self, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, expression: dict[str, float]) -> PosedHead:
@@ -244,7 +256,7 @@ def set_note(config: SetConfig, *, hair: bool, sources: dict[str, Any] | None = 
     if sources is not None:
         generator["sources"] = sources
     # Sets that are older than a setting do not have it.
-    as_before = {"proportions": 0.0, "warp_mm": 0.0, "pictures": True, **dict.fromkeys(SHARES, 0.0)}
+    as_before = {"proportions": 0.0, "warp_mm": 0.0, "pictures": True, "styles": {}, **dict.fromkeys(SHARES, 0.0)}
     for name, value in as_before.items():
         if generator[name] == value:
             del generator[name]

@@ -55,6 +55,17 @@ class HairStyle:
     tucked_deg: tuple[float, float] = (0.0, 0.0)
 
 
+KINDS_MM = {  # thickness over the scalp, from and to
+    "bald": (0, 0),
+    "shaved": (1.5, 3),
+    "short": (5, 18),
+    "medium": (14, 34),
+    "afro": (28, 75),
+    "long": (8, 26),
+    "cards": (3, 7),
+}
+
+
 def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> HairStyle:
     """Draw a hair style; long hair takes more than a third, because it covers most of the face's outline."""
     kinds = {
@@ -68,15 +79,12 @@ def sample_style(rng: np.random.Generator, age: float, cards: list[str]) -> Hair
     }
     weights = np.array(list(kinds.values()))
     kind = str(rng.choice(list(kinds), p=weights / weights.sum()))
-    low, high = {
-        "bald": (0, 0),
-        "shaved": (1.5, 3),
-        "short": (5, 18),
-        "medium": (14, 34),
-        "afro": (28, 75),
-        "long": (8, 26),
-        "cards": (3, 7),
-    }[kind]
+    return style_of_kind(rng, kind, age, cards)
+
+
+def style_of_kind(rng: np.random.Generator, kind: str, age: float, cards: list[str]) -> HairStyle:
+    """Draw a hair style of one of KINDS_MM; "cards" is one of the modelled styles `cards`."""
+    low, high = KINDS_MM[kind]
     fringe = rng.uniform() < {"short": 0.3, "medium": 0.55, "long": 0.4}.get(kind, 0.0)
     return HairStyle(
         kind=kind,

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from train.synth.hair import HairStyle, modelled_style, sample_style, swept_style
+from train.synth.hair import HairStyle, modelled_style, sample_style, style_of_kind, swept_style
 from train.synth.hair_ears import ear_style
 from train.synth.skin import SkinTraits, sample_traits
 from train.synth.warp import Warp, sample_warp
@@ -110,6 +111,7 @@ def sample_outfit(
     drivers: float = 0.0,
     bare: float = 0.0,
     ears: float = 0.0,
+    styles: Mapping[str, float] | None = None,
 ) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
@@ -124,6 +126,7 @@ def sample_outfit(
         drivers: share of the sequences that a driver camera took; over `portraits`.
         bare: share of the sequences of bare heads; over all others.
         ears: share of the outfits whose hair is `ear_style`'s, whatever it would have been; over `modelled`.
+        styles: share of the outfits by kind of `hair.KINDS_MM` or name in `cards`, over `ears`; at most 1 in all.
     """
     rng = np.random.default_rng([seed, 2, subject.number, sequence])
     free = sequence >= 4
@@ -141,6 +144,7 @@ def sample_outfit(
     over = np.random.default_rng([seed, 12, subject.number, sequence])
     if over.uniform() < ears:
         style = ear_style(over)
+    style = _asked_style(np.random.default_rng([seed, 13, subject.number, sequence]), styles or {}, cards) or style
     hat = str(
         rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02])
     )
@@ -184,6 +188,16 @@ def sample_outfit(
         outfit, glasses=glasses, hat="none", face_mask=False, makeup=makeup, seat=False, infrared=False,
         occlusion_rate=0.0, portrait=True, mouth_shade=_sample_mouth_shade(over),
     )  # fmt: skip
+
+
+def _asked_style(rng: np.random.Generator, styles: Mapping[str, float], cards: list[str]) -> HairStyle | None:
+    """Draw one of the styles by their shares; None for the rest."""
+    drawn = rng.uniform()
+    for name, share in styles.items():
+        if drawn < share:
+            return modelled_style(rng, [name]) if name in cards else style_of_kind(rng, name, 0.5, cards)
+        drawn -= share
+    return None
 
 
 def _sample_mouth_shade(rng: np.random.Generator) -> float:

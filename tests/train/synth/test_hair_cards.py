@@ -147,6 +147,31 @@ def test_a_share_of_outfits_has_modelled_hair() -> None:
         assert dataclasses.replace(other, style=one.style) == one
 
 
+def test_shares_of_outfits_have_the_styles_that_are_asked_for() -> None:
+    subjects = [sample_subject(7, number) for number in range(1, 201)]
+    plain = [sample_outfit(7, s, 2, ["bob", "long01"]) for s in subjects]
+    asked = {"afro": 0.4, "long01": 0.3}
+    some = [sample_outfit(7, s, 2, ["bob", "long01"], ears=1.0, styles=asked) for s in subjects]
+    assert 0.3 < np.mean([outfit.style.kind == "afro" for outfit in some]) < 0.5
+    assert 0.2 < np.mean([outfit.style.card == "long01" for outfit in some]) < 0.4
+    assert {outfit.style.kind for outfit in some} == {"afro", "cards", "short", "medium", "long"}  # the rest is `ears`'
+    for one, other in zip(plain, some, strict=True):  # nothing else changes
+        assert dataclasses.replace(other, style=one.style) == one
+
+
+@pytest.mark.parametrize("styles", [{"afro": 0.7, "short": 0.5}, {"afro": -0.1}, {"afro": float("nan")}])
+def test_styles_are_shares(styles: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"SetConfig\.styles: got .*at most 1 in all"):
+        SetConfig(styles=styles)
+
+
+@pytest.mark.parametrize("name", ["mullet", "cards"])
+def test_styles_that_nobody_knows_are_refused(head_file: Path, styles: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"styles: got {name}, expected names of afro, .*shaved"):
+        render_set(SetConfig(styles={name: 0.1}), head_file, styles, tmp_path / "set", 1)
+    assert not (tmp_path / "set").exists()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_modelled_hair_needs_its_files(head_file: Path, tmp_path: Path, processes: int) -> None:
     with pytest.raises(ConfigError, match=r"modelled: got 0\.5, expected 0 without modelled hair.*--hair"):

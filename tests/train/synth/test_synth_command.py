@@ -18,6 +18,8 @@ from train.synth.sources import NOTE_FILE, settle_note, source_digests
     [
         ("render --processes 0", "--processes: got 0, expected >= 1"),
         ("render --seed -1", "--seed: got -1, expected >= 0"),
+        ("render --styles afro", "--styles: got afro, expected NAME=SHARE, each name once"),
+        ("render --styles afro=0.1 afro=0.2", "--styles: got afro=0.2, expected NAME=SHARE, each name once"),
         ("render-frame --shot -1", "--shot: got -1, expected >= 0"),
         ("render-frame --size 0 48", "--size: got 0 48, expected 16 or more each"),
         ("render-frame --subject 0", "--subject: got 0, expected >= 1"),
