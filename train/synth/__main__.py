@@ -67,6 +67,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "share of the outfits whose hair leaves the ears free or covers a part of them: sideburns, locks, nape, tucked"
     )
     render.add_argument("--ears", type=float, default=defaults.ears, help=ears)
+    tongues = "share of the expressions in which the tongue is put out or lifted in the open mouth"
+    render.add_argument("--tongues", type=float, default=defaults.tongues, help=tongues)
     styles = "share of the outfits with a kind of hair (as afro) or a modelled style, whatever it would have been"
     render.add_argument("--styles", nargs="+", default=[], metavar="NAME=SHARE", help=styles)
     modelled = "share of the outfits with the modelled hair of --hair, beside those that have it anyway"

@@ -15,6 +15,7 @@ from train.synth.mesh import Mesh, compact, vertex_normals
 from train.synth.noise import filtered
 from train.synth.skin import TEXTURE_HW, FaceCanvas, hair_albedo, paint_eye, paint_skin, skin_tone_albedo
 from train.synth.subject import Outfit, Subject, portrait_traits, shows_teeth
+from train.synth.tongue import Tongue, tongue_mesh
 from train.synth.tracer import TraceScene
 
 _NECK_PIVOT_MM = np.array([0.0, -95.0, -15.0])
@@ -126,6 +127,8 @@ def _paint_features_and_cloth(
     inner = outfit.mouth_shade * (np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07]))
     textures["eye"] = paint_eye(subject.traits.iris_colour, infrared=infrared, pupil=rng.uniform(0.14, 0.26), rng=rng)
     textures["mouth"], textures["gums"] = flat(inner * 0.8), flat(inner * 1.3)
+    shine = np.random.default_rng([outfit.seed, 14]).uniform(0.7, 1.3)
+    textures["tongue"] = flat(shine * (np.full(3, 0.5) if infrared else np.array([0.46, 0.17, 0.15])))
     textures["teeth"] = flat(np.array([0.72, 0.68, 0.58]) * rng.uniform(0.7, 1.05))
     dark = rng.uniform() < 0.6
     textures["frame"] = flat(rng.uniform(0.008, 0.06, 3) if dark else rng.uniform(0.1, 0.6, 3))
@@ -151,6 +154,7 @@ def pose_head(
     cards: dict[str, CardHair],
     expression: dict[str, float],
     lit: bool = True,
+    tongue: Tongue | None = None,
 ) -> PosedHead:
     """Build the scene of everything that moves rigidly with the head; its ambient light is measured where it is lit."""
     vertices = model.shape(subject.identity, expression, subject.scale)
@@ -166,6 +170,8 @@ def pose_head(
     meshes.append(_part(vertices, model.part_triangles("mouth"), model.sphere_uv, "mouth"))
     if shows_teeth(expression):
         meshes += [_part(vertices, model.part_triangles(name), model.sphere_uv, name) for name in ("gums", "teeth")]
+    if tongue is not None:
+        meshes.append(tongue_mesh(model, vertices, tongue))
     rng = np.random.default_rng([outfit.seed, 7])
     style = outfit.style
     covered = outfit.hat == "scarf"

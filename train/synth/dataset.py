@@ -35,8 +35,18 @@ from train.synth.subject import (
     sample_subject,
     yawned,
 )
+from train.synth.tongue import Tongue, with_tongue
 
-SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears")  # settings from 0 to 1, 0 leaves out
+SHARES = (
+    "swept",
+    "modelled",
+    "turned",
+    "portraits",
+    "drivers",
+    "bare",
+    "ears",
+    "tongues",
+)  # settings from 0 to 1, 0 leaves out
 _MOST_PROPORTIONS = 0.15
 _MOST_WARP_MM = 6.0
 _UNDER_MASK = 0.12  # how far a mouth moves under a face mask, of what it would without
@@ -71,6 +81,7 @@ class SetConfig:
             their clothed torso: of depth alone they cost half of the others. Over all other shares.
         ears: share of the outfits whose hair leaves the ears free or covers a part of them, see `hair_ears.ear_style`.
             Over `swept` and `modelled`.
+        tongues: share of the expressions in which the tongue is put out or lifted in the open mouth, see `tongue`.
         styles: share of the outfits by kind of hair (`hair.KINDS_MM`, for example afro) or name of a modelled style,
             whatever it would have been; at most 1 in all. Over `ears`.
     """
@@ -93,6 +104,7 @@ class SetConfig:
     drivers: float = 0.0
     bare: float = 0.0
     ears: float = 0.0
+    tongues: float = 0.0
     styles: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,25 +181,36 @@ class Studio:
         outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares, config.styles)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)
 
-    def head(self, subject: Subject, outfit: Outfit, wardrobe: Wardrobe, expression: dict[str, float]) -> PosedHead:
+    def head(
+        self,
+        subject: Subject,
+        outfit: Outfit,
+        wardrobe: Wardrobe,
+        expression: dict[str, float],
+        tongue: Tongue | None = None,
+    ) -> PosedHead:
         """Build the head's scene for one expression; under a face mask the mouth hardly moves."""
         if outfit.face_mask:
+            tongue = None
             still = ("jaw", "mouth", "cheekPuff")
             expression = {n: w * (_UNDER_MASK if n.startswith(still) else 1.0) for n, w in expression.items()}
-        return pose_head(self.model, subject, outfit, wardrobe, self.cards, expression, self.config.pictures)
+        return pose_head(self.model, subject, outfit, wardrobe, self.cards, expression, self.config.pictures, tongue)
 
     def shots(self, number: int, sequence: int) -> Iterator[tuple[int, Shot, bool, dict[str, object]]]:
         """Render a sequence: (frame, shot, whether it shows a face, attributes), the same for the same seed."""
         subject, outfit, wardrobe = self.cast(number, sequence)
         config = self.config
-        head, expression = None, {}
+        head, expression, tongue = None, {}, None
         for frame in range(config.frames):
             rng = np.random.default_rng([config.seed, 4, number, sequence, frame])
             if frame % config.frames_per_expression == 0:
                 expression = sample_expression(rng, self.model.expression_names)
                 if outfit.driver or outfit.portrait:
                     expression = yawned(rng, expression, self.model.expression_names)
-                head = self.head(subject, outfit, wardrobe, expression)
+                if config.tongues > 0:
+                    moves = np.random.default_rng([config.seed, 14, number, sequence, frame])
+                    expression, tongue = with_tongue(moves, expression, config.tongues)
+                head = self.head(subject, outfit, wardrobe, expression, tongue)
             assert head is not None
             empty = rng.uniform() < _EMPTY_RATE
             angle = rng.uniform(0, np.pi)  # to the sides or below, never over the head
@@ -220,6 +243,7 @@ class Studio:
                 **({"portrait": outfit.portrait} if config.portraits > 0 else {}),
                 **({"driver": outfit.driver} if config.drivers > 0 else {}),
                 **({"bare": outfit.bare} if config.bare > 0 else {}),
+                **({"tongue": tongue is not None and not outfit.face_mask} if config.tongues > 0 else {}),
             }
             yield frame, shot, not (empty or turned), attributes
 

@@ -37,6 +37,7 @@ MATERIALS: dict[str, Material] = {
     "mouth": Material(HEAD_SKIN, 0.05, 40.0, 0.1),
     "gums": Material(HEAD_SKIN, 0.15, 60.0, 0.1),
     "teeth": Material(HEAD_SKIN, 0.25, 90.0, 0.1),
+    "tongue": Material(HEAD_SKIN, 0.2, 50.0, 0.2),
     **{f"{kind}{layer}": Material(HEAD_HAIR, 0.03, 12.0, 0.15) for kind in ("hair", "beard") for layer in range(3)},
     "hair_sheet": Material(HEAD_HAIR, 0.04, 14.0, 0.15),
     "hair_card": Material(HEAD_HAIR, 0.04, 14.0, 0.15),
