@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -44,10 +45,20 @@ def kernel_source(name: str) -> bytes:
 
 
 def find_nvcc() -> str | None:
-    """Return the path of CUDA's compiler: on PATH, in $CUDA_HOME, or in /usr/local/cuda; None where it is missing."""
-    folders = [os.environ.get("CUDA_HOME"), TOOLKIT_FOLDER]
-    paths = [str(Path(folder, "bin")) for folder in folders if folder]
-    return shutil.which("nvcc") or shutil.which("nvcc", path=os.pathsep.join(paths))
+    """Return the path of CUDA's compiler: in $CUDA_HOME, on PATH, or in /usr/local/cuda; None where it is missing."""
+    home = os.environ.get("CUDA_HOME")
+    asked = shutil.which("nvcc", path=str(Path(home, "bin"))) if home else None
+    return asked or shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(TOOLKIT_FOLDER, "bin")))
+
+
+def nvcc_version(nvcc: str) -> tuple[int, int] | None:
+    """Return the CUDA version of a compiler as it says it, for example (12, 6); None where it does not."""
+    try:
+        done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"release (\d+)\.(\d+)", done.stdout)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def cubin_file(name: str, source: bytes, architecture: str) -> Path:
@@ -83,7 +94,7 @@ def compiled_kernel(name: str, architecture: str, *, anew: bool = False) -> byte
 def _compile(name: str, source: bytes, architecture: str) -> bytes:
     nvcc = find_nvcc()
     if nvcc is None:
-        rule = f"nvcc on PATH, in $CUDA_HOME/bin or in {TOOLKIT_FOLDER}/bin"
+        rule = f"nvcc in $CUDA_HOME/bin, on PATH or in {TOOLKIT_FOLDER}/bin"
         fix = "Install the CUDA toolkit: on a Jetson sudo apt install nvidia-jetpack."
         raise BackendUnavailable.of("CUDA compiler", "none", rule, fix)
     try:

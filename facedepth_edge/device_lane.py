@@ -17,7 +17,7 @@ from facedepth_edge.backends.base import DeviceBackend
 from facedepth_edge.box import Box
 from facedepth_edge.cuda import DeviceBuffer, HostBuffer, keep_for_ever
 from facedepth_edge.cuda_driver import CudaError, Graph, Kernel
-from facedepth_edge.cuda_kernels import CROP_KERNEL, CROP_SOURCE, compiled_kernel
+from facedepth_edge.cuda_kernels import CROP_KERNEL, CROP_SOURCE, compiled_kernel, find_nvcc
 from facedepth_edge.device_frame import DeviceFrame
 from facedepth_edge.face_crop import WHITE, require_within
 from facedepth_edge.frame_path import NetworkOutput
@@ -98,7 +98,15 @@ class Lane:
         except CudaError as error:  # a cubin of another CUDA, or a damaged one
             if error.sticky:
                 raise
-            return Kernel(driver, compiled_kernel(CROP_SOURCE, architecture, anew=True), CROP_KERNEL)
+        cubin = compiled_kernel(CROP_SOURCE, architecture, anew=True)
+        try:
+            return Kernel(driver, cubin, CROP_KERNEL)
+        except CudaError as error:
+            if error.sticky:
+                raise
+            fix = "Set CUDA_HOME to a toolkit no newer than the driver; facedepth-edge doctor shows both versions."
+            rule = f"a driver that loads what {find_nvcc()} compiles"
+            raise CudaError.of("crop kernel", str(error), rule, fix) from error
 
     def run(
         self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], max_value: float | None

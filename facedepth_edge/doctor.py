@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from facedepth_edge.backends.base import BACKENDS, Backend, choose_backend, open
 from facedepth_edge.backends.onnxruntime import default_threads
 from facedepth_edge.cuda import INSTALL
 from facedepth_edge.cuda_driver import open_driver
-from facedepth_edge.cuda_kernels import find_nvcc
+from facedepth_edge.cuda_kernels import find_nvcc, nvcc_version
 from facedepth_edge.engine_cache import cache_folder
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
 from facedepth_edge.native import find_native
@@ -29,6 +30,7 @@ from facedepth_edge.verify_frame import check_frame, worst_of
 
 JETSON_FILE = Path("/etc/nv_tegra_release")
 JETSON_MODEL_FILE = Path("/proc/device-tree/model")
+FIRST_L4T_WITH_WHEELS = 38  # JetPack 7
 CLASHES = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless"))
 """Packages of the index that write the same module and overwrite each other's files."""
 
@@ -152,10 +154,11 @@ def _look_at_crop(found: Diagnosis) -> None:
 
 
 def _look_at_gpu(found: Diagnosis) -> None:
+    driver_cuda: tuple[int, int] | None = None
     try:
         driver = open_driver()
         names = driver.device_names()
-        major, minor = driver.version()
+        driver_cuda = major, minor = driver.version()
     except BackendUnavailable as error:
         found.add("gpu", f"none: {error}", "note")
     else:
@@ -167,9 +170,25 @@ def _look_at_gpu(found: Diagnosis) -> None:
             found.add(name, "not installed", "note", f"Only for {_NEEDED_BY[name]}: {hint}")
         else:
             found.add(name, version or "there, outside of pip")
+    if driver_cuda is not None and driver_cuda < (13, 0) and _version_of("tensorrt-cu13") is not None:
+        fix = "pip uninstall -y tensorrt tensorrt-cu13; pip install 'tensorrt-cu12>=10.3,<12'. Or update the driver."
+        found.add("tensorrt", f"built for CUDA 13, and the driver is of CUDA {major}.{minor}", "note", fix)
+    _look_at_nvcc(found, driver_cuda)
+
+
+def _look_at_nvcc(found: Diagnosis, driver_cuda: tuple[int, int] | None) -> None:
     nvcc = find_nvcc()
-    fix = f"Only for {_NEEDED_BY['nvcc']}: install the CUDA toolkit; on a Jetson sudo apt install nvidia-jetpack."
-    found.add("nvcc", nvcc or "none", "ok" if nvcc else "note", "" if nvcc else fix)
+    if nvcc is None:
+        fix = f"Only for {_NEEDED_BY['nvcc']}: install the CUDA toolkit; on a Jetson sudo apt install nvidia-jetpack."
+        found.add("nvcc", "none", "note", fix)
+        return
+    version = nvcc_version(nvcc)
+    text = f"{nvcc}, of CUDA {version[0]}.{version[1]}" if version else nvcc
+    if version and driver_cuda and version[0] > driver_cuda[0]:
+        fix = "The driver cannot load what it compiles: set CUDA_HOME to an older toolkit, or update the driver."
+        found.add("nvcc", f"{text}, newer than the driver's", "note", fix)
+    else:
+        found.add("nvcc", text)
 
 
 def _look_at_jetson(found: Diagnosis) -> None:
@@ -191,7 +210,13 @@ def _look_at_jetson(found: Diagnosis) -> None:
         found.add("tensorrt", "this environment does not see JetPack's", "broken" if _has_jetpack() else "note", fix)
     elif spec.origin is not None and spec.origin.startswith(sys.prefix) and sys.prefix != sys.base_prefix:
         text = f"{spec.origin} hides JetPack's own"
-        found.add("tensorrt", text, "broken", "pip uninstall tensorrt: on a Jetson only the system's works.")
+        fix = "pip uninstall tensorrt: on a Jetson only the system's works."
+        number = re.match(r"R(\d+)", release)
+        if number and int(number[1]) >= FIRST_L4T_WITH_WHEELS:
+            fix = "NVIDIA has wheels for JetPack 7; where one does not load, pip uninstall tensorrt."
+            found.add("tensorrt", text, "note", fix)
+        else:
+            found.add("tensorrt", text, "broken", fix)
 
 
 def _has_jetpack() -> bool:

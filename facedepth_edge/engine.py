@@ -248,6 +248,8 @@ def build_plan(
     if plan is None:
         rule = "an engine that TensorRT can build"
         fix = "Close other programs or lower --workspace-mib if memory is short; run facedepth-edge doctor otherwise."
+        if where.endswith(FILES["int8"]):
+            fix += " Or take FP16: facedepth-edge build-engine --precision fp16."
         raise BackendUnavailable.of(where, logger.told(), rule, fix)
     cache = config.get_timing_cache()
     return bytes(plan), bytes(cache.serialize())

@@ -10,8 +10,16 @@ import threading
 from typing import Any
 
 SAMPLE_MS = 100
-# The first of these rails that tegrastats prints is the whole board's (Orin, Xavier, Nano).
-BOARD_RAILS = ("VDD_IN", "SYS5V", "VIN_SYS_5V0", "POM_5V_IN")
+# The first of these sets of rails that tegrastats prints whole is the module's or the board's power. The first three
+# are measured at the input (Orin NX and Nano, Xavier NX; Nano and TX2; Thor); AGX Orin and AGX Xavier have none there,
+# but rails beside each other, of which the 5 V one holds neither GPU nor CPU.
+INPUTS = (
+    ("VDD_IN",),
+    ("POM_5V_IN",),
+    ("VIN",),
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
+)
 _RAIL = re.compile(r"(\w+) (\d+)(?:mW)?/(\d+)(?:mW)?")
 
 
@@ -77,9 +85,9 @@ class PowerMeter:
 
 
 def watts_from_tegrastats(line: str) -> float | None:
-    """Return the board's power in watts from a line of tegrastats, its momentary value; None where it says none."""
+    """Return the device's power in watts from a line of tegrastats, its momentary value; None where it says none."""
     rails = {name: int(now) / 1000 for name, now, _ in _RAIL.findall(line)}
-    return next((rails[name] for name in BOARD_RAILS if name in rails), None)
+    return next((sum(rails[name] for name in names) for names in INPUTS if rails.keys() >= set(names)), None)
 
 
 def watts_from_nvidia_smi(line: str) -> float | None:

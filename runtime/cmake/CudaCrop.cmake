@@ -40,9 +40,10 @@ if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90)
   endif()
 endif()
-# The CUDA runtime is the one that FindTensorRT.cmake has found; a second, static one would come with the language.
-set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 enable_language(CUDA)
+# The CUDA runtime is the one that FindTensorRT.cmake has found; a second, static one would come with the language. After
+# the language is enabled: CMake before 3.25 (JetPack 6 has 3.22) links its test of the compiler with what is set here.
+set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 set(FDE_CROP_SOURCES runtime/src/device_crop_cuda.cc runtime/src/face_crop_cuda.cu runtime/src/face_crop_staging.cc)
 list(JOIN CMAKE_CUDA_ARCHITECTURES " " FDE_ARCHITECTURES)
 message(STATUS "FDE_CUDA_CROP: the GPU crops, a part of the frame is uploaded: ${CMAKE_CUDA_COMPILER} "

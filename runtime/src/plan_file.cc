@@ -14,8 +14,9 @@ namespace {
 
 constexpr const char* kFix = "Build it again on this device with facedepth-edge build-engine.";
 
-void require(bool right, const std::string& where, const std::string& got, const std::string& expected) {
-  if (!right) throw Error(ErrorKind::artifact, where, got, expected, kFix);
+void require(bool right, const std::string& where, const std::string& got, const std::string& expected,
+             const std::string& fix = kFix) {
+  if (!right) throw Error(ErrorKind::artifact, where, got, expected, fix);
 }
 
 // Returns "10.3.0" of "10.3.0.26".
@@ -57,7 +58,9 @@ PlanFile read_plan(const ModelSpec& spec, const std::string& plan_path) {
 void check_device(const PlanMetadata& metadata, const std::string& plan_path, const std::string& tensorrt,
                   const std::string& gpu, const std::string& compute_capability, std::int64_t multiprocessors) {
   require(first_three(metadata.tensorrt) == first_three(tensorrt), plan_path, "a plan of TensorRT " + metadata.tensorrt,
-          "one of TensorRT " + tensorrt + ", which runs here");
+          "one of TensorRT " + tensorrt + ", which runs here",
+          "Build it again on this device with facedepth-edge build-engine, with the Python package tensorrt of the same "
+          "version: " + first_three(tensorrt) + ".");
   const std::string built_for = device_text(metadata.gpu, metadata.compute_capability, metadata.multiprocessors);
   const std::string here = device_text(gpu, compute_capability, multiprocessors);
   require(built_for == here, plan_path, "a plan for " + built_for, "one for " + here + ", which is here");

@@ -209,7 +209,9 @@ def test_compiler_that_is_missing_or_fails(gpu: Machine, tmp_path: Path, monkeyp
     monkeypatch.setattr(cuda_kernels, "TOOLKIT_FOLDER", str(tmp_path / "nothing"))
     monkeypatch.setenv("PATH", str(tmp_path / "tools"))
     monkeypatch.delenv("CUDA_HOME", raising=False)
-    with pytest.raises(BackendUnavailable, match=r"CUDA compiler: got none, expected nvcc on PATH.*nvidia-jetpack"):
+    with pytest.raises(
+        BackendUnavailable, match=r"CUDA compiler: got none, expected nvcc in .CUDA_HOME.*nvidia-jetpack"
+    ):
         compiled_kernel(CROP_SOURCE, "sm_99")
 
 
@@ -267,6 +269,16 @@ def test_nvcc_is_found_in_the_toolkits_folder(gpu: Machine, tmp_path: Path, monk
     monkeypatch.setenv("PATH", "/bin")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "toolkit"))
     assert cuda_kernels.find_nvcc() == str(toolkit / "nvcc")
+    (tmp_path / "nvcc").write_text("#!/bin/sh\necho another\n")
+    (tmp_path / "nvcc").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert cuda_kernels.find_nvcc() == str(toolkit / "nvcc"), "who sets CUDA_HOME means it"
+    monkeypatch.delenv("CUDA_HOME")
+    assert cuda_kernels.find_nvcc() == str(tmp_path / "nvcc")
+    assert cuda_kernels.nvcc_version(str(tmp_path / "nvcc")) is None
+    (tmp_path / "nvcc").write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.6, V12.6.68'\n")
+    assert cuda_kernels.nvcc_version(str(tmp_path / "nvcc")) == (12, 6)
+    assert cuda_kernels.nvcc_version(str(tmp_path / "none")) is None
 
 
 def run_cli(*arguments: str) -> Any:

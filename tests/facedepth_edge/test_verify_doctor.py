@@ -225,9 +225,11 @@ def test_doctor_finds_packages_that_overwrite_each_other(tiny_artifact: Path, mo
     assert not found.ok
 
 
-def jetson_findings(monkeypatch: pytest.MonkeyPatch, folder: Path, origin: str | None) -> dict[str, doctor.Finding]:
+def jetson_findings(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, origin: str | None, release: str = "R36"
+) -> dict[str, doctor.Finding]:
     """Run the part for a Jetson on files and programs that look like one."""
-    (folder / "release").write_text("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n")
+    (folder / "release").write_text(f"# {release} (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n")
     (folder / "model").write_bytes(b"NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
     for name, answer in (("nvpmodel", "NV Power Mode: 25W\\n1"), ("dpkg-query", "6.2+b77")):
         (folder / name).write_text(f"#!/bin/sh\nprintf '{answer}'\n")
@@ -259,6 +261,24 @@ def test_doctor_on_a_jetson_whose_environment_hides_jetpacks(monkeypatch: pytest
     monkeypatch.setattr(sys, "base_prefix", "/somewhere/else")
     pips = jetson_findings(monkeypatch, tmp_path, f"{sys.prefix}/lib/tensorrt/__init__.py")["tensorrt"]
     assert (pips.state, pips.fix) == ("broken", "pip uninstall tensorrt: on a Jetson only the system's works.")
+    pips = jetson_findings(monkeypatch, tmp_path, f"{sys.prefix}/lib/tensorrt/__init__.py", "R38")["tensorrt"]
+    assert pips.state == "note"  # NVIDIA has wheels for JetPack 7
+    assert "pip uninstall tensorrt" in pips.fix
+
+
+@pytest.mark.parametrize(("compiler", "newer"), [((12, 8), False), ((13, 0), True), (None, False)])
+def test_doctor_holds_compiler_and_tensorrt_against_the_driver(
+    monkeypatch: pytest.MonkeyPatch, gpu: Any, compiler: tuple[int, int] | None, newer: bool
+) -> None:
+    monkeypatch.setattr(doctor, "find_nvcc", lambda: "/opt/cuda/bin/nvcc")
+    monkeypatch.setattr(doctor, "nvcc_version", lambda nvcc: compiler)
+    monkeypatch.setattr(doctor, "_version_of", {"tensorrt": "11.0", "tensorrt-cu13": "11.0"}.get if newer else {}.get)
+    found = doctor.Diagnosis()
+    doctor._look_at_gpu(found)  # the stand-in's driver is of CUDA 12.6
+    (nvcc,) = [finding for finding in found.findings if finding.topic == "nvcc"]
+    assert nvcc.state == ("note" if newer else "ok")
+    assert ("set CUDA_HOME" in nvcc.fix) == newer
+    assert any("tensorrt-cu12" in finding.fix for finding in found.findings) == newer
 
 
 def test_doctor_with_a_gpu(gpu: Any, trt_artifact: Path) -> None:

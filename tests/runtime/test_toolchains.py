@@ -129,6 +129,12 @@ def test_the_tensorrt_engine_compiles_against_the_public_headers(tmp_path: Path)
             assert done.returncode == 0, done.stderr
 
 
+def test_an_old_cmake_tests_the_cuda_compiler_with_its_runtime() -> None:
+    """CMake before 3.25 links its test of nvcc with what the variable says: None before the language fails on JetPack 6."""
+    text = (ROOT / "runtime" / "cmake" / "CudaCrop.cmake").read_text()
+    assert text.index("enable_language(CUDA)") < text.index("set(CMAKE_CUDA_RUNTIME_LIBRARY None)")
+
+
 @pytest.fixture(scope="session")
 def tensorrt_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that CMake takes for TensorRT's: the header of the stand-in and a library without its functions."""

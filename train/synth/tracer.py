@@ -13,7 +13,8 @@ try:
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 except ImportError as error:  # pragma: no cover - the train extra brings it
-    raise ImportError("train.synth needs embreex: pip install 'facedepth-edge[train]'") from error
+    fix = "pip install 'facedepth-edge[train]'; there is no wheel for Linux on aarch64: render on another machine"
+    raise ImportError(f"train.synth needs embreex: {fix}") from error
 
 _SKIP_MM = 0.05  # a ray goes on this far behind a transparent hit
 _MAX_LAYERS = 7  # transparent surfaces that one camera ray may pass

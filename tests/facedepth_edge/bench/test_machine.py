@@ -16,6 +16,11 @@ ORIN = (
     "11-22-2026 12:00:01 RAM 2871/7620MB (lfb 4x2MB) SWAP 0/3810MB CPU [12%@1510,8%@1510,off,off] GR3D_FREQ 0% "
     "cpu@48.5C tj@48.5C VDD_IN 4512mW/4498mW VDD_CPU_GPU_CV 812mW/800mW VDD_SOC 1404mW/1400mW"
 )
+AGX_ORIN = (
+    "RAM 4722/62780MB SWAP 0/31390MB CPU [0%@729] GR3D_FREQ 98% "
+    "VDD_GPU_SOC 21205mW/9000mW VDD_CPU_CV 1599mW/1600mW VIN_SYS_5V0 5032mW/5000mW VDDQ_VDD2_1V8AO 1000mW/900mW"
+)
+AGX_XAVIER = "GPU 926mW/900mW CPU 309mW/300mW SOC 1852mW/1852mW CV 154mW/0mW VDDRQ 463mW/463mW SYS5V 2476mW/2476mW"
 NANO = "RAM 1981/3964MB CPU [25%@1479] POM_5V_GPU 0/0 POM_5V_IN 1917/1900 POM_5V_CPU 206/200"
 
 
@@ -70,6 +75,10 @@ def test_tools_that_fail_or_are_missing_say_nothing(tools: Path) -> None:
 def test_watts_of_a_line() -> None:
     assert watts_from_tegrastats(ORIN) == pytest.approx(4.512)
     assert watts_from_tegrastats(NANO) == pytest.approx(1.917)
+    assert watts_from_tegrastats(AGX_ORIN) == pytest.approx(21.205 + 1.599 + 5.032)  # no rail is the whole
+    assert watts_from_tegrastats(AGX_XAVIER) == pytest.approx(0.926 + 0.309 + 1.852 + 0.154 + 0.463 + 2.476)
+    assert watts_from_tegrastats("VDD_GPU 3200mW/3200mW VIN_SYS_5V0 5000mW/5000mW VIN 30000mW/30100mW") == 30.0  # Thor
+    assert watts_from_tegrastats("VIN_SYS_5V0 5000mW/5000mW") is None  # a part says nothing of the whole
     assert watts_from_tegrastats("RAM 1/2MB") is None
     assert watts_from_nvidia_smi("71.35\n") == pytest.approx(71.35)
     assert watts_from_nvidia_smi("[N/A]") is None
