@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import QuantType
 
-from export.calibration import quantised_with
+from export.calibration import nearest_to_float, quantised_with
 from export.cpu_rewrites import interleaving_as_blocks, nearest_doubling_as_joins
 from facedepth_edge.errors import ArtifactError
 
@@ -80,7 +80,11 @@ def int8_from_fp32(
     prepared = interleaving_as_blocks(nearest_doubling_as_joins(model))
     kept = float_convolutions(prepared)
     excluded = sorted({*kept, *after(prepared, kept)})
-    quantised = quantised_with(prepared, faces, excluded, QuantType.QUInt8, reduce_range=reduce_range)
+
+    def quantised_at(percentile: float) -> onnx.ModelProto:
+        return quantised_with(prepared, faces, excluded, QuantType.QUInt8, percentile, reduce_range=reduce_range)
+
+    quantised = nearest_to_float(prepared, faces, quantised_at)
     wanted = sum(node.op_type == "Conv" for node in prepared.graph.node) - len(kept)
     found = count_fused(quantised)["QLinearConv"]
     if found != wanted:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType
 
-from export.calibration import quantised_with
+from export.calibration import nearest_to_float, quantised_with
 from export.half import MIN_SCALE, fp16_from_fp32
 from export.int8_cpu import after, float_convolutions
 from export.onnx_graph import constants_of, copy_of, makers_of, with_nodes
@@ -36,25 +36,29 @@ def int8_trt_from_fp32(model: onnx.ModelProto, faces: dict[str, np.ndarray]) -> 
         ArtifactError: A convolution was not quantised that should be.
     """
     kept = float_convolutions(model)
-    quantised = quantised_with(
-        model,
-        faces,
-        sorted({*kept, *after(model, kept)}),
-        QuantType.QInt8,
-        {
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,
-            "OpTypesToExcludeOutputQuantization": ["Conv"],
-        },
-        op_types_to_quantize=["Conv"],
-    )
+    excluded = sorted({*kept, *after(model, kept)})
+    options = {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "OpTypesToExcludeOutputQuantization": ["Conv"],
+    }
+
+    def quantised_at(percentile: float) -> onnx.ModelProto:
+        quantised = quantised_with(
+            model, faces, excluded, QuantType.QInt8, percentile, options, op_types_to_quantize=["Conv"]
+        )
+        return with_half_scales(on_convolutions_only(quantised), model)
+
+    quantised = nearest_to_float(model, faces, quantised_at)
     wanted = sum(node.op_type == "Conv" for node in model.graph.node) - len(kept)
     found = quantised_convolutions(quantised)
     if found != wanted:
         fix = "Look at the quantiser's graph; its rules changed."
         raise ArtifactError.of("int8-trt.onnx", f"{found} quantised convolutions", str(wanted), fix)
-    return fp16_from_fp32(with_half_scales(on_convolutions_only(quantised), model))
+    result = fp16_from_fp32(quantised)
+    result.metadata_props.MergeFrom([note for note in quantised.metadata_props if note not in result.metadata_props])
+    return result
 
 
 def on_convolutions_only(model: onnx.ModelProto) -> onnx.ModelProto:

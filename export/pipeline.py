@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from export.artifact_writer import (
     require_free,
     write_artifact,
 )
+from export.calibration import CHOSEN
 from export.deconvolutions import deconvolutions_as_convolutions, form_for_cpu_int8, form_for_few_weights
 from export.half import fp16_from_fp32
 from export.int8_cpu import int8_from_fp32
@@ -178,6 +179,8 @@ def export_network(
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     report = run_gate(files, partial(run_reference, trained.network), data, held_out)
     say(report.table())
+    percentiles = chosen_percentiles(models)
+    say("activation ranges, percentile: " + ", ".join(f"{name} {value:g}" for name, value in percentiles.items()))
     require_gate(report, str(folder))
     files[GOLDEN_FILE] = npz_bytes(golden)
     files[REFERENCE_FILE] = reference_bytes(trained.network, input_hw)
@@ -190,7 +193,7 @@ def export_network(
         output_names=tuple(golden)[1:],
         files=files,
         accuracy={**accuracy_notes(report, len(held_out)), "depth_along": along},
-        training={**training_notes(trained), "export": export_notes(plain, data, len(calibration))},
+        training={**training_notes(trained), "export": export_notes(plain, data, len(calibration), models)},
         depth_mask_threshold=DEPTH_MASK_THRESHOLD,
         depth_along=along,
     )
@@ -226,13 +229,26 @@ def training_notes(trained: TrainedNetwork) -> dict[str, Any]:
     }
 
 
-def export_notes(plain: onnx.ModelProto, data: PackedSet, calibration_faces: int) -> dict[str, Any]:
+def chosen_percentiles(models: Mapping[str, onnx.ModelProto]) -> dict[str, float]:
+    """Return the percentile of each INT8 graph, by its name without `.onnx`."""
+    notes = {name: {note.key: note.value for note in model.metadata_props} for name, model in models.items()}
+    return {name.removesuffix(".onnx"): float(own[CHOSEN]) for name, own in notes.items() if CHOSEN in own}
+
+
+def export_notes(
+    plain: onnx.ModelProto, data: PackedSet, calibration_faces: int, models: Mapping[str, onnx.ModelProto]
+) -> dict[str, Any]:
     """Return what the files' bytes depend on besides the weights: versions, calibration, forms by layer."""
     chosen: dict[str, list[str]] = {"fp32, fp16, int8-trt": [], "int8": []}
     for forms, form_of in zip(chosen.values(), (form_for_few_weights, form_for_cpu_int8), strict=True):
         deconvolutions_as_convolutions(plain, partial(_noted, forms, form_of))
     versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    calibration = {"data": data.crops.root.resolve().name, "key": data.key, "faces": calibration_faces}
+    calibration = {
+        "data": data.crops.root.resolve().name,
+        "key": data.key,
+        "faces": calibration_faces,
+        "percentiles": chosen_percentiles(models),
+    }
     return {"versions": versions, "calibration": calibration, "deconvolutions": chosen}
 
 

@@ -269,7 +269,10 @@ def export_siamese(
             for name, content in sorted(files.items())
         },
         "accuracy": {"data": data.crops.root.resolve().name, "pairs": len(held_out[INPUTS[0]])},
-        "training": {**training_notes(trained), "export": export_notes(plain, data, len(calibration[INPUTS[0]]))},
+        "training": {
+            **training_notes(trained),
+            "export": export_notes(plain, data, len(calibration[INPUTS[0]]), models),
+        },
     }
     content = (json.dumps(spec, indent=2, allow_nan=False) + "\n").encode()
     write_folder(folder, {**files, SPEC_FILE: content}, replace=options.replace)

@@ -10,7 +10,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import PercentileCalibrater
 
-from export.calibration import CALIBRATION_BATCH, CalibrationFaces, quantised_with
+from export.calibration import (
+    CALIBRATION_BATCH,
+    CHOSEN,
+    PERCENTILES,
+    CalibrationFaces,
+    nearest_to_float,
+    quantised_with,
+)
 from facedepth_edge.errors import ArtifactError, InputError
 
 COUNT = 3 * CALIBRATION_BATCH
@@ -53,15 +60,36 @@ def test_faces_come_in_batches_that_belong_together() -> None:
 def test_a_rare_outlier_does_not_widen_the_range(place: int, outlier: float, model: onnx.ModelProto) -> None:
     faces = make_faces()
     faces[place, 0, 5, 5] = outlier
-    quantised = quantised_with(model, {"face": faces}, [], QuantType.QUInt8)
+    quantised = quantised_with(model, {"face": faces}, [], QuantType.QUInt8, 99.999)
     steps = steps_of(quantised)
     assert len(steps) == 2
     assert all(2 / 255 * 0.9 < step < 2 / 255 * 1.1 for step in steps)  # the outlier's range would give 51 / 255
 
 
 def test_without_outliers_the_range_is_that_of_the_values(model: onnx.ModelProto) -> None:
-    quantised = quantised_with(model, {"face": make_faces()}, [], QuantType.QUInt8)
+    quantised = quantised_with(model, {"face": make_faces()}, [], QuantType.QUInt8, 99.999)
     assert steps_of(quantised) == pytest.approx([2 / 255] * 2, rel=2e-3)
+
+
+def test_of_several_percentiles_the_nearest_to_the_float_graph_is_taken(model: onnx.ModelProto) -> None:
+    tried = []
+
+    def scaled(percentile: float) -> onnx.ModelProto:  # 1 % off for each step from the middle one
+        tried.append(percentile)
+        graph = onnx.ModelProto()
+        graph.CopyFrom(model)
+        weight = numpy_helper.to_array(graph.graph.initializer[0])
+        off = 1 + 0.01 * abs(PERCENTILES.index(percentile) - 1)
+        graph.graph.initializer[0].CopyFrom(numpy_helper.from_array((weight * off).astype(np.float32), "weight"))
+        return graph
+
+    nearest = nearest_to_float(model, {"face": make_faces()}, scaled)
+    assert tried == list(PERCENTILES)
+    assert {note.key: note.value for note in nearest.metadata_props} == {CHOSEN: f"{PERCENTILES[1]:g}"}
+    assert numpy_helper.to_array(nearest.graph.initializer[0]) == numpy_helper.to_array(model.graph.initializer[0])
+    equal = nearest_to_float(model, {"face": make_faces()}, lambda percentile: onnx.ModelProto.FromString(
+        model.SerializeToString()))  # fmt: skip
+    assert equal.metadata_props[0].value == f"{PERCENTILES[0]:g}"  # of equals the first
 
 
 def test_one_batch_is_in_memory_at_a_time_and_nothing_is_printed(
@@ -79,14 +107,14 @@ def test_one_batch_is_in_memory_at_a_time_and_nothing_is_printed(
         return CalibrationFaces({"face": np.concatenate([batch["face"] for batch in batches])})
 
     monkeypatch.setattr(PercentileCalibrater, "collect_data", counted)
-    quantised_with(model, {"face": make_faces()}, [], QuantType.QUInt8)
+    quantised_with(model, {"face": make_faces()}, [], QuantType.QUInt8, 99.999)
     assert sizes == [CALIBRATION_BATCH] * 3
     assert capfd.readouterr().out == ""
 
 
 def test_too_few_faces_are_told(model: onnx.ModelProto) -> None:
     with pytest.raises(InputError, match="calibration: got 15 faces, expected at least 16 faces"):
-        quantised_with(model, {"face": make_faces()[:15]}, [], QuantType.QUInt8)
+        quantised_with(model, {"face": make_faces()[:15]}, [], QuantType.QUInt8, 99.999)
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN")
@@ -96,8 +124,8 @@ def test_activations_without_a_histogram_are_told(model: onnx.ModelProto) -> Non
     weight = numpy_helper.from_array(np.full((1, 1, 1, 1), np.nan, np.float32), "weight")
     broken.graph.initializer[0].CopyFrom(weight)
     with pytest.raises(ArtifactError, match=r"calibration: got .*nan.*expected finite activations"):
-        quantised_with(broken, {"face": make_faces()}, [], QuantType.QUInt8)
+        quantised_with(broken, {"face": make_faces()}, [], QuantType.QUInt8, 99.999)
     growing = make_faces()
     growing[:CALIBRATION_BATCH] *= 1e-12
     with pytest.raises(ArtifactError, match="calibration: got Unable to allocate"):
-        quantised_with(model, {"face": growing}, [], QuantType.QUInt8)
+        quantised_with(model, {"face": growing}, [], QuantType.QUInt8, 99.999)
