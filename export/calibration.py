@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,27 +115,32 @@ def quantised_with(
 
 
 def nearest_to_float(
-    model: onnx.ModelProto, faces: Mapping[str, np.ndarray], make: Callable[[float], onnx.ModelProto]
+    model: onnx.ModelProto,
+    faces: Mapping[str, np.ndarray],
+    make: Callable[[float], onnx.ModelProto],
+    percentiles: Sequence[float] = PERCENTILES,
 ) -> onnx.ModelProto:
-    """Quantise with each of PERCENTILES and return the graph whose answers are nearest to the float graph's.
+    """Quantise with each of some percentiles and return the graph whose answers are nearest to the float graph's.
 
     Args:
         model: The FP32 graph.
         faces: Calibration faces by its input names; the answers to them are compared.
         make: Percentile to quantised graph, FP32-typed, with the same inputs and outputs.
+        percentiles: Which to try; of one alone nothing is compared.
 
     Returns:
         The nearest by the mean absolute difference, summed over the outputs, with its percentile noted as CHOSEN; of
         equals the first.
     """
-    reference = _answers(model, faces)
-    made = []
-    for percentile in PERCENTILES:
-        graph = make(percentile)
-        answers = _answers(graph, faces)
-        apart = sum(float(np.abs(answers[name] - answer).mean()) for name, answer in reference.items())
-        made.append((apart, percentile, graph))
-    _, percentile, nearest = min(made, key=lambda found: found[0])
+    made = [(percentile, make(percentile)) for percentile in percentiles]
+    reference = _answers(model, faces) if len(made) > 1 else {}
+
+    def apart(graph: onnx.ModelProto) -> float:
+        answers = _answers(graph, faces) if reference else {}
+        total = sum(float(np.abs(answers[name] - answer).mean()) for name, answer in reference.items())
+        return total if math.isfinite(total) else math.inf
+
+    percentile, nearest = min(made, key=lambda one: apart(one[1]))
     nearest.metadata_props.add(key=CHOSEN, value=f"{percentile:g}")
     return nearest
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import collections
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import QuantType
 
-from export.calibration import nearest_to_float, quantised_with
+from export.calibration import PERCENTILES, nearest_to_float, quantised_with
 from export.cpu_rewrites import interleaving_as_blocks, nearest_doubling_as_joins
 from facedepth_edge.errors import ArtifactError
 
@@ -61,7 +61,10 @@ def after(model: onnx.ModelProto, names: list[str]) -> list[str]:
 
 
 def int8_from_fp32(
-    model: onnx.ModelProto, faces: Mapping[str, np.ndarray], reduce_range: bool = True
+    model: onnx.ModelProto,
+    faces: Mapping[str, np.ndarray],
+    reduce_range: bool = True,
+    percentiles: Sequence[float] = PERCENTILES,
 ) -> onnx.ModelProto:
     """Quantise a graph for ONNX Runtime's CPU.
 
@@ -69,6 +72,7 @@ def int8_from_fp32(
         model: The FP32 graph, its transposed convolutions rewritten; not changed.
         faces: By the graph's input names, each (N, 1, H, W) float32, a few hundred of the training split.
         reduce_range: 7 instead of 8 bits for weights.
+        percentiles: Activation ranges to try; the graph nearest to the float one is taken.
 
     Returns:
         The quantised graph, with the same inputs and outputs.
@@ -84,7 +88,7 @@ def int8_from_fp32(
     def quantised_at(percentile: float) -> onnx.ModelProto:
         return quantised_with(prepared, faces, excluded, QuantType.QUInt8, percentile, reduce_range=reduce_range)
 
-    quantised = nearest_to_float(prepared, faces, quantised_at)
+    quantised = nearest_to_float(prepared, faces, quantised_at, percentiles)
     wanted = sum(node.op_type == "Conv" for node in prepared.graph.node) - len(kept)
     found = count_fused(quantised)["QLinearConv"]
     if found != wanted:

@@ -56,9 +56,7 @@ def int8_trt_from_fp32(model: onnx.ModelProto, faces: dict[str, np.ndarray]) -> 
     if found != wanted:
         fix = "Look at the quantiser's graph; its rules changed."
         raise ArtifactError.of("int8-trt.onnx", f"{found} quantised convolutions", str(wanted), fix)
-    result = fp16_from_fp32(quantised)
-    result.metadata_props.MergeFrom([note for note in quantised.metadata_props if note not in result.metadata_props])
-    return result
+    return fp16_from_fp32(quantised)
 
 
 def on_convolutions_only(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -180,7 +180,8 @@ def export_network(
     report = run_gate(files, partial(run_reference, trained.network), data, held_out)
     say(report.table())
     percentiles = chosen_percentiles(models)
-    say("activation ranges, percentile: " + ", ".join(f"{name} {value:g}" for name, value in percentiles.items()))
+    if percentiles:
+        say("activation ranges, percentile: " + ", ".join(f"{name} {value:g}" for name, value in percentiles.items()))
     require_gate(report, str(folder))
     files[GOLDEN_FILE] = npz_bytes(golden)
     files[REFERENCE_FILE] = reference_bytes(trained.network, input_hw)

@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from export.calibration import PERCENTILES
 from export.deconvolutions import (
     deconvolutions_as_convolutions,
     form_for_cpu_int8,
@@ -63,7 +64,7 @@ def forms_of_network(name: str) -> dict[str, tuple[onnx.ModelProto, int]]:
         rewritten = deconvolutions_as_convolutions(plain, form_of)
         weights = weight_count(rewritten)
         graphs[f"fp32 {form}"] = (rewritten, 4 * weights)
-        graphs[f"int8 {form}"] = (int8_from_fp32(rewritten, {INPUT: faces}), weights)
+        graphs[f"int8 {form}"] = (int8_from_fp32(rewritten, {INPUT: faces}, percentiles=PERCENTILES[-1:]), weights)
     return graphs
 
 

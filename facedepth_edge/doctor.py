@@ -171,7 +171,8 @@ def _look_at_gpu(found: Diagnosis) -> None:
         else:
             found.add(name, version or "there, outside of pip")
     if driver_cuda is not None and driver_cuda < (13, 0) and _version_of("tensorrt-cu13") is not None:
-        fix = "pip uninstall -y tensorrt tensorrt-cu13; pip install 'tensorrt-cu12>=10.3,<12'. Or update the driver."
+        parts = "tensorrt tensorrt-cu13 tensorrt-cu13-libs tensorrt-cu13-bindings"
+        fix = f"pip uninstall -y {parts}; pip install 'tensorrt-cu12>=10.3,<12'. Or update the driver."
         found.add("tensorrt", f"built for CUDA 13, and the driver is of CUDA {major}.{minor}", "note", fix)
     _look_at_nvcc(found, driver_cuda)
 

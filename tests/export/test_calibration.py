@@ -71,22 +71,29 @@ def test_without_outliers_the_range_is_that_of_the_values(model: onnx.ModelProto
     assert steps_of(quantised) == pytest.approx([2 / 255] * 2, rel=2e-3)
 
 
+def with_weight(model: onnx.ModelProto, weight: float) -> onnx.ModelProto:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((1, 1, 1, 1), weight, np.float32), "weight"))
+    return graph
+
+
 def test_of_several_percentiles_the_nearest_to_the_float_graph_is_taken(model: onnx.ModelProto) -> None:
     tried = []
 
+    weight = float(numpy_helper.to_array(model.graph.initializer[0]).item())
+
     def scaled(percentile: float) -> onnx.ModelProto:  # 1 % off for each step from the middle one
         tried.append(percentile)
-        graph = onnx.ModelProto()
-        graph.CopyFrom(model)
-        weight = numpy_helper.to_array(graph.graph.initializer[0])
-        off = 1 + 0.01 * abs(PERCENTILES.index(percentile) - 1)
-        graph.graph.initializer[0].CopyFrom(numpy_helper.from_array((weight * off).astype(np.float32), "weight"))
-        return graph
+        return with_weight(model, weight * (1 + 0.01 * abs(PERCENTILES.index(percentile) - 1)))
 
     nearest = nearest_to_float(model, {"face": make_faces()}, scaled)
     assert tried == list(PERCENTILES)
     assert {note.key: note.value for note in nearest.metadata_props} == {CHOSEN: f"{PERCENTILES[1]:g}"}
     assert numpy_helper.to_array(nearest.graph.initializer[0]) == numpy_helper.to_array(model.graph.initializer[0])
+    broken = nearest_to_float(model, {"face": make_faces()}, lambda percentile: with_weight(
+        model, np.nan if percentile == PERCENTILES[0] else percentile))  # fmt: skip
+    assert broken.metadata_props[0].value == f"{PERCENTILES[1]:g}"  # one that answers NaN is the farthest
     equal = nearest_to_float(model, {"face": make_faces()}, lambda percentile: onnx.ModelProto.FromString(
         model.SerializeToString()))  # fmt: skip
     assert equal.metadata_props[0].value == f"{PERCENTILES[0]:g}"  # of equals the first

@@ -24,6 +24,7 @@ import torch
 from export import artifact_writer, pipeline
 from export.__main__ import main
 from export.artifact_writer import npz_bytes, write_artifact
+from export.calibration import PERCENTILES
 from export.parity import FILES, gate_of_artifact
 from export.pipeline import ExportOptions, export_checkpoint, golden_indices
 from facedepth_edge.api import EdgeDepth
@@ -141,6 +142,8 @@ def test_spec(artifact: Path) -> None:
     assert spec.training["network"]["widths"] == [8, 8, 16, 16]
     assert {"fp32", "int8", "int8_mean_growth", "int8_worst_face_mm", "int8-trt", "fp16"} <= set(spec.accuracy)
     assert spec.training["export"]["calibration"]["faces"] == 48
+    assert set(spec.training["export"]["calibration"]["percentiles"]) == {"int8", "int8-trt"}
+    assert set(spec.training["export"]["calibration"]["percentiles"].values()) <= set(PERCENTILES)
     assert set(spec.training["export"]["versions"]) == {"torch", "onnx", "onnxruntime"}
     assert spec.accuracy["fp32"]["offset_free_mm"] > 0
     assert spec.depth_scale.along == spec.accuracy["depth_along"] == "ray"

@@ -130,7 +130,7 @@ def test_the_tensorrt_engine_compiles_against_the_public_headers(tmp_path: Path)
 
 
 def test_an_old_cmake_tests_the_cuda_compiler_with_its_runtime() -> None:
-    """CMake before 3.25 links its test of nvcc with what the variable says: None before the language fails on JetPack 6."""
+    """CMake before 3.25 (JetPack 6) links its test of nvcc with what the variable says: None would fail there."""
     text = (ROOT / "runtime" / "cmake" / "CudaCrop.cmake").read_text()
     assert text.index("enable_language(CUDA)") < text.index("set(CMAKE_CUDA_RUNTIME_LIBRARY None)")
 

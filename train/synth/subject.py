@@ -193,7 +193,7 @@ def sample_outfit(
 def _asked_style(rng: np.random.Generator, styles: Mapping[str, float], cards: list[str]) -> HairStyle | None:
     """Draw one of the styles by their shares; None for the rest."""
     drawn = rng.uniform()
-    for name, share in styles.items():
+    for name, share in sorted(styles.items()):  # a set's note does not keep their order
         if drawn < share:
             return modelled_style(rng, [name]) if name in cards else style_of_kind(rng, name, 0.5, cards)
         drawn -= share

@@ -155,6 +155,8 @@ def test_shares_of_outfits_have_the_styles_that_are_asked_for() -> None:
     assert 0.3 < np.mean([outfit.style.kind == "afro" for outfit in some]) < 0.5
     assert 0.2 < np.mean([outfit.style.card == "long01" for outfit in some]) < 0.4
     assert {outfit.style.kind for outfit in some} == {"afro", "cards", "short", "medium", "long"}  # the rest is `ears`'
+    turned = dict(reversed(asked.items()))
+    assert some == [sample_outfit(7, s, 2, ["bob", "long01"], ears=1.0, styles=turned) for s in subjects]
     for one, other in zip(plain, some, strict=True):  # nothing else changes
         assert dataclasses.replace(other, style=one.style) == one
 
