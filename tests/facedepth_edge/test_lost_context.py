@@ -390,7 +390,8 @@ def test_recovery_that_fails(
         monkeypatch.setattr(type(root), call, reopen)
     errors = lose_and_predict(gpu, edge, frame)
     gpu.driver.fake_fail(call.encode(), 46, 0)
-    reason = {"reopen": "fp16.onnx: got no file"}.get(call, call.removesuffix("_v2"))
+    told = {"reopen": "fp16.onnx: got no file", "cuModuleLoadData": "crop kernel: got cuModuleLoadData"}
+    reason = told.get(call, call.removesuffix("_v2"))
     for error in errors:
         assert error.sticky
         assert "an illegal memory access was encountered" in str(error)
