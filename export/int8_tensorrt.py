@@ -7,11 +7,13 @@ The convolutions that read the face and that write the outputs stay FP16, as in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType
 
-from export.calibration import nearest_to_float, quantised_with
+from export.calibration import PERCENTILES, nearest_to_float, quantised_with
 from export.half import MIN_SCALE, fp16_from_fp32
 from export.int8_cpu import after, float_convolutions
 from export.onnx_graph import constants_of, copy_of, makers_of, with_nodes
@@ -21,12 +23,15 @@ MAX_LEVEL = 127
 QUANTISED_WEIGHT = "_quantized"  # what ONNX Runtime appends to a weight's name
 
 
-def int8_trt_from_fp32(model: onnx.ModelProto, faces: dict[str, np.ndarray]) -> onnx.ModelProto:
+def int8_trt_from_fp32(
+    model: onnx.ModelProto, faces: dict[str, np.ndarray], percentiles: Sequence[float] = PERCENTILES
+) -> onnx.ModelProto:
     """Quantise a graph for TensorRT.
 
     Args:
         model: The FP32 graph, its transposed convolutions rewritten; not changed.
         faces: Calibration faces by the graph's input names, each (N, 1, H, W) float32.
+        percentiles: Activation ranges to try; the graph nearest to the float one is taken.
 
     Returns:
         The quantised graph, FP16-typed between FP32 inputs and outputs.
@@ -50,7 +55,7 @@ def int8_trt_from_fp32(model: onnx.ModelProto, faces: dict[str, np.ndarray]) -> 
         )
         return with_half_scales(on_convolutions_only(quantised), model)
 
-    quantised = nearest_to_float(model, faces, quantised_at)
+    quantised = nearest_to_float(model, faces, quantised_at, percentiles)
     wanted = sum(node.op_type == "Conv" for node in model.graph.node) - len(kept)
     found = quantised_convolutions(quantised)
     if found != wanted:

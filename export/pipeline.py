@@ -26,7 +26,7 @@ from export.artifact_writer import (
     require_free,
     write_artifact,
 )
-from export.calibration import CHOSEN
+from export.calibration import CHOSEN, PERCENTILES
 from export.deconvolutions import deconvolutions_as_convolutions, form_for_cpu_int8, form_for_few_weights
 from export.half import fp16_from_fp32
 from export.int8_cpu import int8_from_fp32
@@ -53,6 +53,7 @@ from train.weights import network_from_file
 GOLDEN_FACES = 6
 EQUALITY_FACES = 16
 DEPTH_MASK_THRESHOLD = 0.75  # a head lies within 120 mm behind its centre's surface; for networks without a mask
+LARGE_BYTES = 64 << 20  # of a graph that is calibrated once: the paper's generator takes minutes each time
 DEPTH_NETWORKS = ("edge", "paper")
 
 
@@ -120,11 +121,14 @@ def onnx_files(plain: onnx.ModelProto, faces: np.ndarray, names: tuple[str, ...]
         Graph by file name, in the order of FILES.
     """
     few_weights = deconvolutions_as_convolutions(plain, form_for_few_weights)
+    tried = PERCENTILES if plain.ByteSize() < LARGE_BYTES else PERCENTILES[-1:]
     makers: dict[str, Callable[[], onnx.ModelProto]] = {
         "fp32.onnx": lambda: few_weights,
         "fp16.onnx": lambda: fp16_from_fp32(few_weights),
-        "int8.onnx": lambda: int8_from_fp32(deconvolutions_as_convolutions(plain, form_for_cpu_int8), {INPUT: faces}),
-        "int8-trt.onnx": lambda: int8_trt_from_fp32(few_weights, {INPUT: faces}),
+        "int8.onnx": lambda: int8_from_fp32(
+            deconvolutions_as_convolutions(plain, form_for_cpu_int8), {INPUT: faces}, percentiles=tried
+        ),
+        "int8-trt.onnx": lambda: int8_trt_from_fp32(few_weights, {INPUT: faces}, tried),
     }
     return {name: makers[name]() for name in FILES if name in names}
 
