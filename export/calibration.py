@@ -34,15 +34,15 @@ class CalibrationFaces(CalibrationDataReader):
     def __init__(self, faces: Mapping[str, np.ndarray]) -> None:
         parts = max(1, len(next(iter(faces.values()))) // CALIBRATION_BATCH)
         columns = [[(name, part) for part in np.array_split(array, parts)] for name, array in faces.items()]
-        self.batches = [dict(row) for row in zip(*columns, strict=True)]
-        self.set_range(0, len(self.batches))
+        self._all = [dict(row) for row in zip(*columns, strict=True)]
+        self.set_range(0, len(self._all))
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self._all)
 
     def set_range(self, start_index: int, end_index: int) -> None:
         """Hand out the batches from `start_index` up to before `end_index` next."""
-        self._batches = iter(self.batches[start_index:end_index])
+        self._batches = iter(self._all[start_index:end_index])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next batch by input name, None after the last."""
@@ -133,22 +133,23 @@ def nearest_to_float(
         equals the first.
     """
     made = [(percentile, make(percentile)) for percentile in percentiles]
-    reference = _answers(model, faces) if len(made) > 1 else {}
-
-    def apart(graph: onnx.ModelProto) -> float:
-        answers = _answers(graph, faces) if reference else {}
-        total = sum(float(np.abs(answers[name] - answer).mean()) for name, answer in reference.items())
-        return total if math.isfinite(total) else math.inf
-
-    percentile, nearest = min(made, key=lambda one: apart(one[1]))
+    percentile, nearest = made[0]
+    if len(made) > 1:
+        reference = _answers(model, faces)
+        percentile, nearest = min(made, key=lambda one: _distance(_answers(one[1], faces), reference))
     nearest.metadata_props.add(key=CHOSEN, value=f"{percentile:g}")
     return nearest
+
+
+def _distance(answers: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> float:
+    total = sum(float(np.abs(answers[name] - answer).mean()) for name, answer in reference.items())
+    return total if math.isfinite(total) else math.inf
 
 
 def _answers(model: onnx.ModelProto, faces: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     session = open_session(model)
     names = [value.name for value in session.get_outputs()]
-    parts = [session.run(names, batch) for batch in CalibrationFaces(faces).batches]
+    parts = [session.run(names, batch) for batch in CalibrationFaces(faces)]
     return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from facedepth_edge.engine_cache import FIRST_DIGITS, cache_folder, read_if_there, write_whole
 from facedepth_edge.errors import BackendUnavailable, ConfigError
+from facedepth_edge.system_tool import run_tool
 
 CROP_SOURCE = "face_crop.cu"
 CROP_KERNEL = "fde_face_crop"
@@ -53,11 +54,7 @@ def find_nvcc() -> str | None:
 
 def nvcc_version(nvcc: str) -> tuple[int, int] | None:
     """Return the CUDA version of a compiler as it says it, for example (12, 6); None where it does not."""
-    try:
-        done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r"release (\d+)\.(\d+)", done.stdout)
+    found = re.search(r"release (\d+)\.(\d+)", run_tool(nvcc, "--version"))
     return (int(found[1]), int(found[2])) if found else None
 
 

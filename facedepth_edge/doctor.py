@@ -8,8 +8,6 @@ import importlib.util
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from facedepth_edge.cuda_kernels import find_nvcc, nvcc_version
 from facedepth_edge.engine_cache import cache_folder
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
 from facedepth_edge.native import find_native
+from facedepth_edge.system_tool import run_tool
 from facedepth_edge.verify import check_golden_faces
 from facedepth_edge.verify_frame import check_frame, worst_of
 
@@ -319,11 +318,4 @@ def _version_of(package: str) -> str | None:
 
 def _output_of(program: str, *arguments: str) -> str:
     """Return what a program of the system prints, on one line, or nothing where it is missing or fails."""
-    path = shutil.which(program)
-    if path is None:
-        return ""
-    try:
-        done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return " ".join(done.stdout.split()) if done.returncode == 0 else ""
+    return " ".join(run_tool(program, *arguments, timeout_s=_TIMEOUT_S).split())

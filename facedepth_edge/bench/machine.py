@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from facedepth_edge.system_tool import run_tool
+
 _LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda", "torch")
-_TOOL_SECONDS = 10.0
 
 
 def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
@@ -87,17 +86,6 @@ def memory_mib(root: Path = Path("/")) -> dict[str, float]:
         if pid.strip() == str(os.getpid()) and mib.strip().isdigit():
             found["device"] = float(mib)
     return found
-
-
-def run_tool(*command: str) -> str:
-    """Return what a program prints, or an empty text where it is not there, fails or hangs."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
 
 
 def _clocks(root: Path) -> dict[str, Any]:

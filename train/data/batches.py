@@ -164,8 +164,8 @@ def make_batch(
     ray_xy = torch.from_numpy(rays).to(device) + box_mm / distance_mm.clamp(min=1)[:, None]
     x_mm, y_mm = _from_head_mm(data.crops, placement, gray)
     if data.along == "ray":
-        from_box = (place - box_mm[:, axis, None, None] for axis, place in enumerate((x_mm, y_mm)))
-        right_mm, down_mm = (place[:, None] for place in from_box)  # (B, 1, S, S)
+        box_x_mm, box_y_mm = box_mm[:, :, None, None].unbind(1)  # (B, 1, 1)
+        right_mm, down_mm = (x_mm - box_x_mm)[:, None], (y_mm - box_y_mm)[:, None]  # (B, 1, S, S)
         depth = relative_along_ray(depth, right_mm, down_mm, ray_xy, distance_mm, HALF_RANGE_MM)
     depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
     hidden = (label == OCCLUDER_LABEL) | covered | ~seen

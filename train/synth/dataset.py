@@ -37,16 +37,8 @@ from train.synth.subject import (
 )
 from train.synth.tongue import Tongue, with_tongue
 
-SHARES = (
-    "swept",
-    "modelled",
-    "turned",
-    "portraits",
-    "drivers",
-    "bare",
-    "ears",
-    "tongues",
-)  # settings from 0 to 1, 0 leaves out
+# Settings from 0 to 1, 0 leaves out.
+SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears", "tongues")
 _MOST_PROPORTIONS = 0.15
 _MOST_WARP_MM = 6.0
 _UNDER_MASK = 0.12  # how far a mouth moves under a face mask, of what it would without

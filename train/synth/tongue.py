@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.synth.headmodel import LANDMARKS, PARTS, HeadModel
-from train.synth.mesh import Mesh
+from train.synth.headmodel import PARTS, HeadModel
+from train.synth.mesh import Mesh, grid_triangles
 
 OUT_SHARE = 0.5  # of the tongues that move are put out, the others are lifted
 _ROOT_MM, _BACK_MM, _TIP_MM = (0.0, -36.0, 36.0), (0.0, -27.5, 56.0), (0.0, -34.0, 86.0)  # of the neutral head's tongue
@@ -88,23 +88,20 @@ def tongue_mesh(model: HeadModel, vertices: np.ndarray, tongue: Tongue) -> Mesh:
     across = np.cross(_RISE, ahead)
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     above = np.cross(ahead, across)
-    corner, other = (vertices[LANDMARKS[number]] for number in _CORNERS)
+    corner, other = model.landmarks(vertices)[list(_CORNERS)]
     room = 0.42 * float(np.linalg.norm(corner - other))  # between the corners of the mouth
     beyond = np.clip((np.arange(_STATIONS) - gate) / 3 + 1, 0, 1)
     round_tip = np.sqrt(np.clip(1 - (np.clip(along - 1 + _TIP_SHARE, 0, None) / _TIP_SHARE) ** 2, 0, None))
     half_width = (_HALF_WIDTH_MM + beyond * (min(room, _HALF_WIDTH_MM) - _HALF_WIDTH_MM)) * round_tip
     half_thick = _HALF_THICK_MM * (1 - 0.4 * along) * np.sqrt(round_tip)
-    angle = 2 * np.pi * np.arange(_AROUND) / _AROUND
+    angle = -2 * np.pi * np.arange(_AROUND) / _AROUND  # so that the triangles look outwards
     furrow = 1 - 0.25 * np.exp(-((np.cos(angle) / 0.25) ** 2)) * (np.sin(angle) > 0)
     ring = (
         half_width[:, None, None] * np.cos(angle)[:, None] * across[:, None]
         + half_thick[:, None, None] * (np.sin(angle) * furrow)[:, None] * above[:, None]
     )  # (stations, around, 3)
     points = (line_mm[:, None] + ring).reshape(-1, 3)
-    here = np.arange(_STATIONS - 1)[:, None] * _AROUND + np.arange(_AROUND)
-    beside = np.arange(_STATIONS - 1)[:, None] * _AROUND + (np.arange(_AROUND) + 1) % _AROUND
-    quads = np.stack([here, beside, beside + _AROUND, here + _AROUND], axis=-1).reshape(-1, 4)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+    triangles = grid_triangles(_STATIONS, _AROUND, closed=True)
     uv = np.stack(np.broadcast_arrays(0.25 + 0.5 * np.abs(np.cos(angle)), along[:, None]), axis=-1).reshape(-1, 2)
     return Mesh(points.astype(np.float32), triangles, uv.astype(np.float32), "tongue")
 
@@ -112,7 +109,7 @@ def tongue_mesh(model: HeadModel, vertices: np.ndarray, tongue: Tongue) -> Mesh:
 def _middle_line(model: HeadModel, vertices: np.ndarray, tongue: Tongue) -> tuple[np.ndarray, int]:
     """Return the tongue's middle line, (stations, 3) mm from root to tip, and the station between the lips."""
     root, back, tip = (_carried(model, vertices, place) for place in (_ROOT_MM, _BACK_MM, _TIP_MM))
-    upper, lower = (vertices[LANDMARKS[number]].astype(np.float64) for number in (_UPPER_LIP, _LOWER_LIP))
+    upper, lower = model.landmarks(vertices)[[_UPPER_LIP, _LOWER_LIP]].astype(np.float64)
     gap = max(float((upper - lower) @ _RISE), 0.0)
     side = np.radians(tongue.side_deg)
     under = _RISE * _HALF_THICK_MM

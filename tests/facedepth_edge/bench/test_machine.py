@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from facedepth_edge.bench.machine import describe_machine, memory_mib, run_tool
+from facedepth_edge.bench.machine import describe_machine, memory_mib
 from facedepth_edge.bench.power import PowerMeter, watts_from_nvidia_smi, watts_from_tegrastats
+from facedepth_edge.system_tool import run_tool
 
 ORIN = (
     "11-22-2026 12:00:01 RAM 2871/7620MB (lfb 4x2MB) SWAP 0/3810MB CPU [12%@1510,8%@1510,off,off] GR3D_FREQ 0% "
