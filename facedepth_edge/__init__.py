@@ -12,6 +12,8 @@ from facedepth_edge.errors import (
     InputError,
     UnmeasuredHead,
 )
+from facedepth_edge.eyes import HeadPlace, head_from_eyes
+from facedepth_edge.head import distance_from_head_point
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
 from facedepth_edge.stream import DepthStream, StreamConfig
@@ -25,10 +27,13 @@ __all__ = [
     "DepthStream",
     "EdgeDepth",
     "FaceDepthError",
+    "HeadPlace",
     "InputError",
     "ModelSpec",
     "StreamConfig",
     "UnmeasuredHead",
+    "distance_from_head_point",
+    "head_from_eyes",
     "list_models",
 ]
 __version__ = "0.1.0"

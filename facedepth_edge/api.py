@@ -18,7 +18,7 @@ from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, op
 from facedepth_edge.camera import Camera
 from facedepth_edge.depth_maps import write_depth_maps
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
-from facedepth_edge.face_region import share_of_border, share_seen
+from facedepth_edge.face_region import cut_to_frame, share_of_border, share_seen
 from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
@@ -30,6 +30,7 @@ from facedepth_edge.validity import why_not_valid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from facedepth_edge.argument_types import Frame, Number, Numbers, Point, Points
     from facedepth_edge.backends.base import DeviceBackend
     from facedepth_edge.device_path import DevicePath
 
@@ -142,12 +143,12 @@ class EdgeDepth:
 
     def predict(
         self,
-        frame: NDArray[Any],
-        head_center: Sequence[float],
+        frame: Frame,
+        head_center: Point,
         *,
-        distance_mm: float | None = None,
+        distance_mm: Number | None = None,
         depth: NDArray[Any] | None = None,
-        head_width_px: float | None = None,
+        head_width_px: Number | None = None,
         out: DepthResult | NDArray[np.float32] | None = None,
     ) -> DepthResult:
         """Estimate the depth of one face.
@@ -162,9 +163,9 @@ class EdgeDepth:
                 that GPU's memory with __cuda_array_interface__, which is taken without a copy.
             head_center: (x, y) in pixels of the frame: the projection of the point midway between the ears (tragi);
                 pixel i covers [i, i + 1). It must lie in the frame; the box around it need not.
-            distance_mm: the z along the optical axis (not the range) of the surface that is seen at the head centre, on
-                a frontal face the bridge of the nose. The point midway between the ears, which a pose estimate gives,
-                lies 116 mm behind it.
+            distance_mm: the z along the optical axis (not the range) of the face's surface around the head centre: the
+                median over a window of 40 mm. The point midway between the ears, which a pose estimate gives, lies 73
+                to 102 mm behind it: distance_from_head_point() turns one into the other.
             depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative and NaN
                 pixels are holes.
             head_width_px: the head's width between the ears (they do not count) in pixels, of a head that faces the
@@ -195,12 +196,12 @@ class EdgeDepth:
 
     def predict_batch(
         self,
-        frame: NDArray[Any],
-        head_centers: Sequence[Sequence[float]],
+        frame: Frame,
+        head_centers: Points,
         *,
-        distances_mm: Sequence[float | None] | None = None,
+        distances_mm: Numbers | None = None,
         depth: NDArray[Any] | None = None,
-        head_widths_px: Sequence[float | None] | None = None,
+        head_widths_px: Numbers | None = None,
     ) -> list[DepthResult]:
         """Estimate the depth of several faces in one frame.
 
@@ -215,9 +216,9 @@ class EdgeDepth:
             One result for each face, in order; none for none.
 
         Raises:
-            InputError: an argument breaks a rule, such as one head centre outside the frame; the text says of which
-                face. No face is then predicted: leave such heads out of the call, or give head_widths_px too where
-                a depth image has only holes.
+            InputError: an argument breaks a rule, such as one head centre outside the frame; the text and the error's
+                face_index say of which face. No face is then predicted: leave such heads out of the call, or give
+                head_widths_px too where a depth image has only holes.
             ConfigError: after close().
         """
         started = time.perf_counter()
@@ -315,10 +316,12 @@ class EdgeDepth:
         finite, has_head = write_depth_maps(
             depth_mm, relative, mask, depth, probability, face.distance_mm, half_range_mm, threshold
         )
+        if cut_to_frame(mask, face.box, size_hw):
+            has_head = bool(mask.any())
         face_seen = at_border = None
         if mask_source == "model":
             face_seen, at_border = share_seen(mask, spec.preprocessing), share_of_border(mask)
-        reason = why_not_valid(spec, finite, has_head, face_seen, at_border, output)
+        reason = why_not_valid(spec, face.box, finite, has_head, face_seen, at_border, output)
         fields = {
             "depth_mm": depth_mm,
             "relative": relative,
@@ -369,7 +372,7 @@ def _length(values: object, where: str) -> int:
         raise InputError.of(where, values, "a list, one entry for each face", "Put it into a list.") from error
 
 
-def _one_each(values: Sequence[float | None] | None, count: int, where: str) -> Sequence[float | None]:
+def _one_each(values: Numbers | None, count: int, where: str) -> Numbers:
     if values is None:
         return [None] * count
     if _length(values, where) != count:

@@ -7,7 +7,7 @@ of a frame of width W is W / 2. Distances are z along the optical axis in millim
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import Any
 
@@ -26,10 +26,8 @@ MAX_DISTANCE_MM = 100_000.0
 """No face is farther: 100 m."""
 
 
-_LENS_KEYS = {
-    *(f"k{number}" for number in range(1, 7)), "p1", "p2", "d", "dist", "dist_coeffs", "distortion", "skew",
-    "distcoeffs", "dist_coefs", "distortion_coeffs", "distortion_coefficients",
-}  # fmt: skip
+_LENS_KEYS = {*(f"k{number}" for number in range(1, 7)), "p1", "p2", "d", "skew"}  # and whatever begins with "dist"
+_MATRIX_KEYS = {"k", "m", "matrix", "camera_matrix", "cameramatrix", "intrinsic", "intrinsics", "intrinsic_matrix"}
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,22 @@ class Camera:
         return cls(focal_px, focal_px)
 
     @classmethod
-    def from_opencv(cls, matrix: Any, size_wh: tuple[int, int] | None = None, **others: Any) -> Camera:
+    def from_opencv(
+        cls,
+        matrix: Any,
+        size_wh: tuple[int, int] | None = None,
+        *,
+        nominal_distance_mm: float = 700.0,
+        max_value: float | None = None,
+    ) -> Camera:
         """Make a camera of the matrix of undistorted frames, as OpenCV writes it.
 
         Args:
             matrix: (3, 3), the camera matrix among what cv2.calibrateCamera or cv2.getOptimalNewCameraMatrix returns.
                 OpenCV counts from the centre of the first pixel: half a pixel is added to cx and cy.
             size_wh: (width, height) of the frames that it is for; None: any.
-            others: nominal_distance_mm and max_value, as for this class.
+            nominal_distance_mm: as for this class.
+            max_value: as for this class.
 
         Returns:
             The camera.
@@ -140,7 +146,7 @@ class Camera:
         except (TypeError, ValueError) as error:
             fix = "Give the frames' width and height in pixels."
             raise ConfigError.of("Camera.from_opencv: size_wh", repr(size_wh), "(width, height)", fix) from error
-        return cls(fx, fy, cx + 0.5, cy + 0.5, width=width, height=height, **others)
+        return cls(fx, fy, cx + 0.5, cy + 0.5, nominal_distance_mm, max_value, width, height)
 
     @classmethod
     def from_file(cls, path: str | PathLike[str]) -> Camera:
@@ -166,7 +172,7 @@ class Camera:
             got = getattr(error, "strerror", None) or str(error)
             raise ConfigError.of(where, got, "a file that can be read", "Check the path.") from error
         except (ValueError, RecursionError) as error:
-            fix = 'Write an object such as {"fx": 1100.0, "fy": 1100.0}.'
+            fix = 'Write an object such as {"fx": 1100.0, "fy": 1100.0}; of OpenCV\'s own file use Camera.from_opencv.'
             raise ConfigError.of(where, str(error), "JSON text in UTF-8", fix) from error
         known = [entry.name for entry in fields(cls)]
         if not isinstance(data, dict) or not {"fx", "fy"} <= data.keys():
@@ -176,13 +182,63 @@ class Camera:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 fix = f"Did you mean {near[0]}?" if near else "Remove it."
-                if key.lower() in _LENS_KEYS:
+                if key.lower() in _LENS_KEYS or key.lower().startswith("dist"):
                     fix = "Undistort the frames (cv2.undistort) and give the camera of those, without skew."
+                if key.lower() in _MATRIX_KEYS:
+                    fix = "Give its numbers: fx, fy, and cx and cy with 0.5 added, as Camera.from_opencv does."
                 raise ConfigError.of(where, f"the unknown key {key}", f"only {', '.join(known)}", fix)
         try:
             return cls(**data)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
+
+    def cropped(self, x: float, y: float, width: int, height: int) -> Camera:
+        """Return the camera of frames that are cut out of this one's.
+
+        Args:
+            x: the cut's left edge, in pixels of this camera's frames.
+            y: its upper edge.
+            width: its width in pixels.
+            height: its height in pixels.
+
+        Returns:
+            A camera that takes frames of that size.
+
+        Raises:
+            ConfigError: a number breaks this class's rules; or cx or cy is the middle of frames of an unknown size.
+        """
+        for name, value in (("x", x), ("y", y)):
+            if not (is_number(value) and -LARGEST <= float(value) <= LARGEST):
+                raise ConfigError.of(f"Camera.cropped: {name}", shown(value), "a finite number", "Give it in pixels.")
+        cx, cy = self._known_center("Camera.cropped")
+        return replace(self, cx=cx - float(x), cy=cy - float(y), width=width, height=height)
+
+    def resized(self, width: int, height: int) -> Camera:
+        """Return the camera of this one's frames resized.
+
+        Args:
+            width: of the resized frames, in pixels.
+            height: the same.
+
+        Returns:
+            A camera that takes frames of that size.
+
+        Raises:
+            ConfigError: the size that this camera is for is not known, or a number breaks this class's rules.
+        """
+        if self.width is None or self.height is None:
+            fix = "Make it with the width and height of the frames that fx and fy are for."
+            raise ConfigError.of("Camera.resized", "a camera without width or height", "one with both", fix)
+        cx, cy = self._known_center("Camera.resized")
+        sized = replace(self, width=width, height=height)  # checks both
+        across, down = float(width) / self.width, float(height) / self.height
+        return replace(sized, fx=self.fx * across, fy=self.fy * down, cx=cx * across, cy=cy * down)
+
+    def _known_center(self, where: str) -> tuple[float, float]:
+        if (self.cx is None and self.width is None) or (self.cy is None and self.height is None):
+            fix = "Give cx and cy, or the width and height of the frames that it is for."
+            raise ConfigError.of(where, "a camera whose cx or cy is the middle of any frame", "known ones", fix)
+        return self.center_px((self.height or 0, self.width or 0))
 
     def center_px(self, size_hw: tuple[int, int]) -> tuple[float, float]:
         """Return (cx, cy) in pixels for a frame of this size, the middle where they were not given."""
@@ -198,5 +254,7 @@ class Camera:
         expected = (self.height or size_hw[0], self.width or size_hw[1])
         if expected != size_hw:
             got, rule = (f"{width} x {height} pixels" for height, width in (size_hw, expected))
-            fix = "Give this size's camera: in a resized frame fx, fy, cx and cy are multiplied as its sides are."
+            fix = (
+                "Give camera.cropped(x, y, width, height) of a cut-out, camera.resized(width, height) of a resized one."
+            )
             raise InputError.of("frame", got, f"{rule}, the camera's width x height", fix)

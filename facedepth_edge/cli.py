@@ -29,6 +29,18 @@ if TYPE_CHECKING:
     from facedepth_edge.result import DepthResult
 
 OUT_SUFFIXES = (".png", ".npy", ".ply")
+OUT_HELP = (
+    ".png: depth over the box, 16-bit, whole mm, 0 outside the head. .npy: the same in float32, mm, but NOT masked: "
+    "what lies outside the head has values too. .ply: the head's points alone, mm from the camera, x right, y down, "
+    "z forward."
+)
+CAMERA_HELP = (
+    "JSON file of the camera, whose frames are undistorted: fx, fy: focal lengths in pixels; and, as you have them, "
+    "cx, cy: principal point in pixels (pixel i covers [i, i + 1) here: add 0.5 to OpenCV's cx and cy), else the "
+    "frame's middle; nominal_distance_mm: the distance where no option gives one, else 700; max_value: the largest "
+    "value of a 16-bit pixel (1023 for 10 bits); width, height: the size in pixels that its frames must have.  "
+    "[default: a view of 60 degrees along the frame's longer side]"
+)
 NEAR_HEAD_MM = 400.0
 """Hardly any picture is taken from nearer; a 60 degree view put half of 80 photographed faces there."""
 
@@ -85,22 +97,32 @@ def _picture_beside(file: Path) -> Path:
 
 @main.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--head-center", "centers", type=HeadCenter(), multiple=True, help="Midway between the two ears, pixels.")
-@click.option("--detect", is_flag=True, help="Find the head with OpenCV's face detector instead.")
+@click.option("--head-center", "centers", type=HeadCenter(), multiple=True,
+              help="The point midway between the two ears, pixels from the frame's upper left corner.")  # fmt: skip
+@click.option("--detect", is_flag=True,
+              help="Find the largest head with OpenCV's face detector instead; where no distance is given, it comes "
+              "from this head's width.")  # fmt: skip
 @click.option("--distance-mm", "distances", type=PositiveNumber("mm"), multiple=True,
-              help="z from the camera to the face's surface at the head centre.")  # fmt: skip
+              help="z, along the optical axis, of the face's surface around the head centre, millimetres.")  # fmt: skip
 @click.option("--depth", "depths", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
-              help="Depth image of the same view: 16-bit PNG or .npy, millimetres.")  # fmt: skip
+              help="Depth image of the same view and size, whose depth at the head is the distance: 16-bit PNG or "
+              ".npy, millimetres, 0 where nothing was measured.")  # fmt: skip
 @click.option("--head-width-px", "widths", type=PositiveNumber("px"), multiple=True,
-              help="From ear to ear, without them, of a head that faces the camera.")  # fmt: skip
-@click.option("--camera", type=CameraFile(), help="JSON with fx, fy and, as you have them, cx, cy, max_value, ...")
+              help="Pixels from ear to ear, without them, of a head that faces the camera; the distance comes from it "
+              "(beside --depth only where that has not measured the head).")  # fmt: skip
+@click.option("--camera", type=CameraFile(), help=CAMERA_HELP)
 @model_options
-@click.option("--out", type=OutFile(OUT_SUFFIXES), help="Result of one image: .png (16-bit mm), .npy (mm) or .ply.")
-@click.option("--out-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder for NAME_depth.KIND of each.")
+@click.option("--out", type=OutFile(OUT_SUFFIXES), help=f"Result of one image. {OUT_HELP}")
+@click.option("--out-dir", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for NAME_depth.KIND of each image NAME; made where it is missing.")  # fmt: skip
 @click.option("--kind", type=click.Choice([suffix[1:] for suffix in OUT_SUFFIXES]), default="png", show_default=True,
-              help="Kind of the files in --out-dir.")  # fmt: skip
-@click.option("--on-frame", is_flag=True, help="Write .png and .npy at the frame's size instead of the box's.")
-@click.option("--picture", is_flag=True, help="Write a picture to look at beside each result: NAME_picture.png.")
+              help="Kind of the files in --out-dir, as for --out.")  # fmt: skip
+@click.option("--on-frame", is_flag=True,
+              help="Write .png and .npy at the frame's size instead of the box's, 0 outside the head.")  # fmt: skip
+@click.option("--picture", is_flag=True,
+              help="Write a picture to look at beside each result NAME.KIND: NAME_picture.png.")  # fmt: skip
+@click.option("--require-valid", is_flag=True,
+              help="A result that is not valid fails: exit status 1. Its files are written all the same.")  # fmt: skip
 @json_option
 def predict(
     images: tuple[Path, ...],
@@ -118,11 +140,15 @@ def predict(
     kind: str,
     on_frame: bool,
     picture: bool,
+    require_valid: bool,
     as_json: bool,
 ) -> None:
     """Measure the face in each image file.
 
     Options with a value for an image may be given once for all images, or once for each in the same order.
+
+    The head's distance is that of --distance-mm, --depth or --head-width-px; --detect finds the width. Without any of
+    them it is the camera's nominal one, and a warning says so.
     """
     _require_one_of({"--head-center": bool(centers), "--detect": detect}, at_least=1)
     # --head-width-px beside --depth is for a head that the depth image has not measured
@@ -162,10 +188,14 @@ def predict(
                     report.lines.append(line)
                     if camera is None and entry["distance_source"] == "head_width_px":
                         _warn_of_a_near_head(image, entry["distance_mm"])
+                    if require_valid and not entry["valid"]:
+                        entry["ok"] = False
+                        failures.append((_not_valid(image, entry["reason"]), entry))
                 except (FaceDepthError, OSError) as error:
                     entry = {"image": str(image), "ok": False}
                     failures.append((error, entry))
                 report.data["results"].append(entry)
+        _warn_of_the_nominal_distance(report.data["results"])
         for failure, entry in failures:
             entry["error"] = report.fail(failure, str(entry["image"]))
         if count > 1:
@@ -230,6 +260,25 @@ def _warn_of_a_near_head(image: Path, distance_mm: float) -> None:
         )
 
 
+def _warn_of_the_nominal_distance(entries: Sequence[dict[str, Any]]) -> None:
+    """Say so, in one line for all images, where nothing said how far away the head is."""
+    guessed = [entry for entry in entries if entry.get("distance_source") == "nominal"]
+    if guessed:
+        where = guessed[0]["image"] if len(guessed) == 1 else f"{len(guessed)} images"
+        click.echo(
+            f"{where}: got no distance of the head, expected one: the nominal {guessed[0]['distance_mm']:g} mm was "
+            "taken. x and y of the point cloud scale with it, and the depth of the whole face shifts with it. "
+            "Give --distance-mm, --depth or --head-width-px, or --detect, which takes the head's width.",
+            err=True,
+        )
+
+
+def _not_valid(image: Path, reason: str) -> InputError:
+    """Build the failure of a result that --require-valid does not take."""
+    fix = "Give another frame, or leave --require-valid out."
+    return InputError.of(str(image), f"a result that is not valid: {reason}", "a valid one", fix)
+
+
 def _measured(result: DepthResult) -> dict[str, Any]:
     """Return what was measured as JSON values: pixels of the frame, millimetres, milliseconds."""
     head_mm = result.depth_mm[result.mask]
@@ -263,8 +312,9 @@ def _in_words(result: DepthResult) -> str:
 
 @main.command()
 @click.option("--out", type=OutFile((".png", ".jpg")), default=f"{PROGRAM}-demo.png", show_default=True,
-              help="The picture to write.")  # fmt: skip
-@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Predictions to time.")
+              help="The picture to write, .png or .jpg.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True,
+              help="Predictions to time, of which the median is told.")  # fmt: skip
 @model_options
 @json_option
 def demo(out: Path, runs: int, model: str, backend: str, precision: str, as_json: bool) -> None:

@@ -16,37 +16,47 @@ import click
 
 from facedepth_edge.backends.base import PRECISIONS
 from facedepth_edge.bench.plan import FULL_QUERIES, FULL_SECONDS, MODES, QUICK_QUERIES, QUICK_SECONDS, BenchPlan
-from facedepth_edge.cli_report import BACKEND_NAMES, reported
+from facedepth_edge.cli_report import BACKEND_HELP, BACKEND_NAMES, MODEL_HELP, PRECISION_HELP, reported
 from facedepth_edge.cli_types import FrameSize, OutFile, PositiveNumber
 from facedepth_edge.errors import InputError
 
 
 @click.command()
 @click.option("--model", "models", multiple=True, default=("edge",), show_default=True,
-              help="A bundled model's name or a model's folder; repeatable.")  # fmt: skip
-@click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True)
+              help=f"{MODEL_HELP} Repeatable: each is a run of its own.")  # fmt: skip
+@click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True, help=BACKEND_HELP)
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=("auto",),
-              show_default=True, help="Repeatable: each is a run of its own.")  # fmt: skip
-@click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), default=("single-stream",),
-              show_default=True, help="Back to back, at a camera's pace, or several streams; repeatable.")  # fmt: skip
+              show_default=True, help=f"{PRECISION_HELP} Repeatable: each is a run of its own.")  # fmt: skip
+@click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), default=("single-stream",), show_default=True,
+              help="single-stream: the next frame when the last is done; paced: a frame every 1 / --fps seconds, as "
+              "from a camera; throughput: several streams at once. Repeatable: each is a run of its own.")  # fmt: skip
 @click.option("--fps", type=PositiveNumber("frames a second"), default=30.0, show_default=True,
-              help="The camera's pace, and the deadline that is counted.")  # fmt: skip
-@click.option("--resolution", type=FrameSize(), default="1280x720", show_default=True, help="Of the frame, WxH.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of one run (default: the backend's).")
-@click.option("--streams", type=click.IntRange(min=1), help="Of the throughput mode (default: to fill the machine).")
-@click.option("--seconds", type=PositiveNumber("s"), default=QUICK_SECONDS, show_default=True, help="At least so long.")
-@click.option(
-    "--queries", type=click.IntRange(min=1), default=QUICK_QUERIES, show_default=True, help="At least so many."
-)
-@click.option("--full", is_flag=True, help=f"{FULL_SECONDS:.0f} s and {FULL_QUERIES} queries at least, as MLPerf's.")
+              help="The camera's pace in the paced mode, and in all modes the deadline, 1000 / fps ms a frame, of "
+              "which the missed are counted.")  # fmt: skip
+@click.option("--resolution", type=FrameSize(), default="1280x720", show_default=True,
+              help="Width x height of the frame in pixels; the bundled frame is scaled to it.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1),
+              help="CPU threads that the network may use for one prediction.  [default: onnxruntime: as many as the "
+              "process has CPUs, 4 at most; torch: PyTorch's own; on a GPU the number does nothing]")  # fmt: skip
+@click.option("--streams", type=click.IntRange(min=1),
+              help="Streams of the throughput mode, a thread that calls predict() each.  [default: the CPUs of the "
+              "process divided by --threads]")  # fmt: skip
+@click.option("--seconds", type=PositiveNumber("s"), default=QUICK_SECONDS, show_default=True,
+              help="Each run measures at least this many seconds AND at least --queries predictions.")  # fmt: skip
+@click.option("--queries", type=click.IntRange(min=1), default=QUICK_QUERIES, show_default=True,
+              help="Each run measures at least this many predictions AND at least --seconds.")  # fmt: skip
+@click.option("--full", is_flag=True,
+              help=f"As MLPerf's single stream: at least {FULL_SECONDS:.0f} s AND {FULL_QUERIES} predictions a run, "
+              "enough for the 99.9th percentile.")  # fmt: skip
 @click.option("--no-cold-start", is_flag=True, help="Leave out the fresh processes that time import and load.")
-@click.option("--json", "json_file", type=OutFile((".json",)), help="Write all figures to this file.")
-@click.option(
-    "--report", "report_file", type=OutFile((".html",)), help="Write a page to look at, and a .png beside it."
-)
+@click.option("--json", "json_file", type=OutFile((".json",)), help="Write all figures to this .json file.")
+@click.option("--report", "report_file", type=OutFile((".html",)),
+              help="Write a page to look at to this .html file, and its charts to a .png beside it.")  # fmt: skip
 @click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="An older --json: say what got slower by more than the noise, and fail if it is so.")  # fmt: skip
-@click.option("--counts-only", is_flag=True, help="With --compare: fail for grown counts alone, not for times.")
+@click.option("--counts-only", is_flag=True,
+              help="With --compare: fail for grown counts alone, the KiB that a frame takes and leaves behind, "
+              "not for times.")  # fmt: skip
 def bench(
     models: tuple[str, ...],
     backend: str,

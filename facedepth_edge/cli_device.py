@@ -11,7 +11,7 @@ import click
 
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import choose_backend, open_backend
-from facedepth_edge.cli_report import json_option, model_options, reported
+from facedepth_edge.cli_report import MODEL_HELP, json_option, model_options, reported
 from facedepth_edge.engine_cache import MAX_WORKSPACE_MIB, MIN_WORKSPACE_MIB
 
 
@@ -60,7 +60,7 @@ def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--model", default="edge", show_default=True, help="The model that the backends are tried with.")
+@click.option("--model", default="edge", show_default=True, help=f"What the backends are tried with. {MODEL_HELP}")
 @json_option
 def doctor(model: str, as_json: bool) -> None:
     """Say what is installed, what works, and how to mend what does not."""
@@ -78,11 +78,12 @@ def doctor(model: str, as_json: bool) -> None:
 
 
 @click.command("build-engine")
-@click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder.")
-@click.option("--precision", type=click.Choice(("auto", "fp16", "int8")), default="auto", show_default=True)
+@click.option("--model", default="edge", show_default=True, help=MODEL_HELP)
+@click.option("--precision", type=click.Choice(("auto", "fp16", "int8")), default="auto", show_default=True,
+              help="Of the engine. auto: int8 where the model has it, else fp16.")  # fmt: skip
 @click.option("--workspace-mib", type=click.IntRange(MIN_WORKSPACE_MIB, MAX_WORKSPACE_MIB),
-              help="Most scratch memory of a layer; lower it where memory is short.  [default: as before, else 1024]",
-              )  # fmt: skip
+              help="Most scratch memory of a layer, in MiB; lower it where memory is short.  "
+              "[default: as in the last build of this model's file, else 1024]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Build even if the cache has it.")
 @json_option
 def build_engine(model: str, precision: str, workspace_mib: int | None, force: bool, as_json: bool) -> None:

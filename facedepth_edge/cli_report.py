@@ -17,6 +17,16 @@ from facedepth_edge.errors import FaceDepthError
 PROGRAM = "facedepth-edge"
 BACKEND_NAMES = ("auto", *BACKENDS)
 
+MODEL_HELP = "A bundled model's name or a model's folder."
+BACKEND_HELP = (
+    "What runs the network. auto: the first of those listed that works, tensorrt where build-engine has built its "
+    "engine; doctor says which. One that is named is taken, or the command fails."
+)
+PRECISION_HELP = (
+    "Of the network's numbers. auto: the first that the model has of int8, fp32, fp16 with ONNX Runtime on a CPU, of "
+    "fp16, fp32 with ONNX Runtime on an NVIDIA GPU, of int8, fp16 with TensorRT; fp32 with torch."
+)
+
 _ARGS_KEY = "facedepth_edge.args"
 
 
@@ -37,10 +47,11 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --model, --backend and --precision."""
+    precisions, backends = click.Choice(PRECISIONS), click.Choice(BACKEND_NAMES)
     for option in (
-        click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
-        click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True),
-        click.option("--model", default="edge", show_default=True, help="A bundled model's name or a model's folder."),
+        click.option("--precision", type=precisions, default="auto", show_default=True, help=PRECISION_HELP),
+        click.option("--backend", type=backends, default="auto", show_default=True, help=BACKEND_HELP),
+        click.option("--model", default="edge", show_default=True, help=MODEL_HELP),
     ):
         command = option(command)
     return command

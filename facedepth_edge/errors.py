@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 class FaceDepthError(Exception):
-    """Stand above all errors of this package, so that one ``except`` catches them."""
+    """Stand above all errors of this package, so that one ``except`` catches them.
+
+    Attributes:
+        face_index: of an error of `predict_batch` with several faces, which of them cannot be predicted; else None.
+    """
+
+    face_index: int | None = None
 
     @classmethod
     def of(cls, where: str, got: object, expected: str, fix: str) -> Self:

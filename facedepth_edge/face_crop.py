@@ -53,6 +53,8 @@ def check_frame(frame: Any, max_value: float | None, where: str = "frame") -> ND
         raise InputError.of(where, f"a {type(frame).__name__}", "a NumPy array", fix)
     if frame.dtype != np.uint8 and frame.dtype != np.uint16:
         fix = "Give the camera's own pixels; scale a float image to 0..255 and convert it with astype(numpy.uint8)."
+        if frame.dtype == np.dtype(np.uint16).newbyteorder():
+            fix = "These pixels are of the other byte order: convert them with astype(numpy.uint16)."
         raise InputError.of(where, f"dtype {frame.dtype}", "uint8 or uint16", fix)
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3)):
         fix = "Give a gray or BGR image; of a BGRA image frame[..., :3]."
@@ -78,7 +80,10 @@ def require_within(largest: float, white: float) -> None:
     """
     if largest > _WHITE_TOLERANCE * WHITE:
         got = f"gray up to {largest * white / WHITE:.0f} in the face's crop"
-        fix = "Set max_value to the largest value that the camera can give."
+        fix = (
+            "Set max_value to the largest value that the camera can give; where its bits are the upper ones of 16 "
+            "(12 bits: multiples of 16 up to 65520), shift the frame down or give max_value=65520."
+        )
         raise InputError.of("frame", got, f"at most the camera's max_value {white:g}", fix)
 
 

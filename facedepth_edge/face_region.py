@@ -8,6 +8,7 @@ hand or a phone before it shows. And the box is wider than heads are: one that f
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from facedepth_edge.box import Box
     from facedepth_edge.spec import Preprocessing
 
 SEEN_HALF_AXES_MM = (60.0, 80.0)
@@ -49,11 +51,35 @@ def ellipse_in_box(
     return inside
 
 
+def cut_to_frame(mask: NDArray[np.bool_], box: Box, frame_hw: tuple[int, int]) -> bool:
+    """Clear a mask where the box reaches outside the frame: what the network says there no camera has seen.
+
+    Args:
+        mask: (h, w) bool over the box; changed in place.
+        box: In pixels of the frame.
+        frame_hw: The frame's height and width in pixels.
+
+    Returns:
+        Whether the mask has a pixel whose centre lies outside the frame.
+    """
+    outside = False
+    sides = ((mask, box.y0, box.y1, frame_hw[0]), (mask.T, box.x0, box.x1, frame_hw[1]))
+    for plane, start, end, frame_px in sides:
+        if start >= 0.0 and end <= frame_px:
+            continue
+        pitch = (end - start) / len(plane)  # pixel i's centre is at start + (i + 0.5) * pitch
+        first = min(max(math.ceil(-start / pitch - 0.5), 0), len(plane))
+        last = min(max(math.ceil((frame_px - start) / pitch - 0.5), 0), len(plane))
+        plane[:first] = plane[last:] = False
+        outside |= first > 0 or last < len(plane)
+    return outside
+
+
 def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
     """Return how much of the face's place is head.
 
     Args:
-        mask: (h, w) bool, the model's mask over the box.
+        mask: (h, w) bool, the model's mask over the box, cut to the frame.
         preprocessing: The model's; says what the box covers.
 
     Returns:

@@ -30,8 +30,8 @@ class FaceRequest(NamedTuple):
     """What the caller says about one face."""
 
     head_center: Any
-    distance_mm: float | None = None
-    head_width_px: float | None = None
+    distance_mm: Any = None
+    head_width_px: Any = None
 
 
 class Face(NamedTuple):
@@ -74,7 +74,7 @@ def locate_faces(
         The frame as a view of (H, W) or (H, W, 3), the camera, and the faces in the requests' order.
 
     Raises:
-        InputError: the first rule that is broken; with several faces its text names which.
+        InputError: the first rule that is broken; with several faces its text and its face_index name which.
     """
     frame = check_frame(frame, None if camera is None else camera.max_value)
     size_hw = (frame.shape[0], frame.shape[1])
@@ -98,7 +98,9 @@ def locate_faces(
         except FaceDepthError as error:
             if len(requests) == 1:
                 raise
-            raise type(error)(f"face {index}: {error}") from error
+            told = type(error)(f"face {index}: {error}")
+            told.face_index = index
+            raise told from error
         faces.append(
             Face(center, distance_mm, source, box_from_head(center, distance_mm, (camera.fx, camera.fy), reach))
         )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the head is: checks its centre in the frame, and decides how far away it is.
 
-Convention: as for Camera. A head's distance is that of the surface which the camera sees at the head centre; the point
-midway between the ears itself lies HEAD_WIDTH_PLANE_OFFSET_MM behind it.
+Convention: as for Camera. A head's distance is that of the surface which the camera sees around the head centre: the
+median of z over a window of DEPTH_WINDOW_MM, which training and a depth image give. The point midway between the ears
+lies behind it, see distance_from_head_point.
 """
 
 from __future__ import annotations
@@ -13,27 +14,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedepth_edge.camera import MAX_DISTANCE_MM, MIN_DISTANCE_MM, Camera
-from facedepth_edge.checks import NO_NUMBERS, check_positive, shown
+from facedepth_edge.checks import NO_NUMBERS, check_positive, is_number, shown
 from facedepth_edge.errors import InputError, UnmeasuredHead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HEAD_WIDTH_MM = 150.0
+HEAD_WIDTH_MM = 147.0
 """Width of a head between the two tragi (just before the ears; the ears do not count).
 
-Measured on 300 random identities of ICT-FaceKit (weights ~ N(0, 1)): 150.9 mm, standard deviation 8.6 mm.
+Measured on 300 random identities of ICT-FaceKit (weights ~ N(0, 1)): 147.4 mm, standard deviation 8.7 mm. This and the
+next two by `python -m benchmarks.head_distance --head ict_facekit.npz`.
 """
 
-HEAD_WIDTH_PLANE_OFFSET_MM = 116.0
-"""How far the plane in which that width is seen lies behind the visible surface at the head centre.
+HEAD_WIDTH_PLANE_OFFSET_MM = 102.0
+"""How far the point between the tragi lies behind the head's distance, on a head that faces the camera.
 
-Measured on the same 300 identities, facing the camera: the ray from a camera at 700 mm to the point midway between the
-tragi meets the face (the bridge or the side of the nose) 115.9 mm before that point on average, standard deviation
-6.3 mm; at 500 and 1000 mm the mean is the same to 0.1 mm. Solving the rule itself for the constant with the projected
-tragi (150 mm * focal / width in pixels, less the true distance) gives 114.4, 113.9 and 113.2 mm at 500, 700, 1000 mm.
-One head's distance is then known to about 43 mm at 700 mm (one standard deviation): heads differ by 6 % in width.
+Measured on the same identities with that point at 700 mm: 102.0 mm, standard deviation 7.1 mm; from 600 to 1100 mm it
+is the same to 1 mm. One head's distance is then known to about 45 mm at 700 mm (one standard deviation): heads differ
+by 6 % in width.
 """
+
+BEHIND_BY_YAW_MM = ((0.0, 102.0), (10.0, 95.0), (20.0, 91.0), (30.0, 91.0), (40.0, 89.0), (60.0, 80.0), (90.0, 73.0))
+"""The same by the head's yaw in degrees, standard deviation 4 to 7 mm: beside the nose the face is flatter."""
 
 DEPTH_WINDOW_MM = 40.0
 """Side of the square around the head centre in which a depth image is read, at the head's own distance."""
@@ -66,6 +69,7 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
         raise InputError.of(where, repr(head_center_xy), "two numbers (x, y)", fix) from error
     if not (0.0 <= x < width and 0.0 <= y < height):  # false for NaN too
         rule = f"0 <= x < {width} and 0 <= y < {height}"
+        fix = "Leave out a head whose middle is outside the frame; of others the centre is midway between the ears."
         raise InputError.of(where, f"({x:g}, {y:g})", rule, fix)
     return x, y
 
@@ -156,8 +160,8 @@ def distance_from_depth(
 def distance_from_head_width(head_width_px: float, camera: Camera) -> float:
     """Compute the head's distance from its width in the frame.
 
-    D = fx * 150 mm / width - 116 mm (HEAD_WIDTH_MM, HEAD_WIDTH_PLANE_OFFSET_MM). A turned head looks narrower by the
-    cosine of its yaw, and so farther: at 562 mm by 43 mm turned by 20 degrees, by 208 mm turned by 40. A box around
+    D = fx * 147 mm / width - 102 mm (HEAD_WIDTH_MM, HEAD_WIDTH_PLANE_OFFSET_MM). A turned head looks narrower by about
+    the cosine of its yaw, and so farther: by 6 % turned by 20 degrees, by 32 % turned by 40. A box around
     hair and ears is wider, which makes the head nearer.
 
     Args:
@@ -181,6 +185,29 @@ def distance_from_head_width(head_width_px: float, camera: Camera) -> float:
         rule = f"a width that a head has within {MAX_DISTANCE_MM:g} mm with the camera's fx of {camera.fx:g}"
         raise InputError.of("head_width_px", head_width_px, rule, fix)
     return distance_mm
+
+
+def distance_from_head_point(point_z_mm: float, *, yaw_deg: float = 0.0) -> float:
+    """Return the distance that `predict` takes, of a head whose 3-D place is known, as from a pose estimate.
+
+    Args:
+        point_z_mm: z along the optical axis of the point midway between the ears (tragi), in mm.
+        yaw_deg: how far the head is turned to either side, in degrees from a head that looks into the camera.
+
+    Returns:
+        The z in mm of the face's surface around the head centre: point_z_mm less BEHIND_BY_YAW_MM, between its angles
+        linearly.
+
+    Raises:
+        InputError: the angle is not a number from -180 to 180, or the distance is below 10 mm.
+    """
+    if not (is_number(yaw_deg) and -180.0 <= float(yaw_deg) <= 180.0):
+        raise InputError.of("yaw_deg", shown(yaw_deg), "a number from -180 to 180", "Give the head's yaw in degrees.")
+    angles, depths = zip(*BEHIND_BY_YAW_MM, strict=True)
+    behind_mm = float(np.interp(abs(float(yaw_deg)), angles, depths))
+    fix = "Give the z of the point between the ears in millimetres."
+    point_mm = check_positive(point_z_mm, "point_z_mm", 0.0, "a finite number above 0", fix)
+    return _check_distance(point_mm - behind_mm, "point_z_mm less the head's depth", fix)
 
 
 def decide_distance(
@@ -215,7 +242,7 @@ def decide_distance(
         InputError: the source that counts breaks its rule.
     """
     if distance_mm is not None:
-        fix = "Give the z of the face's surface at the head centre in millimetres, or leave it out."
+        fix = "Give the z of the face's surface around the head centre in millimetres, or leave it out."
         return _check_distance(distance_mm, "distance_mm", fix), "distance_mm"
     if depth is not None:
         depth = check_depth(depth, size_hw)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import BackendUnavailable, InputError
+from facedepth_edge.eyes import head_from_eyes
 
 INSTALL_HINT = "Run: pip install 'opencv-python>=4.8,<5', or give the head centre yourself."
 
@@ -30,7 +31,7 @@ class FaceBoxToHead:
     """Say where the head is in a cascade's square face box; all in units of the box's side.
 
     Convention: x to the right and y down from the box's upper left corner; `center_*` is the point midway between the
-    two tragi, `width` the head's breadth (150 mm on an average head) as `head_width_px` of `predict` means it.
+    two tragi, `width` what `head_width_px` of `predict` means: HEAD_WIDTH_MM on an average head.
     """
 
     center_x: float
@@ -48,11 +49,9 @@ FRONTAL_BOX = FaceBoxToHead(center_x=0.50, center_y=0.575, width=0.78)
 # Ours: 25 rendered heads that look to the left of the image, turned by 40 to 60 degrees.
 LEFT_PROFILE_BOX = FaceBoxToHead(center_x=0.63, center_y=0.60, width=0.64)
 
-# The same from both eyes, in units of their distance; the head centre lies under the middle of the line between them.
-# On rendered heads alone no better than the box (10 %), the mean of both a little (9 %); on scikit-image's astronaut,
-# whose box is tight, the eyes' width is right within 3 %, the box's 20 % too small.
-EYES_TO_CENTER = 0.50
-EYES_TO_WIDTH = 2.12
+# Both eyes say the same (eyes.py). On rendered heads that alone is no better than the box (10 %), the mean of both a
+# little (9 %); on scikit-image's astronaut, whose box is tight, the eyes' width is right within 3 %, the box's 20 % too
+# small.
 # Where a pair of eyes is believed, in units of the box's side: each one's size and height, and what lies between them.
 EYE_SIZE = (0.15, 0.38)
 EYE_HEIGHT = (0.20, 0.55)
@@ -217,11 +216,8 @@ def _head_from_box(box: FaceBox, scale: float, to_head: FaceBoxToHead, view: str
 
 def _head_from_eyes(box: FaceBox, scale: float, left: np.ndarray, right: np.ndarray) -> DetectedHead:
     x, y, width, height = (value * scale for value in box)
-    line = (right - left) * scale
-    down = np.array([-line[1], line[0]])  # at right angles to the line between the eyes, as long as it
-    center = (left + right) / 2 * scale + EYES_TO_CENTER * down
-    head_width_px = EYES_TO_WIDTH * float(np.hypot(*line))
-    return DetectedHead((float(center[0]), float(center[1])), head_width_px, (x, y, x + width, y + height), "frontal")
+    place = head_from_eyes(left * scale, right * scale)
+    return DetectedHead(place.head_center, place.head_width_px, (x, y, x + width, y + height), "frontal")
 
 
 def _head_between(one: DetectedHead, other: DetectedHead) -> DetectedHead:

@@ -31,6 +31,14 @@ SCALE_WIDTH_PX = 96
 CAPTION_PX = 40
 TURN_DEGREES = 45.0
 MIN_FACING = 0.15  # cosine to the camera; steeper parts are the jump from one surface to the next
+SOURCE_WORDS = {
+    "distance_mm": "given",
+    "depth": "from the depth image",
+    "head_width_px": "from the head's width",
+    "nominal": "nominal",
+    "held": "held from an earlier frame",
+}
+"""DepthResult.distance_source -> what the picture says of it."""
 
 _PAPER = (30, 28, 26)
 _EMPTY = (48, 45, 42)
@@ -228,8 +236,7 @@ def _scale(near_mm: float, far_mm: float) -> Image:
 
 
 def _title(result: DepthResult) -> str:
-    source = {"nominal": "nominal", "depth": "from the depth image", "distance_mm": "given"}
-    said = source.get(result.distance_source, "from the head's width")
+    said = SOURCE_WORDS.get(result.distance_source, result.distance_source)
     text = f"distance {result.distance_mm:.0f} mm ({said})"
     if result.validity is not None:
         text += f"   validity {result.validity:.2f}"

@@ -37,7 +37,8 @@ class DepthResult:
     relative: NDArray[np.float32]
     """(h, w) depth along the optical axis in [-1, 1]; 0 is the head's distance, +1 the half range beyond it or more."""
     mask: NDArray[np.bool_]
-    """(h, w) true on the head: skin, ears, hair, glasses and hat, not neck, hands or background."""
+    """(h, w) true on the head: skin, ears, hair, glasses and hat, not neck, hands or background; never outside the
+    frame, though depth is given there too where the box reaches beyond it."""
     mask_source: str
     """Where the mask comes from: "model", or the threshold on relative depth that made it."""
     box: Box

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ from facedepth_edge.result import DepthResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from facedepth_edge.argument_types import Frame, Number, Point
 
 SPEED_CUTOFF_HZ = 1.0  # of the low-pass on the speed, as in the paper of the filter
 LEAST_OVERLAP = 0.3  # of two boxes, intersection over union: below it is another head, or one that was lost
@@ -126,18 +127,30 @@ class DepthStream:
         self._warned = False
 
     def predict(
-        self, frame: NDArray[Any], head_center: Sequence[float], *, time_s: float | None = None, **located: Any
+        self,
+        frame: Frame,
+        head_center: Point,
+        *,
+        distance_mm: Number | None = None,
+        depth: NDArray[Any] | None = None,
+        head_width_px: Number | None = None,
+        time_s: float | None = None,
     ) -> DepthResult:
         """Estimate the depth of the next frame's face.
 
         Args:
             frame: As for EdgeDepth.predict().
             head_center: As for EdgeDepth.predict().
-            time_s: When the frame was taken, in seconds from any start (a camera's milliseconds over 1000); LEAST_GAP_S
-                or more after the one before. None: now, for all frames of the stream or none.
-            located: distance_mm, depth or head_width_px, as for EdgeDepth.predict(). A frame without any of them, or
-                with a depth image that has only holes at the head, keeps the stream's distance where a frame at most
-                the configuration's longest_gap_s before brought one; the result's distance_source is then "held".
+            distance_mm: As for EdgeDepth.predict().
+            depth: As for EdgeDepth.predict().
+            head_width_px: As for EdgeDepth.predict().
+            time_s: When the frame was taken, in seconds from any start (a camera's milliseconds over 1000; of a video
+                file cv2.CAP_PROP_POS_MSEC over 1000); LEAST_GAP_S or more after the one before. None: now, for all
+                frames of the stream or none: for a live camera alone, for a recording is read faster than it was taken.
+
+        A frame without distance_mm, depth and head_width_px, or with a depth image that has only holes at the head,
+        keeps the stream's distance where a frame at most the configuration's longest_gap_s before brought one; the
+        result's distance_source is then "held".
 
         Returns:
             The result, with `relative`, `distance_mm` and so `depth_mm` filtered; mask, box and validity are the
@@ -150,10 +163,9 @@ class DepthStream:
         Raises:
             InputError: An argument breaks a rule; time_s is not later than the last frame's, or one frame has a time
                 and another has not.
-            ConfigError: The model is closed, or `out` was given.
+            ConfigError: The model is closed.
         """
-        if located.pop("out", None) is not None:
-            raise ConfigError.of("out", "an output", "none", "A stream's results are fresh; leave it out.")
+        located = {"distance_mm": distance_mm, "depth": depth, "head_width_px": head_width_px}
         now = self._time(time_s)
         return self._filtered(self._predict(frame, head_center, located, now), now, time_s is None)
 
@@ -187,9 +199,7 @@ class DepthStream:
         """Forget the frames so far: the next is taken as it is."""
         self._state, self._known, self._late_frames = None, None, 0
 
-    def _predict(
-        self, frame: NDArray[Any], head_center: Sequence[float], located: dict[str, Any], now: float
-    ) -> DepthResult:
+    def _predict(self, frame: Frame, head_center: Point, located: dict[str, Any], now: float) -> DepthResult:
         """Predict; a frame that brings no distance takes the last one, as long as it is fresh and of the same head."""
         known, unmeasured = self._known, None
         if known is None or now - known.time_s > self._config.longest_gap_s:

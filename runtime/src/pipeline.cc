@@ -31,6 +31,7 @@ constexpr double kSeenHalfWidthMm = 60.0;
 constexpr double kSeenHalfHeightMm = 80.0;
 constexpr double kLeastSeen = 0.6;
 constexpr double kMostAtBorder = 0.25;
+constexpr double kLeastBoxPx = 24.0;
 
 [[noreturn]] void refuse(const char* where, double got, const std::string& expected, const char* fix) {
   char text[32];
@@ -63,6 +64,37 @@ void check_position(const HeadPosition& head, const FrameView& frame) {
       refuse(center_names[i], centers[i], "a finite number, or NaN", "Give the optical axis in pixels, or NaN.");
     }
   }
+}
+
+// The map's pixels along one side whose centres lie in the frame: the first of them, and the one after the last.
+struct Seen {
+  std::int32_t first;
+  std::int32_t last;
+};
+
+Seen seen_pixels(double start, double end, std::int32_t pixels, std::int32_t frame_pixels) {
+  if (start >= 0.0 && end <= frame_pixels) return {0, pixels};
+  const double pitch = (end - start) / pixels;
+  const auto at = [&](double place) {
+    return static_cast<std::int32_t>(std::clamp(std::ceil(place / pitch - 0.5), 0.0, static_cast<double>(pixels)));
+  };
+  return {at(-start), at(frame_pixels - start)};
+}
+
+// Clears the mask where the box reaches outside the frame, which no camera has seen. Returns whether it has a pixel.
+bool cut_to_frame(FaceDepth& face, const FrameView& frame) {
+  const Seen rows = seen_pixels(face.box.y0, face.box.y1, face.height, frame.height);
+  const Seen columns = seen_pixels(face.box.x0, face.box.x1, face.width, frame.width);
+  std::uint8_t* pixel = face.mask.data();
+  bool has_head = false;
+  for (std::int32_t row = 0; row < face.height; ++row) {
+    const bool in_rows = row >= rows.first && row < rows.last;
+    for (std::int32_t column = 0; column < face.width; ++column, ++pixel) {
+      if (!in_rows || column < columns.first || column >= columns.last) *pixel = 0;
+      has_head |= *pixel != 0;
+    }
+  }
+  return has_head;
 }
 
 // Of the outermost rows and columns; a head that reaches them is too large for its box.
@@ -147,6 +179,7 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
   const DepthSummary summary = write_depth_maps({depth, mask_probability, found_.depth_mm.size()},
                                                 {head.distance_mm, spec_.half_range_mm, mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
+  const bool has_head = cut_to_frame(found_, frame);
   found_.contrast_levels = output.crop.deviation / spec_.scale;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
   found_.face_seen = -1.0;
@@ -160,16 +193,19 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
     found_.reason = "the network's depth is not finite";
   } else if (!(found_.contrast_levels >= kLeastContrastLevels)) {
     found_.reason = "nothing to see in the box: its contrast is too small";
+  } else if (std::min(found_.box.x1 - found_.box.x0, found_.box.y1 - found_.box.y0) < kLeastBoxPx) {
+    found_.reason = "too few pixels: the head's box is too small in the frame";
   } else if (output.validity != nullptr && !(static_cast<double>(*output.validity) >= spec_.validity_threshold)) {
     found_.reason = found_.face_seen >= kLeastSeen ? "a head turned away, or its face covered: its validity is too small"
                                                    : "no usable face in the box: its validity is too small";
-  } else if (!summary.has_head) {
+  } else if (!has_head) {
     found_.reason = "no head in the box: the mask is empty";
   } else if (output.mask_probability != nullptr && share_of_border(found_) > kMostAtBorder) {
     found_.reason = "the head fills its box, so it is nearer than said";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
     found_.reason =
-        "the face is covered, not in the box's middle or farther away than said: too little of its place is head";
+        "the face is covered, outside the frame, not in the box's middle or farther away than said: too little of its "
+        "place is head";
   } else {
     found_.reason = "";
   }

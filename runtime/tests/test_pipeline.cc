@@ -202,6 +202,35 @@ TEST_CASE("what cannot be used is not valid, and says why") {
   CHECK(reason().rfind("nothing to see", 0) == 0);
 }
 
+TEST_CASE("what no camera saw is no head") {
+  Scene scene;
+  scene.engine->mask_.assign(kSide * kSide, 0.9F);
+  scene.head.x = 4.5;
+  scene.head.y = 85.25;
+  const FaceDepth& found = scene.pipeline.predict(scene.frame, scene.head);
+  bool outside = false;
+  for (int row = 0; row < kSide; ++row) {
+    for (int column = 0; column < kSide; ++column) {
+      const double x = found.box.x0 + (column + 0.5) / kSide * (found.box.x1 - found.box.x0);
+      const double y = found.box.y0 + (row + 0.5) / kSide * (found.box.y1 - found.box.y0);
+      const bool seen = x >= 0.0 && x < 120.0 && y >= 0.0 && y < 90.0;
+      CHECK((found.mask[static_cast<std::size_t>(row * kSide + column)] == 1) == seen);
+      outside |= !seen;
+    }
+  }
+  CHECK(outside);
+  CHECK(found.face_seen < 0.6);
+  CHECK(std::string(found.reason).rfind("the head fills its box", 0) == 0);
+}
+
+TEST_CASE("a box of too few pixels is not valid") {
+  Scene scene;
+  scene.head.distance_mm = 150.0 * 320.0 / 24.0;
+  CHECK(scene.pipeline.predict(scene.frame, scene.head).valid);
+  scene.head.distance_mm += 1.0;
+  CHECK(std::string(scene.pipeline.predict(scene.frame, scene.head).reason).rfind("too few pixels", 0) == 0);
+}
+
 // Answers with a mask of its own over a box that is not square, or with none.
 class Masked : public Engine {
  public:

@@ -72,7 +72,7 @@ def test_an_upright_frame_is_of_the_same_lens(tiny_edge: EdgeDepth, frame: np.nd
 
 def test_sources_of_the_distance(tiny_edge: EdgeDepth, frame: np.ndarray) -> None:
     depth = np.full((360, 480), 580, np.uint16)
-    width_px = 0.87 * 480 * 150 / (480 + HEAD_WIDTH_PLANE_OFFSET_MM)
+    width_px = 0.87 * 480 * 147 / (480 + HEAD_WIDTH_PLANE_OFFSET_MM)
     cases = {
         "distance_mm": (500.0, {"distance_mm": 500.0, "depth": depth, "head_width_px": width_px}),
         "depth": (580.0, {"depth": depth, "head_width_px": width_px}),
@@ -314,8 +314,33 @@ def test_a_covered_face_is_not_valid(tiny_edge: EdgeDepth) -> None:
     assert 0 < result.face_seen < 0.6
     assert result.face_seen == pytest.approx(result.mask[_place()].mean())
     assert not result.valid
-    assert result.reason.startswith("the face is covered, not in the box's middle or farther away than said: ")
+    assert result.reason.startswith(
+        "the face is covered, outside the frame, not in the box's middle or farther away than said: "
+    )
     assert result.reason.endswith("% of its place is head, below 60 %")
+
+
+def test_points_outside_the_frame_are_no_head(tiny_edge: EdgeDepth) -> None:
+    """The same head whole, and cut by the frame's left edge 20 px beside its centre."""
+    whole = tiny_edge.predict(head_of(75, 85), (100, 100))
+    cut = tiny_edge.predict(np.ascontiguousarray(head_of(75, 85)[:, 80:]), (20, 100))
+    seen_x, _ = cut.pixel_centers()
+    assert seen_x[0] < 0
+    assert not cut.mask[:, seen_x < 0].any()
+    assert np.array_equal(cut.mask[:, seen_x >= 0], whole.mask[:, seen_x >= 0])
+    assert cut.point_cloud().shape == (cut.mask.sum(), 3)
+    assert cut.face_seen == pytest.approx((whole.mask & (seen_x >= 0))[_place()].mean())
+    hidden = tiny_edge.predict(np.ascontiguousarray(head_of(75, 85)[:, 99:]), (1, 100))
+    assert not hidden.valid
+    assert hidden.reason.startswith("the face is covered, outside the frame, ")
+
+
+def test_a_box_of_too_few_pixels_is_not_valid(tiny_edge: EdgeDepth) -> None:
+    frame = head_of(75, 85)
+    focal_px = 0.87 * 200
+    for side_px, valid in ((24.0, True), (23.9, False)):
+        result = tiny_edge.predict(frame, (100, 100), distance_mm=focal_px * 320 / side_px)
+        assert (result.reason.startswith("too few pixels: the box of 320 mm about the head has 24 of them")) != valid
 
 
 def test_a_head_that_fills_its_box_is_nearer_than_said(tiny_edge: EdgeDepth) -> None:

@@ -163,3 +163,40 @@ def test_a_lens_in_a_camera_file_is_told_how_to_mend(tmp_path: Path, key: str) -
 def test_a_size_that_is_no_pair_is_refused(size: Any) -> None:
     with pytest.raises(ConfigError, match=r"^Camera\.from_opencv: size_wh: got .*, expected \(width, height\)"):
         Camera.from_opencv(np.eye(3), size)
+
+
+def test_a_cut_out_and_a_resized_frame_see_the_same_ray() -> None:
+    """A point of the scene, projected by the camera and then cut and resized, is where their cameras project it."""
+    camera = Camera(1100.0, 1000.0, 650.5, width=1280, height=720, max_value=1023)
+    u, v = 0.21, -0.13
+    x, y = camera.fx * u + 650.5, camera.fy * v + 360
+    cut = camera.cropped(300, 50.5, 700, 600)
+    assert (cut.width, cut.height, cut.max_value) == (700, 600, 1023)
+    assert (cut.fx * u + cut.cx, cut.fy * v + cut.cy) == pytest.approx((x - 300, y - 50.5))
+    small = cut.resized(350, 200)
+    assert (small.width, small.height) == (350, 200)
+    assert (small.fx * u + small.cx, small.fy * v + small.cy) == pytest.approx(((x - 300) / 2, (y - 50.5) / 3))
+
+
+def test_a_cut_of_unknown_frames_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Camera\.cropped: got a camera whose cx or cy is the middle of any frame"):
+        Camera(600.0, 600.0, cx=3.0).cropped(10, 10, 100, 100)
+    assert Camera(600.0, 600.0, cx=3.0, cy=4.0).cropped(1, 1, 100, 100).cy == 3.0
+    with pytest.raises(ConfigError, match=r"Camera\.resized: got a camera without width or height"):
+        Camera(600.0, 600.0, cx=3.0, cy=4.0).resized(100, 100)
+    sized = Camera(600.0, 600.0, width=320, height=240)
+    with pytest.raises(ConfigError, match=r"Camera\.cropped: x: got nan"):
+        sized.cropped(NAN, 0, 10, 10)
+    for width in (0, 10.5, "10", True):
+        with pytest.raises(ConfigError, match=r"Camera\.width: got"):
+            sized.resized(width, 100)
+        with pytest.raises(ConfigError, match=r"Camera\.width: got"):
+            sized.cropped(0, 0, width, 100)
+
+
+@pytest.mark.parametrize("key", ["camera_matrix", "K", "intrinsics"])
+def test_a_matrix_in_a_camera_file_is_told_how_to_mend(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "camera.json"
+    path.write_text(json.dumps({"fx": 600.0, "fy": 600.0, key: [[600, 0, 1], [0, 600, 1], [0, 0, 1]]}))
+    with pytest.raises(ConfigError, match=r"cx and cy with 0\.5 added"):
+        Camera.from_file(path)

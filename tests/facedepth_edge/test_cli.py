@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests the command line: what it prints where, its exit status, and what it writes."""
 
+import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,9 @@ from click.testing import CliRunner
 
 import facedepth_edge
 from facedepth_edge import Camera, EdgeDepth, artifacts, cli
+from facedepth_edge.backends import onnxruntime_network
+from facedepth_edge.backends.onnxruntime import MAX_DEFAULT_THREADS
+from facedepth_edge.engine import FILES as ENGINE_FILES
 
 
 @pytest.fixture
@@ -61,11 +66,34 @@ def test_each_kind_of_file_holds_the_same_depth(run, image, frame, tiny_artifact
 
 
 def test_one_image_gives_one_line_and_no_progress_bar(run, image):
-    done = run("predict", image, *HEAD, "--out", "depth.npy")
+    done = run("predict", image, *HEAD, "--distance-mm", 650, "--out", "depth.npy")
     (line,) = done.stdout.splitlines()
     assert line.startswith("driver.png -> depth.npy: head ")
-    assert "distance 700 mm (nominal)" in line
+    assert "distance 650 mm (distance_mm)" in line
     assert done.stderr.splitlines()[:-1] == []
+
+
+def test_a_distance_that_nobody_gave_is_told_in_one_line(run, image, frame, tmp_path):
+    done = run("predict", image, *HEAD, "--out", "depth.npy")
+    (told,) = done.stderr.splitlines()[:-1]
+    assert told.startswith("driver.png: got no distance of the head, expected one: the nominal 700 mm was taken. ")
+    assert "x and y of the point cloud scale with it" in told
+    assert "depth of the whole face shifts with it" in told
+    assert re.findall("--[a-z-]+", told) == ["--distance-mm", "--depth", "--head-width-px", "--detect"]
+    (line,) = done.stdout.splitlines()
+    assert "distance 700 mm (nominal)" in line
+
+    (tmp_path / "camera.json").write_text('{"fx": 500, "fy": 500, "nominal_distance_mm": 640.5}')
+    shutil.copy(image, "second.png")
+    several = ("predict", image, "second.png", *HEAD, "--camera", "camera.json", "--out-dir", "out", "--json")
+    done = run(*several)
+    assert done.stderr.count("got no distance") == 1
+    assert "2 images: got no distance of the head, expected one: the nominal 640.5 mm was taken." in done.stderr
+    assert {entry["distance_source"] for entry in json.loads(done.stdout)["results"]} == {"nominal"}
+
+    np.save("measured.npy", np.full(frame.shape[:2], 812.0, np.float32))
+    for given in (("--distance-mm", 650), ("--head-width-px", 100), ("--depth", "measured.npy")):
+        assert "no distance" not in run("predict", image, *HEAD, *given, "--out", "o.npy").stderr
 
 
 def test_depth_at_the_frames_size(run, image, frame, tiny_artifact):
@@ -100,6 +128,27 @@ def test_an_unusable_face_is_a_result_with_its_reason(run, tmp_path):
     entry = json.loads(run("predict", "black.png", *HEAD[:1], "99,99", "--out", "d.npy", "--json").stdout)["results"][0]
     assert entry["valid"] is False
     assert entry["reason"]
+
+
+def test_require_valid_fails_for_a_result_that_is_not_valid_and_writes_it_all_the_same(run, image, tmp_path):
+    assert cv2.imwrite(str(tmp_path / "black.png"), np.zeros((360, 480, 3), np.uint8))
+    both = ("predict", image, "black.png", *HEAD, "--distance-mm", 510, "--out-dir", "out", "--picture")
+    loose = run(*both)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    assert set(before) == {f"{name}_depth{end}.png" for name in ("driver", "black") for end in ("", "_picture")}
+    shutil.rmtree(tmp_path / "out")
+    strict = run(*both, "--require-valid", status=1)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    assert strict.stdout == loose.stdout
+    assert "error: black.png: got a result that is not valid: " in strict.stderr
+    assert "1 of 2 images done, 1 failed" in strict.stderr
+    found = json.loads(run(*both, "--require-valid", "--json", status=1).stdout)
+    good, bad = found["results"]
+    assert found["ok"] is bad["ok"] is bad["valid"] is False
+    assert bad["reason"] in bad["error"]["message"]
+    assert bad["out"] == "out/black_depth.png"
+    assert good["ok"] is good["valid"] is True
+    run("predict", image, *HEAD, "--distance-mm", 510, "--out", "o.npy", "--require-valid")
 
 
 def test_several_images_go_on_after_a_failure_and_name_it(run, image, tmp_path):
@@ -302,8 +351,38 @@ def test_every_option_has_help():
     for name, command in cli.main.commands.items():
         assert command.help, name
         for option in command.params:
-            if isinstance(option, click.Option) and option.name not in ("backend", "precision"):
+            if isinstance(option, click.Option):
                 assert option.help, f"{name} {option.name}"
+
+
+def test_help_says_units_and_what_is_taken_where_nothing_is_given():
+    def helps(command):
+        return {option.opts[0]: option.help for option in cli.main.commands[command].params if option.opts[0][0] == "-"}
+
+    predict, bench, build = helps("predict"), helps("bench"), helps("build-engine")
+    for field in dataclasses.fields(Camera):
+        assert field.name in predict["--camera"]
+    assert f"else {Camera(1, 1).nominal_distance_mm:g};" in predict["--camera"]
+    assert "focal lengths in pixels" in predict["--camera"]
+    assert "add 0.5 to OpenCV's cx and cy" in predict["--camera"]
+    for kind in (".png: depth over the box, 16-bit, whole mm, 0 outside the head", "mm, but NOT masked", ".ply: "):
+        assert kind in predict["--out"]
+    unit = {"--head-center": "pixels", "--distance-mm": "millimetres", "--depth": "millimetres"}
+    for option, word in {**unit, "--head-width-px": "Pixels"}.items():
+        assert word in predict[option]
+    orders = (*onnxruntime_network.AUTO_PRECISIONS.values(), ENGINE_FILES)
+    for command in ("predict", "demo", "verify", "bench"):
+        for order in orders:
+            assert f"of {', '.join(order)}" in " ".join(helps(command)["--precision"].split())
+        assert "auto: the first of those listed that works" in helps(command)["--backend"]
+    assert "auto: int8 where the model has it, else fp16" in build["--precision"]
+    assert "MiB" in build["--workspace-mib"]
+    for option in ("--seconds", "--queries"):
+        assert "at least this many" in bench[option]
+        assert "AND at least" in bench[option]
+    assert "pixels" in bench["--resolution"]
+    assert f"{MAX_DEFAULT_THREADS} at most" in bench["--threads"]
+    assert "CPU threads" in bench["--threads"]
 
 
 def test_python_m_runs_the_same(tmp_path, frame, tiny_artifact):

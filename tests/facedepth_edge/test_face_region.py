@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from facedepth_edge.face_region import SEEN_HALF_AXES_MM, ellipse_in_box, share_of_border, share_seen
+from facedepth_edge.box import Box
+from facedepth_edge.face_region import SEEN_HALF_AXES_MM, cut_to_frame, ellipse_in_box, share_of_border, share_seen
 from facedepth_edge.spec import Preprocessing
 
 
@@ -46,3 +47,28 @@ def test_the_border_is_the_outermost_pixels() -> None:
     assert share_of_border(mask) == pytest.approx(3 / 24)
     assert share_of_border(~mask) == pytest.approx(21 / 24)
     assert share_of_border(np.ones((1, 5), bool)) == 1.0
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(10.0, 20.0, 30.0, 50.0),
+        Box(0.0, 0.0, 64.0, 48.0),
+        Box(-7.3, 5.1, 20.4, 40.0),
+        Box(50.2, -3.0, 80.9, 60.5),
+        Box(63.9, 47.9, 90.0, 90.0),
+        Box(-0.5, -0.4, 64.6, 48.5),
+        Box(-40.0, 0.0, -1.0, 48.0),
+        Box(-1e6, -1e6, 1e6, 1e6),
+    ],
+)
+@pytest.mark.parametrize("shape", [(8, 12), (96, 96), (1, 1)])
+def test_what_no_camera_saw_is_cut_off(box: Box, shape: tuple[int, int]) -> None:
+    """By hand: a pixel stays where its centre lies in the frame of 64 x 48 pixels."""
+    rows = box.y0 + (np.arange(shape[0]) + 0.5) * (box.y1 - box.y0) / shape[0]
+    columns = box.x0 + (np.arange(shape[1]) + 0.5) * (box.x1 - box.x0) / shape[1]
+    inside = ((rows >= 0) & (rows < 48))[:, None] & ((columns >= 0) & (columns < 64))
+    mask = np.random.default_rng(3).random(shape) < 0.7
+    expected = mask & inside
+    assert cut_to_frame(mask, box, (48, 64)) == (not inside.all())
+    assert np.array_equal(mask, expected)

@@ -17,6 +17,7 @@ from facedepth_edge.head import (
     check_head_center,
     decide_distance,
     distance_from_depth,
+    distance_from_head_point,
 )
 
 CAMERA = Camera(600.0, 580.0)
@@ -111,9 +112,27 @@ def test_float16_depth() -> None:
 
 
 def test_head_width_of_a_head_at_a_known_distance() -> None:
-    """Two tragi 150 mm apart, 116 mm behind a surface at 700 mm, are seen fx * 150 / 816 wide."""
-    distance, _ = decide_distance(CENTER, SIZE_HW, CAMERA, head_width_px=600.0 * 150 / (700 + 116))
+    """Two tragi 147 mm apart, 102 mm behind a surface at 700 mm, are seen fx * 147 / 802 wide."""
+    distance, _ = decide_distance(CENTER, SIZE_HW, CAMERA, head_width_px=600.0 * 147 / (700 + 102))
     assert distance == pytest.approx(700.0)
+
+
+@pytest.mark.parametrize(
+    ("yaw_deg", "behind_mm"), [(0, 102), (-10, 95), (5, 98.5), (np.float32(40), 89), (50, 84.5), (-90, 73), (180, 73)]
+)
+def test_a_pose_estimates_point_lies_behind_the_surface(yaw_deg: float, behind_mm: float) -> None:
+    assert distance_from_head_point(700.0, yaw_deg=yaw_deg) == pytest.approx(700 - behind_mm)
+
+
+def test_a_point_that_is_none_is_refused() -> None:
+    for value in (0, NAN, "700", True):
+        with pytest.raises(InputError, match="point_z_mm: got"):
+            distance_from_head_point(value)
+    with pytest.raises(InputError, match=r"point_z_mm less the head's depth: got -101\.3, expected 10 to 100000"):
+        distance_from_head_point(0.7)
+    for value in (NAN, 181, "0", None):
+        with pytest.raises(InputError, match="yaw_deg: got"):
+            distance_from_head_point(700.0, yaw_deg=value)
 
 
 @pytest.mark.parametrize("value", [0, -5, NAN, INF, "700", b"700", True, 0.7, None])

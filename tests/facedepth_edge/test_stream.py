@@ -306,9 +306,6 @@ def test_what_breaks_a_rule_is_named() -> None:
         stream.predict(None, (60.0, 60.0))
     stream.reset()
     assert stream.predict(None, (60.0, 60.0)).valid  # now by this machine's clock
-    assert stream.predict(None, (60.0, 60.0), out=None).valid
-    with pytest.raises(ConfigError, match="out: got an output"):
-        stream.predict(None, (60.0, 60.0), out=np.empty((SIZE, SIZE), np.float32))
     for value in (0, -1.0, math.nan, math.inf, True, "3", 10**400):
         with pytest.raises(ConfigError, match=r"StreamConfig.jump_mm: got .*, expected a number above 0"):
             StreamConfig(jump_mm=value)  # type: ignore[arg-type]

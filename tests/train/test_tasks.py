@@ -40,6 +40,7 @@ from train.tasks import (
 )
 from train.tasks.cui import CuiTask, CuiTaskConfig
 from train.tasks.pix2pix import Pix2PixTask, Pix2PixTaskConfig
+from train.tasks.validity import ValidityTask, ValidityTaskConfig
 
 SMALL_GENERATOR = PaperGeneratorConfig((4, 6), (6, 4))
 
@@ -156,7 +157,7 @@ def test_settings_check_themselves() -> None:
 
 
 def test_the_table_names_every_task() -> None:
-    assert set(TASKS) == {"depth", "cgan", "autoencoder", "pix2pix", "cui", "verification"}
+    assert set(TASKS) == {"depth", "validity", "cgan", "autoencoder", "pix2pix", "cui", "verification"}
     assert (TASKS["depth"], TASKS["cgan"], TASKS["autoencoder"]) == (DepthTask, CGanTask, AutoencoderTask)
 
 
@@ -233,3 +234,52 @@ def test_the_generator_runs_once_a_step_and_learns_what_it_would_from_two_runs(b
     task("discriminator", batch)
     task("generator", other)  # maps of another batch are not taken
     assert len(runs) == 4
+
+
+@pytest.mark.parametrize("width", [0, 5])
+def test_validity_task_moves_nothing_but_the_validity(batch: Batch, width: int) -> None:
+    torch.manual_seed(0)
+    network = Edge(EdgeConfig((4, 6, 8, 8), (0, 1, 0, 0), head_width=4, validity_width=width))
+    task = ValidityTask(network, ValidityTaskConfig()).train()
+    before = copy.deepcopy(network)
+    optimizer = torch.optim.SGD(task.phase_parameters("network"), lr=0.1)
+    for _ in range(2):  # the branch's convolution has no gradient while its last layer is 0
+        result = task("network", batch)
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+    was = before.state_dict()
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, was[name])}
+    layers = {"validity.weight", "validity.bias"}
+    if width:
+        norm = {f"norm.{part}" for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
+        layers |= {f"validity_branch.conv.{part}" for part in {"conv.weight", *norm}}
+        layers |= {"validity_branch.last.weight", "validity_branch.last.bias"}
+    assert moved == layers
+    with torch.no_grad():
+        now, then = network.eval()(batch.face), before.eval()(batch.face)
+    assert torch.equal(now["depth"], then["depth"])
+    assert torch.equal(now["mask"], then["mask"])
+    assert not torch.equal(now["validity"], then["validity"])
+
+
+def test_validity_task_measures_entropy_and_what_is_right(crops_root: Path, tmp_path: Path) -> None:
+    data = open_packed_set(crops_root, tmp_path, processes=1, progress=False)
+    task = ValidityTask(small_edge(), ValidityTaskConfig())
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            task.network.validity.weight.zero_()
+            task.network.validity.bias.fill_(2.0 * sign)
+        frames = np.arange(8)
+        target = make_batch(data, frames).validity
+        scores = task.measure(task.network, data, frames, "cpu")
+        p = torch.sigmoid(torch.tensor(2.0 * sign))
+        entropy = -(target * p.log() + (1 - target) * (1 - p).log()).mean()
+        assert scores["validity_bce"] == pytest.approx(float(entropy), rel=1e-5)
+        assert scores["validity_right"] == pytest.approx(float(((target >= 0.5) == (sign > 0)).float().mean()))
+        assert 0 < scores["validity_right"] < 1
+
+
+def test_validity_task_takes_edge_alone() -> None:
+    with pytest.raises(ConfigError, match=r"task\.name validity: got PaperGenerator, expected an Edge"):
+        ValidityTask(PaperGenerator(SMALL_GENERATOR), ValidityTaskConfig())

@@ -37,6 +37,7 @@ class EdgeConfig:
         stem_kernel: Side of the first convolution's kernel in pixels, odd.
         head_width: Channels that enter the last convolution.
         context: Length of the vector of `PoseContext` at 1/16; 0: without.
+        validity_width: Channels of the validity's own convolution at 1/16; 0: without.
         input_px: Side of the input for which `context` is built.
     """
 
@@ -46,6 +47,7 @@ class EdgeConfig:
     stem_kernel: int = 3
     head_width: int = 16
     context: int = 0
+    validity_width: int = 0
     input_px: int = 96
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class EdgeConfig:
         if self.context < 0 or self.input_px < 16 or self.input_px % 16:
             got = f"context {self.context} and input_px {self.input_px}"
             raise ConfigError(f"EdgeConfig: got {got}, expected context >= 0 and a multiple of 16. Correct them")
+        if self.validity_width < 0:
+            raise ConfigError(f"EdgeConfig: got validity_width {self.validity_width}, expected >= 0. Correct it")
         if self.stem_kernel < 3 or self.stem_kernel % 2 == 0:
             raise ConfigError(
                 f"EdgeConfig: got stem_kernel {self.stem_kernel}, expected an odd number >= 3. Use 3, 5 or 7"
@@ -133,6 +137,25 @@ class UpsampleAdd(nn.Module):
         return self.relu(x + skip)
 
 
+class ValidityBranch(nn.Module):
+    """Judge the coarsest map by a convolution of the validity's own, beside what is read off the map's means.
+
+    Ours. Depth and validity share the encoder, whose maps serve depth first: what tells an ear from an eye, or a face
+    on its side from an upright one, may be in no channel's mean. Starts as 0.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = ConvNorm(channels, width)
+        self.last = nn.Conv2d(width, 1, kernel_size=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer: (B, channels, H, W) to (B, 1, 1, 1)."""
+        return self.last(self.conv(x).mean(dim=(2, 3), keepdim=True))
+
+
 class Edge(nn.Module):
     """Estimate depth, head mask and validity of a face in one pass."""
 
@@ -161,6 +184,8 @@ class Edge(nn.Module):
         self.refines = nn.ModuleList(refine)
         self.head = nn.Conv2d(self.config.head_width, OUTPUTS * SUBPIXEL**2, kernel_size=3, padding=1)
         self.validity = nn.Conv2d(w[-1], 1, kernel_size=1)
+        if self.config.validity_width:
+            self.validity_branch = ValidityBranch(w[-1], self.config.validity_width)
         nn.init.normal_(self.head.weight, 0.0, 0.01)
         nn.init.zeros_(self.head.bias)
 
@@ -179,12 +204,18 @@ class Edge(nn.Module):
         for stage in self.stages:
             x = stage(x)  # (B, w_level, H/2/2^level, W/2/2^level)
             skips.append(x)
-        validity = self.validity(x.mean(dim=(2, 3), keepdim=True)).flatten(1)  # (B, 1)
+        validity = self.validity(x.mean(dim=(2, 3), keepdim=True))  # (B, 1, 1, 1)
+        if self.config.validity_width:
+            validity = validity + self.validity_branch(x)
         x = self.context(x)  # (B, w3, H/16, W/16)
         for level in reversed(range(LEVELS - 1)):
             x = self.refines[level](self.merges[level](x, skips[level]))  # (B, w_level, H/2/2^level, W/2/2^level)
         x = F.pixel_shuffle(at_least_float32(self.head(x)), SUBPIXEL)  # (B, OUTPUTS, H, W)
-        return {"depth": torch.tanh(x[:, :1]), "mask": x[:, 1:], "validity": at_least_float32(validity)}
+        return {"depth": torch.tanh(x[:, :1]), "mask": x[:, 1:], "validity": at_least_float32(validity).flatten(1)}
+
+    def validity_layers(self) -> list[nn.Module]:
+        """Return the layers that serve the validity alone: without them depth and mask are the same."""
+        return [self.validity, *([self.validity_branch] if self.config.validity_width else [])]
 
     @torch.no_grad()
     def predict(self, face: Tensor) -> dict[str, Tensor]:

@@ -69,6 +69,24 @@ def test_context_starts_as_the_identity_and_lets_every_pixel_see_all_others() ->
     assert moved.std(dim=(2, 3)).max() > 1e-3
 
 
+def test_validity_branch_starts_as_nothing_and_serves_the_validity_alone() -> None:
+    torch.manual_seed(0)
+    with_it = Edge(EdgeConfig(validity_width=12)).eval()
+    without = Edge().eval()
+    without.load_state_dict(with_it.state_dict(), strict=False)
+    face = torch.rand(2, 1, 96, 96) * 2 - 1
+    with torch.no_grad():
+        before, same = without(face), with_it(face)
+        nn.init.ones_(with_it.validity_branch.last.weight)
+        other = with_it(face)
+    assert all(torch.equal(same[name], value) for name, value in before.items())
+    assert torch.equal(other["depth"], before["depth"])
+    assert torch.equal(other["mask"], before["mask"])
+    assert not torch.equal(other["validity"], before["validity"])
+    assert with_it.validity_layers() == [with_it.validity, with_it.validity_branch]
+    assert without.validity_layers() == [without.validity]
+
+
 def test_predict_gives_probabilities() -> None:
     torch.manual_seed(0)
     network = Edge().eval()
@@ -87,7 +105,7 @@ def test_predict_gives_probabilities() -> None:
         EdgeConfig(),
         EdgeConfig(context=8),
         EdgeConfig((4, 6, 8, 10), (1, 0, 2, 1), (2, 0, 1), 5, 7),
-        EdgeConfig(decoder_blocks=(1, 1, 1)),
+        EdgeConfig(decoder_blocks=(1, 1, 1), validity_width=6),
     ],
 )
 def test_fused_equals_unfused(config: EdgeConfig) -> None:
@@ -155,6 +173,8 @@ def test_wrong_settings_are_told() -> None:
         EdgeConfig(context=-1)
     with pytest.raises(ConfigError, match="expected all >= 0"):
         EdgeConfig(blocks=(-1, 0, 0, 0))
+    with pytest.raises(ConfigError, match="validity_width -1"):
+        EdgeConfig(validity_width=-1)
 
 
 def test_the_table_names_classes_with_a_config() -> None:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a result: what its title says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from facedepth_edge import DepthStream
+from facedepth_edge.api import EdgeDepth
+from facedepth_edge.result import DepthResult
+
+CENTER_XY = (250.0, 170.0)
+
+
+@pytest.fixture
+def title_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Draw a result and return the title of its picture."""
+    written: list[str] = []
+    put_text = cv2.putText
+
+    def note(image: np.ndarray, text: str, *others: Any) -> Any:
+        written.append(text)
+        return put_text(image, text, *others)
+
+    monkeypatch.setattr(cv2, "putText", note)
+
+    def title(result: DepthResult) -> str:
+        written.clear()
+        result.picture()
+        (found,) = (text for text in written if text.startswith("distance "))
+        return found
+
+    return title
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("distance_mm", "given"),
+        ("depth", "from the depth image"),
+        ("head_width_px", "from the head's width"),
+        ("nominal", "nominal"),
+        ("held", "held from an earlier frame"),
+        ("radar", "radar"),
+    ],
+)
+def test_the_title_says_where_the_distance_comes_from(
+    source: str, said: str, tiny_edge: EdgeDepth, frame: np.ndarray, title_of: Any
+) -> None:
+    result = tiny_edge.predict(frame, CENTER_XY, distance_mm=650.0)
+    title = title_of(dataclasses.replace(result, distance_source=source))
+    assert title.split("   ")[0] == f"distance 650 mm ({said})"
+
+
+def test_a_distance_that_a_stream_held_is_not_said_to_be_measured(
+    tiny_edge: EdgeDepth, frame: np.ndarray, title_of: Any
+) -> None:
+    stream = DepthStream(tiny_edge)
+    given = stream.predict(frame, CENTER_XY, distance_mm=650.0, time_s=0.0)
+    held = stream.predict(frame, CENTER_XY, time_s=0.033)
+    assert "(given)" in title_of(given)
+    assert "(held from an earlier frame)" in title_of(held)
