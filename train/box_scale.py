@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a wrong distance or a camera on its side costs: `python -m train.box_scale --model PATH --data DIR`.
+"""What a wrong distance, a camera on its side or few pixels cost: `python -m train.box_scale --model PATH --data DIR`.
 
 A distance that is taken for 1 / s of the true one makes the box s times as large as eq. 6 asks for. The network sees a
 head of another size then; its depth in mm should be the same. Measured on boxes of several sizes around the same heads,
-and with --rolls on boxes that are turned in the image plane, as a camera's picture is that was not mounted upright.
+with --rolls on boxes that are turned in the image plane, as a camera's picture is that was not mounted upright, and
+with --pixels on boxes that have so few pixels of the camera's.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from facedepth_edge.box import Box
+from facedepth_edge.face_crop import FaceSampler
+from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, WrongSettings, require_counts, run_command
 from train.data.batches import make_batch
 from train.data.command_line import add_reading_arguments, open_set
@@ -34,6 +39,24 @@ SCALES = (0.5, 0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
 COLUMNS = ("head, mm", "called valid")
 
 
+def of_few_pixels(faces: Tensor, pixels: int) -> Tensor:
+    """Return what the runtime makes of faces whose boxes have few pixels of the camera's.
+
+    Args:
+        faces: (B, 1, H, W) float32 in [-1, 1].
+        pixels: Of the box, a side; each is the mean of what it covers, in whole gray levels.
+
+    Returns:
+        The same shape, grown again by the runtime's sampler.
+    """
+    sampler, grown = FaceSampler(), np.empty(tuple(faces.shape), np.float32)
+    for face, out in zip(faces[:, 0].numpy(), grown[:, 0], strict=True):
+        camera = cv2.resize((face + 1) * 127.5, (pixels, pixels), interpolation=cv2.INTER_AREA)
+        frame = np.clip(np.rint(camera), 0, 255).astype(np.uint8)
+        sampler.sample_into(out, frame, Box(0, 0, pixels, pixels), Preprocessing(), None)
+    return torch.from_numpy(grown)
+
+
 @torch.no_grad()
 def measure_boxes(
     network: nn.Module,
@@ -42,6 +65,7 @@ def measure_boxes(
     thresholds: Thresholds,
     scale: float = 1.0,
     roll_deg: float = 0.0,
+    pixels: int | None = None,
 ) -> np.ndarray:
     """Measure a network on boxes of one size, turned by one angle to either side in turn.
 
@@ -52,6 +76,7 @@ def measure_boxes(
         thresholds: Of validity and mask, from which on a face counts as valid.
         scale: Of the box's side.
         roll_deg: In-plane rotation of the box.
+        pixels: Of the box in the camera's frame, a side; None: as many as the network takes.
 
     Returns:
         (2,) the mean error after the offset over the head in mm, the share that is called valid; NaN where there is
@@ -64,7 +89,8 @@ def measure_boxes(
         boxes = fixed_boxes(len(chosen), data.crops.crop_px, data.crops.box_px, scale, roll_deg)
         turns = torch.where(torch.arange(len(chosen)) % 2 == 0, 1.0, -1.0)
         batch = make_batch(data, chosen, placement=replace(boxes, angle_rad=boxes.angle_rad * turns))
-        found = {name: value.numpy() for name, value in probabilities(network(batch.face)).items()}
+        faces = batch.face if pixels is None else of_few_pixels(batch.face, pixels)
+        found = {name: value.numpy() for name, value in probabilities(network(faces)).items()}
         truth, where = batch.depth.numpy()[:, 0], (batch.valid & batch.head).numpy()[:, 0]
         for depth, target, head in zip(found["depth"][:, 0], truth, where, strict=True):
             errors.append(score_depth(depth, target, head)[0])
@@ -81,19 +107,22 @@ def table_of(
     count: int | None,
     scales: tuple[float, ...],
     rolls_deg: tuple[float, ...] = (),
+    pixels: tuple[int, ...] = (),
 ) -> str:
-    """Measure models on boxes of several sizes and angles and return the table in Markdown."""
+    """Measure models on boxes of several sizes, angles and numbers of pixels and return the table in Markdown."""
     columns = [f"{model.parent.name}/{model.name}: {column}" for model in models for column in COLUMNS]
     lines = ["| box | distance taken for | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     starts = [read_start(model) for model in models]
-    rows = [(f"{scale:g}", f"{100 / scale:.0f} %", scale, 0.0) for scale in scales]
-    rows += [(f"1, turned by {roll:g} degrees", "100 %", 1.0, roll) for roll in rolls_deg]
-    for box, distance, scale, roll in rows:
+    rows: list[tuple[str, str, float, float, int | None]] = []
+    rows += [(f"{scale:g}", f"{100 / scale:.0f} %", scale, 0.0, None) for scale in scales]
+    rows += [(f"1, turned by {roll:g} degrees", "100 %", 1.0, roll, None) for roll in rolls_deg]
+    rows += [(f"1, of {side} x {side} pixels", "100 %", 1.0, 0.0, side) for side in pixels]
+    for box, distance, scale, roll, side in rows:
         cells = []
         for start in starts:
             along = data.with_depth_along(start.config.data.depth_along)
             indices = spread_indices(along, split, count, faces_only=True)
-            found = measure_boxes(start.task.network.eval(), along, indices, Thresholds(), scale, roll)
+            found = measure_boxes(start.task.network.eval(), along, indices, Thresholds(), scale, roll, side)
             cells += ["-" if np.isnan(value) else f"{value:.2f}" for value in found]
         lines.append(f"| {box} | {distance} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -114,6 +143,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of the box's side, 0.4 to 1.5")
     parser.add_argument("--rolls", type=float, nargs="+", default=(), metavar="DEGREES",
                         help="further rows: boxes turned in the image plane, to either side")  # fmt: skip
+    parser.add_argument("--pixels", type=int, nargs="+", default=(),
+                        help="further rows: boxes of so few pixels of the camera's, a side")  # fmt: skip
     add_reading_arguments(parser)
     args = parser.parse_args(arguments)
 
@@ -123,8 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise WrongSettings.of("--scales", args.scales, "0.4 to 1.5 each", "1 is eq. 6's box.")
         if not all(-360 <= roll <= 360 for roll in args.rolls):
             raise WrongSettings.of("--rolls", args.rolls, "-360 to 360 degrees each", "0 is upright.")
+        if not all(1 <= side <= 1000 for side in args.pixels):
+            raise WrongSettings.of("--pixels", args.pixels, "1 to 1000 each", "A face needs 24 and more.")
         data = open_set(args.data, args)
-        text = table_of(args.model, data, args.split, args.count, tuple(args.scales), tuple(args.rolls))
+        rows = (tuple(args.scales), tuple(args.rolls), tuple(args.pixels))
+        text = table_of(args.model, data, args.split, args.count, *rows)
         return Outcome(f"{args.data.resolve().name}, split {args.split}\n\n{text}")
 
     return run_command("python -m train.box_scale", arguments, work)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from facedepth_edge.errors import ConfigError
-from train.box_scale import main, measure_boxes
+from train.box_scale import main, measure_boxes, of_few_pixels
 from train.data.batches import AugmentConfig, make_batch
 from train.data.geometry_augment import fixed_boxes
 from train.data.packed import PackedSet, open_packed_set
@@ -98,3 +98,28 @@ def test_boxes_and_augmentation_exclude_each_other(data: PackedSet) -> None:
         make_batch(
             data, np.arange(1), augment=AugmentConfig(), generator=torch.Generator(), placement=fixed_boxes(1, 144, 96)
         )
+
+
+def test_few_pixels_are_means_of_what_they_cover() -> None:
+    """A step between two halves: even pixels keep it, one pixel is the mean of all."""
+    faces = torch.full((2, 1, 96, 96), -0.5)
+    faces[:, :, :, 48:] = 0.5
+    torch.testing.assert_close(of_few_pixels(faces, 96), faces, atol=0.005, rtol=0)  # half a gray level is 0.004
+    assert of_few_pixels(faces, 1).unique().numel() == 1
+    assert float(of_few_pixels(faces, 1)[0, 0, 0, 0]) == pytest.approx(0.0, abs=0.005)
+    few = of_few_pixels(faces, 8)[0, 0, 50]
+    torch.testing.assert_close(few[:36], torch.full((36,), -0.5), atol=0.005, rtol=0)
+    assert (few[43:53].diff() > 0).all()
+    torch.testing.assert_close(few[60:], torch.full((36,), 0.5), atol=0.005, rtol=0)
+
+
+def test_the_command_takes_numbers_of_pixels(
+    crops_root: Path, edge_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--model", str(edge_artifact), "--data", str(crops_root), "--cache-dir", str(tmp_path), "--count", "4"]
+    assert main([*asked, "--scales", "1", "--pixels", "96", "3"]) == 0
+    whole, same, few = (line.split("|")[1:] for line in capsys.readouterr().out.splitlines()[4:])
+    assert [row[0].strip() for row in (whole, same, few)] == ["1", "1, of 96 x 96 pixels", "1, of 3 x 3 pixels"]
+    assert float(same[2]) == pytest.approx(float(whole[2]), abs=0.1)
+    assert few[2] != whole[2]
+    assert main([*asked, "--pixels", "0"]) == 2
