@@ -81,11 +81,13 @@ def test_ci_runs_the_test_command_of_the_readme(tmp_path):
 
 
 def test_the_example_prints_what_the_readme_says(tmp_path):
-    example, camera, stream = blocks("python")
+    example, camera, eyes, stream = blocks("python")
     (expected,) = blocks("text")
     assert len([line for line in example.splitlines() if line.strip()]) == 6
     sixteen = "result = edge.predict(demo.frame.astype('uint16') * 4, demo.head_center, distance_mm=demo.distance_mm)\n"
-    code = f"{example}{camera}{sixteen}assert result.valid\n{stream}assert result.valid"
+    near = "assert max(abs(a - b) for a, b in zip(place.head_center, demo.head_center)) < 8\n"
+    near += "assert abs(result.distance_mm / demo.distance_mm - 1) < 0.05 and result.valid\n"
+    code = f"{example}{camera}{sixteen}assert result.valid\n{eyes}{near}{stream}assert result.valid"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert NUMBER.sub("#", done.stdout) == NUMBER.sub("#", expected)
