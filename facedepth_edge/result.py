@@ -46,8 +46,8 @@ class DepthResult:
     head_center: tuple[float, float]
     """(x, y) in pixels of the frame, as given."""
     distance_mm: float
-    """The head's distance that box and depth stand on; of a DepthStream the filtered one, its box on the
-    frame's own or the one that was held."""
+    """The head's distance, to which the depth is relative. Of a DepthStream it is the filtered one, while the box is
+    made by the frame's own distance, or by the one that was held."""
     distance_source: str
     """Where the distance comes from: "distance_mm", "depth", "head_width_px", "nominal", or "held": the last one
     of a DepthStream, for a frame that brought none."""

@@ -48,8 +48,8 @@ class StreamConfig:
         distance_cutoff_per_speed: The same of the distance's filter, for each mm/s that the head comes or goes. Lower,
             because a distance that is measured anew for each frame is noisier.
         jump_mm: A pixel that changes by more from what was filtered is taken as it is.
-        longest_gap_s: After a longer pause the filter starts anew; at fewer frames a second than its inverse, 2 by
-            default, nothing is filtered. For as long a distance is held for frames that bring none.
+        longest_gap_s: After a longer pause between two frames the filter starts anew: with the default nothing is
+            filtered at less than 2 frames a second. A distance is held for as long, for frames that bring none.
 
     Raises:
         ConfigError: A value is not a finite number above 0.
