@@ -16,7 +16,7 @@ import click
 
 from facedepth_edge.backends.base import PRECISIONS
 from facedepth_edge.bench.plan import FULL_QUERIES, FULL_SECONDS, MODES, QUICK_QUERIES, QUICK_SECONDS, BenchPlan
-from facedepth_edge.cli_report import BACKEND_HELP, BACKEND_NAMES, MODEL_HELP, PRECISION_HELP, reported
+from facedepth_edge.cli_report import BACKEND_HELP, BACKEND_NAMES, MODEL_HELP, PRECISION_HELP, Report, reported
 from facedepth_edge.cli_types import FrameSize, OutFile, PositiveNumber
 from facedepth_edge.errors import InputError
 
@@ -53,7 +53,8 @@ from facedepth_edge.errors import InputError
 @click.option("--report", "report_file", type=OutFile((".html",)),
               help="Write a page to look at to this .html file, and its charts to a .png beside it.")  # fmt: skip
 @click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="An older --json: say what got slower by more than the noise, and fail if it is so.")  # fmt: skip
+              help="An older --json: say what got slower by more than the noise, and fail if it is so or if no "
+              "run's times could be judged.")  # fmt: skip
 @click.option("--counts-only", is_flag=True,
               help="With --compare: fail for grown counts alone, the KiB that a frame takes and leaves behind, "
               "not for times.")  # fmt: skip
@@ -80,9 +81,9 @@ def bench(
         raise click.UsageError("--counts-only: got no --compare, expected both. Give the older file.")
     if streams is not None and "throughput" not in modes:
         raise click.UsageError("--streams: got it without --mode throughput, expected both. Leave one out.")
-    for file in (json_file, report_file):
-        if file is not None and not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise click.UsageError(f"{file}: got a place without write permission, expected another. Choose one.")
+    for file in (json_file, report_file, report_file and report_file.with_suffix(".png")):
+        if file is not None:
+            _require_writable(file)
     if full:
         seconds, queries = max(seconds, FULL_SECONDS), max(queries, FULL_QUERIES)
     with reported("bench", False) as report:
@@ -102,24 +103,30 @@ def bench(
             with EdgeDepth(model, backend, precision, threads=threads) as edge:
                 used.append(edge.info["threads"])
         runs: list[dict[str, Any]] = []
-        for (model, precision), per_run in zip(variants, used, strict=True):
-            for mode in modes:
-                many = (streams or default_streams(per_run)) if mode == "throughput" else 1
-                plan = BenchPlan(mode, fps, resolution, seconds, queries, streams=many)
-                cold = not no_cold_start and mode == modes[0]
-                with _progress(f"{model} {precision} {mode}") as tick:
-                    run = run_bench(
-                        plan, model=model, backend=backend, precision=precision, threads=threads, tick=tick,
-                        cold_start=cold,
-                    )  # fmt: skip
-                runs.append(run)
-                report.lines += lines_from_run(run)
-        found = describe_bench(runs)
-        if json_file is not None:
-            write_text(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
-            report.lines.append(str(json_file))
-        if report_file is not None:
-            report.lines += [str(path) for path in write_report(found, report_file)]
+        found: dict[str, Any] = {}
+        saved: list[str] = []
+        try:
+            for (model, precision), per_run in zip(variants, used, strict=True):
+                for mode in modes:
+                    many = (streams or default_streams(per_run)) if mode == "throughput" else 1
+                    plan = BenchPlan(mode, fps, resolution, seconds, queries, streams=many)
+                    cold = not no_cold_start and mode == modes[0]
+                    with _progress(f"{model} {precision} {mode}") as tick:
+                        run = run_bench(
+                            plan, model=model, backend=backend, precision=precision, threads=threads, tick=tick,
+                            cold_start=cold,
+                        )  # fmt: skip
+                    runs.append(run)
+                    _print_now(report, lines_from_run(run))
+                    found = describe_bench(runs)
+                    if json_file is not None:
+                        write_text(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
+                        saved = [str(json_file)]
+        finally:  # also where a later run failed or was interrupted
+            if saved:
+                _print_now(report, saved)
+            if found and report_file is not None:
+                _print_now(report, [str(path) for path in write_report(found, report_file)])
         if older is not None:
             result = compare_runs(older, found)
             report.lines += result.lines
@@ -127,6 +134,26 @@ def bench(
             if bad:
                 rule = f"nothing slower or larger than in {compare}"
                 raise InputError.of("--compare", "; ".join(bad), rule, "Look at what changed since.")
+            if not result.judged and not counts_only:
+                rule = f"one with little noise, on the machine of {compare}"
+                fix = "Repeat it on that machine when it is quiet, or use --counts-only."
+                raise InputError.of("--compare", "no run whose times can be judged", rule, fix)
+
+
+def _require_writable(file: Path) -> None:
+    """Refuse a file that cannot be written, before anything is timed."""
+    if file.is_dir():
+        raise click.UsageError(f"{file}: got a folder, expected a place for a file. Choose another name.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise click.UsageError(f"{file}: got a place without write permission, expected another. Choose one.")
+
+
+def _print_now(report: Report, lines: list[str]) -> None:
+    """Print lines at once; what stdout refuses is left for the report's end, which says what is wrong with it."""
+    try:
+        click.echo("\n".join(lines))
+    except OSError:
+        report.lines += lines
 
 
 @contextmanager

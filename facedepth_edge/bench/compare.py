@@ -15,6 +15,7 @@ from facedepth_edge.errors import InputError
 FORMAT = 1
 # Two runs of one build agree within these on a quiet machine; the further out, the fewer queries a figure rests on.
 LEAST_CHANGE = {"p50": 0.05, "p90": 0.10, "p99": 0.20}
+MOST_NOISE = 0.25  # a tolerance above this would let any slow-down pass
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Comparison:
         lines: One sentence a figure, for a person.
         slower: The figures that got slower by more than the noise, as `run: figure`.
         grown: The counts that grew; counts have no noise.
+        judged: The runs whose times could be judged: taken on one machine, with little noise.
     """
 
     lines: list[str]
     slower: list[str]
     grown: list[str]
+    judged: list[str]
 
 
 def read_bench(path: str | Path) -> dict[str, Any]:
@@ -56,11 +59,13 @@ def _is_whole(run: Any) -> bool:
     """Say whether a run has what is compared, each of its kind."""
     if not isinstance(run, dict) or not isinstance(run.get("model"), dict):
         return False
-    figures, counts = run.get("latency_ms"), run.get("counts", {})
-    if not isinstance(figures, dict) or not isinstance(counts, dict):
+    figures, counts, noise = run.get("latency_ms"), run.get("counts", {}), run.get("noise", {})
+    if not isinstance(figures, dict) or not isinstance(counts, dict) or not isinstance(noise, dict):
         return False
     times: list[Any] = [figures.get(name) for name in LEAST_CHANGE]
-    numbers: list[Any] = [*times, *counts.values(), run.get("block_spread", 0.0)]
+    numbers: list[Any] = [*times, *counts.values(), run.get("block_spread", 0.0), noise.get("control_spread", 0.0)]
+    if run.get("mode") == "paced":
+        numbers.append(run.get("fps"))
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers):
         return False
     return all(0 <= value < math.inf for value in numbers) and min(times) > 0
@@ -83,10 +88,11 @@ def require_common_mode(old: dict[str, Any], modes: Sequence[str]) -> None:
 
 
 def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
-    """Compare the runs that both have in common (model, backend, precision, mode and frame size).
+    """Compare the runs that both have in common: those with the same `_name`.
 
     A latency counts as changed where it differs by more than its LEAST_CHANGE and by more than twice the larger spread
-    of the block medians of the two runs. Times taken on different machines are shown, but never called slower.
+    of the block medians of the two runs. Nothing is said of times where that is above MOST_NOISE or the machine was
+    noisy. Times taken on different machines are shown, but never called slower.
 
     Args:
         old: What `read_bench` returned.
@@ -96,42 +102,73 @@ def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
         InputError: They have no run in common.
     """
     before = {_name(run): run for run in old["runs"]}
-    shared = [run for run in new["runs"] if _name(run) in before]
-    if not shared:
-        got = f"{', '.join(before)} and {', '.join(map(_name, new['runs']))}"
-        rule = "one run with the same model, backend, precision, mode and frame in both"
+    names = [_name(run) for run in new["runs"]]
+    if not set(before) & set(names):
+        got = f"{', '.join(before)} and {', '.join(names)}"
+        rule = "one run with the same model, backend, precision, mode, fps, frame, streams and threads in both"
         raise InputError.of("--compare", got, rule, "Run the benchmark with the same options.")
-    same_machine = old.get("machine") == new.get("machine")
-    result = Comparison([], [], [])
+    same_machine = _identity(old.get("machine")) == _identity(new.get("machine"))
+    result = Comparison([], [], [], [])
     if not same_machine:
-        result.lines.append("The two runs were taken on different machines or clocks: times cannot be held together.")
-    for run in shared:
-        past, name = before[_name(run)], _name(run)
-        spread = max(past.get("block_spread", 0.0), run.get("block_spread", 0.0))
-        for figure, least in LEAST_CHANGE.items():
-            noise = max(2 * spread, least)
-            ratio = run["latency_ms"][figure] / past["latency_ms"][figure]
-            verdict = "same within the noise"
-            if ratio > 1 + noise:
-                verdict = "slower"
-                if same_machine:
-                    result.slower.append(f"{name}: {figure}")
-            elif ratio < 1 / (1 + noise):
-                verdict = "faster"
-            change = f"{past['latency_ms'][figure]:.3f} -> {run['latency_ms'][figure]:.3f} ms"
-            result.lines.append(f"{name}: {figure} {change}, {ratio:.2f} times, {verdict} ({100 * noise:.0f} %)")
-        for count, value in sorted(run.get("counts", {}).items()):
-            earlier = past.get("counts", {}).get(count)
-            if earlier is not None and value != earlier:
-                result.lines.append(f"{name}: {count} {earlier:g} -> {value:g}")
-                if value > earlier:
-                    result.grown.append(f"{name}: {count}")
+        result.lines.append(
+            "The two runs were taken on different machines or power modes: times cannot be held together."
+        )
+    for name, run in zip(names, new["runs"], strict=True):
+        if name in before:
+            _compare_times(result, name, before[name], run, same_machine)
+            _compare_counts(result, name, before[name], run)
+        else:
+            result.lines.append(f"{name}: not compared, the older file has no such run")
+    missing = [name for name in before if name not in names]
+    result.lines.extend(f"{name}: not compared, only the older file has it" for name in missing)
     return result
+
+
+def _compare_times(
+    result: Comparison, name: str, past: dict[str, Any], run: dict[str, Any], same_machine: bool
+) -> None:
+    spread = max(one.get("block_spread", 0.0) for one in (past, run))
+    controls = [one["noise"].get("control_spread", 0.0) for one in (past, run) if one.get("noise", {}).get("noisy")]
+    unclear = bool(controls) or 2 * spread > MOST_NOISE
+    if same_machine and not unclear:
+        result.judged.append(name)
+    for figure, least in LEAST_CHANGE.items():
+        noise = max(2 * spread, least, *controls)
+        ratio = run["latency_ms"][figure] / past["latency_ms"][figure]
+        verdict = f"same within the noise ({100 * noise:.0f} %)"
+        if unclear:
+            verdict = f"cannot tell: noise of {100 * noise:.0f} %"
+        elif ratio > 1 + noise:
+            verdict = f"slower ({100 * noise:.0f} %)"
+            if same_machine:
+                result.slower.append(f"{name}: {figure}")
+        elif ratio < 1 / (1 + noise):
+            verdict = f"faster ({100 * noise:.0f} %)"
+        change = f"{past['latency_ms'][figure]:.3f} -> {run['latency_ms'][figure]:.3f} ms"
+        result.lines.append(f"{name}: {figure} {change}, {ratio:.2f} times, {verdict}")
+
+
+def _compare_counts(result: Comparison, name: str, past: dict[str, Any], run: dict[str, Any]) -> None:
+    for count, value in sorted(run.get("counts", {}).items()):
+        earlier = past.get("counts", {}).get(count)
+        if earlier is not None and value != earlier:
+            result.lines.append(f"{name}: {count} {earlier:g} -> {value:g}")
+            if value > earlier:
+                result.grown.append(f"{name}: {count}")
+
+
+def _identity(machine: Any) -> Any:
+    """Return a machine without its GPUs' clocks, which older files have between driver and power limit."""
+    if not isinstance(machine, dict) or not isinstance(machine.get("gpus"), list):
+        return machine
+    rows = [str(gpu).split(", ") for gpu in machine["gpus"]]
+    return {**machine, "gpus": [[*row[:2], row[4]] if len(row) == 5 else row for row in rows]}
 
 
 def _name(run: dict[str, Any]) -> str:
     what = run.get("model", {})
+    pace = f" at {run['fps']:g} fps" if run.get("mode") == "paced" else ""
     return (
-        f"{what.get('model')} {what.get('precision')} on {what.get('backend')}, {run.get('mode')}, "
-        f"{run.get('resolution')}, {run.get('streams', 1)} streams"
+        f"{what.get('model')} {what.get('precision')} on {what.get('backend')}, {run.get('mode')}{pace}, "
+        f"{run.get('resolution')}, {run.get('streams', 1)} streams, {what.get('threads')} threads"
     )

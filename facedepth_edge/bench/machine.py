@@ -44,12 +44,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     mode = run_tool("nvpmodel", "-q")
     if mode:
         found["power_mode"] = " ".join(mode.split())
-    gpus = run_tool(
-        "nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit", "--format=csv,noheader"
-    )
-    if gpus:
-        found["gpus"] = [line.strip() for line in gpus.splitlines() if line.strip()]
-    return found
+    return found | _gpus()
 
 
 def describe_versions() -> dict[str, str]:
@@ -86,6 +81,18 @@ def memory_mib(root: Path = Path("/")) -> dict[str, float]:
         if pid.strip() == str(os.getpid()) and mib.strip().isdigit():
             found["device"] = float(mib)
     return found
+
+
+def _gpus() -> dict[str, list[str]]:
+    """Return what identifies the GPUs, and apart from it the clocks of this moment."""
+    fields = "name,driver_version,power.limit,clocks.sm,clocks.mem"
+    text = run_tool("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader")
+    rows = [line.strip().rsplit(", ", 2) for line in text.splitlines()]
+    rows = [row for row in rows if len(row) == 3]
+    if not rows:
+        return {}
+    clocks = [f"{core} core, {memory} memory" for _, core, memory in rows]
+    return {"gpus": [who for who, _, _ in rows], "gpu_clocks": clocks}
 
 
 def _clocks(root: Path) -> dict[str, Any]:

@@ -179,16 +179,19 @@ def run_bench(
 
 
 def describe_bench(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return runs with what they ran on, as the JSON file has it."""
+    """Return runs with what they ran on, as the JSON file has it; `machine` is without the clocks of the moment."""
     machine = describe_machine()
-    clocks = machine.pop("cpu_clocks", None)
+    clocks = machine.pop("cpu_clocks", {})
+    gpu_clocks = machine.pop("gpu_clocks", [])
+    if gpu_clocks:
+        clocks["gpu"] = "; ".join(gpu_clocks)
     return {
         "bench_format": 1,
         "program": f"facedepth-edge {__version__}",
         "commit": checkout_commit(),
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine,
-        "clocks": clocks,
+        "clocks": clocks or None,
         "versions": describe_versions(),
         "runs": runs,
     }

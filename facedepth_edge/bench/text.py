@@ -7,6 +7,9 @@ from typing import Any
 
 from facedepth_edge.bench.plan import FULL_QUERIES
 
+KEPT_PACE = 0.99  # of the asked frames a second: fewer is a backlog, however few deadlines were missed
+_BACKLOG = "the latency below is backlog"
+
 
 def lines_from_run(run: dict[str, Any]) -> list[str]:
     """Return a run as lines.
@@ -15,13 +18,15 @@ def lines_from_run(run: dict[str, Any]) -> list[str]:
         run: One entry of the JSON file's `runs`.
     """
     model, latency, service = run["model"], run["latency_ms"], run["service_ms"]
+    reached = run["throughput_qps"]
     lines = [
         f"{model['model']} {model['version']}, {model['precision']} on {model['provider']}, {model['threads']} threads"
         f", crop {model['crop'] or 'host'}; {run['mode']}, {run['resolution']}"
         + (f", {run['streams']} streams" if run["streams"] > 1 else "")
         + (f", {run['fps']:g} frames a second" if run["mode"] == "paced" else ""),
+        *([f"  cannot keep {run['fps']:g} fps, {reached:.4g} reached: {_BACKLOG}"] if _falls_behind(run) else []),
         *([f"  No single CUDA graph: {model['graph_why_not']}"] if model.get("graph_why_not") else []),
-        f"  Throughput: {run['throughput_qps']:.1f} qps",
+        f"  Throughput: {reached:.1f} qps",
         f"  Latency: {_figures(latency)}",
     ]
     if run["mode"] == "paced":
@@ -52,11 +57,18 @@ def lines_from_run(run: dict[str, Any]) -> list[str]:
             f"  The machine was noisy: a fixed piece of work varied by {100 * noise['control_spread']:.0f} %. "
             "Do not compare these times."
         )
-    if not run["full"]:
+    if run["queries"] < FULL_QUERIES:
         lines.append(f"  A short run of {run['queries']} queries: p99.9 needs {FULL_QUERIES}; --full runs 600 s.")
     if not run["valid"]:
         lines.append("  The frame's face was not found valid: the times are right, the depth is not to be trusted.")
     return lines
+
+
+def _falls_behind(run: dict[str, Any]) -> bool:
+    """Say whether a paced run's frames queued up; a single late frame at the end is none."""
+    if run["mode"] != "paced" or run["throughput_qps"] >= run["fps"]:
+        return False
+    return run["throughput_qps"] < KEPT_PACE * run["fps"] or 2 * run["missed_deadlines"] > run["queries"]
 
 
 def _figures(figures: dict[str, float]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from facedepth_edge.bench.machine import describe_machine, memory_mib
 from facedepth_edge.bench.power import PowerMeter, watts_from_nvidia_smi, watts_from_tegrastats
+from facedepth_edge.bench.run import describe_bench
 from facedepth_edge.system_tool import run_tool
 
 ORIN = (
@@ -65,6 +66,34 @@ def test_a_bare_machine_is_described_too(tmp_path: Path, tools: Path) -> None:
     assert set(found) == {"system", "machine", "cpus"}
     assert memory_mib(tmp_path) == {}
     assert memory_mib()["resident"] > 10
+
+
+def test_a_gpu_is_known_by_what_stays_the_same(tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program answers what it is asked for, as nvidia-smi does, with other clocks each time."""
+    program(tools, "nvidia-smi", """
+core=$(cat "$0.core"); echo $((core + 15)) > "$0.core"; out=
+for field in $(echo "${1#*=}" | tr , ' '); do
+  case $field in
+    name) value='NVIDIA H200';; driver_version) value=570.1;; power.limit) value='700.00 W';;
+    clocks.sm) value="$core MHz";; clocks.mem) value='3201 MHz';;
+  esac
+  out="${out:+$out, }$value"
+done
+echo "$out"
+""")  # fmt: skip
+    (tools / "nvidia-smi.core").write_text("345")
+    first, second = describe_machine(tmp_path), describe_machine(tmp_path)
+    assert first["gpus"] == second["gpus"] == ["NVIDIA H200, 570.1, 700.00 W"]
+    assert [found["gpu_clocks"] for found in (first, second)] == [
+        ["345 MHz core, 3201 MHz memory"],
+        ["360 MHz core, 3201 MHz memory"],
+    ]
+    first, second = describe_bench([]), describe_bench([])
+    assert first["machine"] == second["machine"]
+    assert "gpu_clocks" not in first["machine"]
+    assert second["clocks"]["gpu"] == "390 MHz core, 3201 MHz memory"
+    program(tools, "nvidia-smi", "echo odd")
+    assert "gpus" not in describe_machine(tmp_path)
 
 
 def test_tools_that_fail_or_are_missing_say_nothing(tools: Path) -> None:

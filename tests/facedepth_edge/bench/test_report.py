@@ -176,7 +176,7 @@ def test_a_run_is_the_same_as_itself_and_slower_than_a_faster_one(bench: dict[st
     found = compare_runs(old, slow)
     assert len(found.slower) == 3
     assert all("int8" in name for name in found.slower)
-    slow["runs"][0]["block_spread"] = 0.15  # that noise explains it
+    slow["runs"][0]["block_spread"] = 0.2  # that noise explains it
     assert compare_runs(old, slow).slower == []
     slow["runs"][0]["block_spread"] = 0.01
     slow["machine"] = {"cpu": "another"}

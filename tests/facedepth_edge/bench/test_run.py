@@ -161,6 +161,34 @@ def test_lines_say_what_a_person_must_know() -> None:
     assert "  No single CUDA graph: cuStreamBeginCapture: got 901" in lines_from_run(run)
 
 
+def test_the_number_of_measured_queries_says_whether_a_run_is_short() -> None:
+    run = short_run()
+    run["queries"], run["latency_ms"]["p99.9"] = 23731, 9.0  # as --seconds 60 measures, though 200 were planned
+    assert not run["full"]
+    assert "short run" not in "\n".join(lines_from_run(run))
+    run["queries"] = 9999
+    assert "A short run of 9999 queries: p99.9 needs 10000" in "\n".join(lines_from_run(run))
+
+
+@pytest.mark.parametrize(
+    ("mode", "reached", "missed", "behind"),
+    [
+        ("paced", 231.4, 9, True),
+        ("paced", 599.0, 6, True),  # slowly, but most frames were late
+        ("paced", 599.0, 1, False),  # the last frame alone
+        ("paced", 600.2, 9, False),
+        ("single-stream", 231.4, 9, False),
+    ],
+)
+def test_a_pace_that_is_not_kept_is_said_first(mode: str, reached: float, missed: int, behind: bool) -> None:
+    run = {**short_run(), "mode": mode, "fps": 600.0, "queries": 10}
+    lines = lines_from_run({**run, "throughput_qps": reached, "missed_deadlines": missed})
+    said = [index for index, line in enumerate(lines) if "cannot keep" in line]
+    assert said == ([1] if behind else [])
+    if behind:
+        assert lines[1] == f"  cannot keep 600 fps, {reached:g} reached: the latency below is backlog"
+
+
 def test_a_bench_names_machine_and_versions() -> None:
     bench = describe_bench([])
     assert bench["machine"]["cpus"] >= 1
