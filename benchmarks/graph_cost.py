@@ -8,6 +8,7 @@ are read once and every convolution reads its input and writes its output once.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,3 +132,8 @@ def cost_of_graph(path: str | Path) -> GraphCost:
             )
         )
     return GraphCost(tuple(layers))
+
+
+if __name__ == "__main__":
+    print("benchmarks.graph_cost is no command. Use python -m benchmarks.roofline.", file=sys.stderr)
+    sys.exit(2)

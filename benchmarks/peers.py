@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times `predict()` beside other ways to a face's depth, in one run: `python -m benchmarks.peers [--threads 2]`.
 
-All take turns in blocks, so that whatever else the machine does meets all; a ratio is the median of the blocks' ratios.
-The paper's generator runs without any crop, at batch 1, with random weights (timing does not depend on them), as plain
-ONNX in ONNX Runtime and OpenVINO, and in PyTorch, eager and compiled. MediaPipe FaceMesh tracks its face in the same
-frame; it needs an environment of its own, see benchmarks/face_mesh.py. A peer that is not here is a line that says so.
+All take turns in blocks, so that whatever else the machine does meets all; a ratio is the median of the blocks' ratios,
+each of the mean times of a run (see benchmarks.latency.ratio_of_block). The paper's generator runs without any crop, at
+batch 1, with random weights (timing does not depend on them), as plain ONNX in ONNX Runtime and OpenVINO, and in
+PyTorch, eager and compiled. MediaPipe FaceMesh tracks its face in the same frame; it needs an environment of its own,
+see benchmarks/face_mesh.py. A peer that is not here is a line that says so.
 
 `--errors FILE` adds the error in mm on a data set, from `python -m train.evaluate ... --json FILE`, where a row of that
 name is in it.
@@ -28,13 +29,14 @@ import numpy as np
 import onnxruntime
 import torch
 
-from benchmarks.latency import times_ms
+from benchmarks.latency import ratio_of_block, times_ms
 from export.onnx_from_torch import onnx_from_network, open_session
 from export.timing import require_openvino, run_in_openvino
 from facedepth_edge import EdgeDepth
 from facedepth_edge.bench.machine import describe_machine, describe_versions
 from facedepth_edge.demo import load_demo_frame
-from facedepth_edge.errors import BackendUnavailable, FaceDepthError, InputError
+from facedepth_edge.errors import BackendUnavailable, InputError
+from train.command import Outcome, require_counts, require_writable, run_command, write_json
 from train.networks import NETWORKS
 
 SIDE_PX = 96
@@ -149,7 +151,7 @@ def measure(peers: dict[str, Timer], blocks: int, runs: int) -> list[dict[str, A
         runs: Runs of each in a turn, after two that are not counted.
 
     Returns:
-        A row a peer: `name`, `p50_ms`, `p90_ms`, `ratio` (its block medians over the first's, median), `runs`.
+        A row a peer: `name`, `p50_ms`, `p90_ms`, `ratio` (to the first, median of blocks), `runs`.
     """
     taken: dict[str, list[list[float]]] = {name: [] for name in peers}
     for timer in peers.values():
@@ -158,11 +160,11 @@ def measure(peers: dict[str, Timer], blocks: int, runs: int) -> list[dict[str, A
         for name, timer in peers.items():
             timer(2)
             taken[name].append(timer(runs))
-    first = [statistics.median(block) for block in taken[next(iter(peers))]]
+    first = taken[next(iter(peers))]
     rows = []
     for name, parts in taken.items():
         every = [value for block in parts for value in block]
-        ratios = [statistics.median(block) / base for block, base in zip(parts, first, strict=True)]
+        ratios = [ratio_of_block(block, base) for block, base in zip(parts, first, strict=True)]
         row = {"name": name, "p50_ms": statistics.median(every), "p90_ms": float(np.percentile(every, 90))}
         rows.append({**row, "ratio": statistics.median(ratios), "runs": len(every)})
     return rows
@@ -182,8 +184,26 @@ def errors_from_file(path: Path) -> list[dict[str, Any]]:
         raise InputError.of(str(path), f"{type(error).__name__}: {error}", rule, "Write it again.") from error
 
 
+def table_from_rows(rows: list[dict[str, Any]], missing: list[str], errors: list[dict[str, Any]]) -> str:
+    """Return the rows of `measure` and of `errors_from_file` as Markdown tables, and a line for each missing peer."""
+    lines = ["| what | p50 (ms) | p90 (ms) | times predict() |", "|---|---|---|---|"]
+    for row in rows:
+        lines.append(f"| {row['name']} | {row['p50_ms']:.2f} | {row['p90_ms']:.2f} | {row['ratio']:.1f} |")
+    for line in missing:
+        lines += ["", f"not here: {line}"]
+    if errors:
+        lines += ["", "| error | over | mm after offset |", "|---|---|---|"]
+        for entry in errors:
+            lines.append(f"| {entry['name']} | {entry['region']} | {entry['offset_free_mm']:.2f} |")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Time all peers and print the table; returns the exit status."""
+    """Time all peers and print the table.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=10)
@@ -192,32 +212,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--errors", type=Path, help="JSON of python -m train.evaluate: error in mm beside the times")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args(arguments)
-    command = "python -m benchmarks.peers " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
+
+    def work() -> Outcome:
+        require_counts(args, "threads", "blocks", "runs")
+        require_writable(args.json)
         errors = [] if args.errors is None else errors_from_file(args.errors)
         with ExitStack() as stack:
             peers, missing = open_peers(stack, args.threads, args.mediapipe_python)
             rows = measure(peers, args.blocks, args.runs)
-    except FaceDepthError as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(f"{args.threads} threads, batch 1, {args.blocks} alternating blocks of {args.runs} runs\n")
-    print("| what | p50 (ms) | p90 (ms) | times predict() |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {row['name']} | {row['p50_ms']:.2f} | {row['p90_ms']:.2f} | {row['ratio']:.1f} |")
-    for line in missing:
-        print(f"\nnot here: {line}")
-    if errors:
-        print("\n| error | over | mm after offset |\n|---|---|---|")
-        for entry in errors:
-            print(f"| {entry['name']} | {entry['region']} | {entry['offset_free_mm']:.2f} |")
-    if args.json is not None:
         figures = {"machine": describe_machine(), "versions": describe_versions(), "threads": args.threads}
-        text = json.dumps({**figures, "rows": rows, "missing": missing, "errors": errors}, indent=1)
-        args.json.write_text(text + "\n", encoding="utf-8")
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        write_json(args.json, {**figures, "rows": rows, "missing": missing, "errors": errors})
+        title = f"{args.threads} threads, batch 1, {args.blocks} alternating blocks of {args.runs} runs"
+        return Outcome(f"{title}\n\n{table_from_rows(rows, missing, errors)}")
+
+    return run_command("python -m benchmarks.peers", arguments, work)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import nn
 
+from facedepth_edge.artifacts import list_models, open_artifact
+from facedepth_edge.errors import ArtifactError
+from facedepth_edge.spec import SPEC_FILE
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.networks import NETWORKS
@@ -18,18 +23,40 @@ VERSION = "0.0.0+random"
 MEASURED_FACES = 16
 
 
+def bundled_settings(name: str) -> dict[str, object]:
+    """Return the settings of the bundled model of a name, as its spec says under training.network.
+
+    Args:
+        name: Of the network in NETWORKS.
+
+    Returns:
+        Empty where no model of that name is bundled: then the network's own settings hold.
+
+    Raises:
+        ArtifactError: The model's spec does not say them.
+    """
+    if name not in list_models():
+        return {}
+    artifact = open_artifact(name)
+    settings = artifact.spec.training.get("network")
+    if not isinstance(settings, Mapping):
+        where = f"{artifact.folder / SPEC_FILE}: training.network"
+        raise ArtifactError.of(where, settings, "the network's settings", "Export the model again.")
+    return dict(settings)
+
+
 def random_network(name: str, faces: np.ndarray, settings: dict[str, object] | None = None) -> TrainedNetwork:
     """Build a network with random weights; its batch norms are measured on faces, so that it is no constant.
 
     Args:
         name: Of the network in NETWORKS.
         faces: (N, 1, H, H) float32; the first MEASURED_FACES are used.
-        settings: Of the network; None for its own.
+        settings: Of the network; None for those of the bundled model of that name, or else the network's own.
 
     Returns:
         Always the same network for the same faces on the same machine.
     """
-    network_settings = {"name": name, **(settings or {})}
+    network_settings = {"name": name, **(bundled_settings(name) if settings is None else settings)}
     config = dataclass_from_mapping(TrainConfig, {"network": network_settings, "task": {"name": "depth"}})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)

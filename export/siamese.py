@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -281,3 +282,8 @@ def export_siamese(
 def _run_torch(module: nn.Module, pairs: Mapping[str, np.ndarray]) -> np.ndarray:
     with torch.no_grad():
         return module(*(torch.from_numpy(pairs[name]) for name in INPUTS)).numpy()
+
+
+if __name__ == "__main__":
+    print("export.siamese is no command. Use python -m export --model siamese.", file=sys.stderr)
+    sys.exit(2)

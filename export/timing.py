@@ -2,8 +2,9 @@
 """Times the forms of a network's INT8 file beside its plain FP32 export: `python -m export.timing --model paper`.
 
 All take turns in blocks, so that whatever else the machine does meets all; a form's ratio is the median of the blocks'
-ratios. Batch 1, weights at random: timing does not depend on them. With --artifact the files of a folder are timed,
-with --openvino the form that int8.onnx takes in OpenVINO too.
+ratios. Batch 1, weights at random: timing does not depend on them. The network has the settings of the bundled model of
+its name, where one is bundled. With --artifact the files of a folder are timed, with --openvino the form that int8.onnx
+takes in OpenVINO too.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all commands have in common: the end of a run, wrong settings, counts on the command line, figures as JSON.
 
-Results go to stdout; the last line on stderr is PASS or FAIL with the command, so that a log says what was run.
+Results go to stdout; the last line on stderr is PASS or FAIL with the command, so that a log says what was run. Where
+the reader of stdout has gone (`| head`), a command ends with FAIL and status 1 and no traceback, as the runtime's CLI.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,10 +53,22 @@ def run_command(program: str, arguments: list[str] | None, work: Callable[[], Ou
         print(error, file=sys.stderr)
         print(f"FAIL {command}", file=sys.stderr)
         return 2 if isinstance(error, WrongSettings) else 1
-    if outcome.text:
-        print(outcome.text)
-    print(f"{'PASS' if outcome.passed else 'FAIL'} {command}", file=sys.stderr)
-    return 0 if outcome.passed else 1
+    passed = _print_result(outcome.text) and outcome.passed
+    print(f"{'PASS' if passed else 'FAIL'} {command}", file=sys.stderr)
+    return 0 if passed else 1
+
+
+def _print_result(text: str) -> bool:
+    """Print a result on stdout; returns False where nobody reads it any more."""
+    try:
+        if text:
+            print(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:  # the interpreter flushes once more at its end
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return False
+    return True
 
 
 @contextmanager
@@ -80,6 +94,23 @@ def require_counts(args: argparse.Namespace, *names: str) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise InputError.of(f"--{name.replace('_', '-')}", value, ">= 1", "Leave it out for the default.")
+
+
+def require_writable(path: Path | None, option: str = "--json") -> None:
+    """Make sure, before a long run, that a result's file can be written where it is asked for; changes no file.
+
+    Raises:
+        InputError: It cannot; the text names the option.
+    """
+    if path is None:
+        return
+    rule, fix = "a file that can be written", "Give another path."
+    if path.is_dir():
+        raise InputError.of(option, f"the folder {path}", rule, fix)
+    if not path.parent.is_dir():
+        raise InputError.of(option, f"{path}, whose folder does not exist", rule, fix)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError.of(option, f"{path}, which may not be written", rule, fix)
 
 
 def write_text(path: Path, text: str, option: str) -> None:

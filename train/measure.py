@@ -20,7 +20,7 @@ from tqdm import tqdm
 from facedepth_edge.errors import ArtifactError, InputError
 from train.checkpoint import current_commit
 from train.data.batches import Batch
-from train.data.crops_set import generator_of
+from train.data.crops_set import generator_note
 from train.data.packed import PackedSet
 from train.data.pairs import PairList, read_pairs
 from train.data.subsets import is_frontal
@@ -205,7 +205,8 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
 
     A set's layout does not tell: the renderer writes rendered faces in the layouts of Pandora and of Biwi. So a set is
     called Pandora or Biwi only where the caller says that it is, `synthetic` where the renderer's note is in its
-    dataset.json or the caller says so, and else `unknown`, which is taken for none of the paper's data sets.
+    dataset.json or rendered.json, or the caller says so, and else `unknown`, which is taken for none of the paper's
+    data sets.
 
     Args:
         data: The packed set.
@@ -214,14 +215,14 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
     Raises:
         InputError: The caller says Pandora or Biwi of a set that the renderer wrote.
     """
-    rendered = generator_of(data.crops.root) is not None
-    if rendered and origin not in (None, "synthetic"):
-        rule = f"synthetic: {data.crops.root / 'dataset.json'} says that the renderer wrote this set"
+    note = generator_note(data.crops.root)
+    if note is not None and origin not in (None, "synthetic"):
+        rule = f"synthetic: {note[0]} says that the renderer wrote this set"
         raise InputError.of("origin", str(origin), rule, "Leave --origin out.")
     faces, every = data.indices(SPLIT, faces_only=True), data.indices(SPLIT)
     return {
         "name": data.crops.root.resolve().name,
-        "origin": "synthetic" if rendered else origin or "unknown",
+        "origin": "synthetic" if note is not None else origin or "unknown",
         "key": data.key,
         "split": SPLIT,
         "frames": len(faces),

@@ -35,6 +35,12 @@ def test_all_take_turns_and_ratios_are_of_blocks() -> None:
     assert rows[0]["runs"] == 6
 
 
+def test_delayed_runs_count_in_the_ratio() -> None:
+    """A median would leave out the two delayed ones of a short peer's runs, where a long peer's all are delayed."""
+    timers = {"short": lambda runs: [1.0, 1.0, 1.0, 4.0, 3.0][:runs], "long": lambda runs: [20.0] * runs}
+    assert peers.measure(timers, blocks=2, runs=5)[1]["ratio"] == pytest.approx(10.0)
+
+
 def test_face_mesh_answers_through_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = tmp_path / "face_mesh_server.py"
     server.write_text(
@@ -67,3 +73,16 @@ def test_errors_are_read_from_an_evaluation(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match=r"errors\.json: got KeyError"):
         peers.errors_from_file(path)
+
+
+def test_the_table_and_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timers = {"a": lambda runs: [2.0] * runs, "b": lambda runs: [9.0] * runs}
+    monkeypatch.setattr(peers, "open_peers", lambda *arguments: (timers, ["c: not installed"]))
+    out = tmp_path / "peers.json"
+    assert peers.main(["--blocks", "2", "--runs", "3", "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 threads, batch 1, 2 alternating blocks of 3 runs\n\n| what |")
+    assert "| b | 9.00 | 9.00 | 4.5 |\n\nnot here: c: not installed\n" in printed
+    assert [row["ratio"] for row in json.loads(out.read_text())["rows"]] == [1.0, 4.5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,20 @@ import pytest
 import torch
 
 from export import __main__ as command
+from export import random_network as random_weights
 from export import timing
 from export.faces import faces_bytes
 from export.random_network import random_network
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import ArtifactError
+from train.config_reader import plain_from_dataclass
 from train.data.packed import PackedSet
-from train.networks import NETWORKS
+from train.networks import NETWORKS, EdgeConfig
 from train.restore import network_from_checkpoint
 from train.weights import save_weights
 
+EDGE_DEFAULTS = plain_from_dataclass(EdgeConfig())
 SMALL = {"encoder_widths": [8, 8], "decoder_widths": [8, 8]}
 
 
@@ -177,6 +182,31 @@ def test_random_networks_repeat_and_leave_the_generator_alone() -> None:
         assert first.network(torch.from_numpy(faces))["depth"].std() > 1e-3
     assert first.architecture in NETWORKS
     assert not first.network.training
+
+
+def bundle(folder: Path, monkeypatch: pytest.MonkeyPatch, **network: object) -> None:
+    """Bundle the model edge with other settings of its network."""
+    artifact = open_artifact("edge")
+    training = {**artifact.spec.training, "network": network} if network else {}
+    spec = replace(artifact.spec, training=training)
+    monkeypatch.setattr(random_weights, "open_artifact", lambda name: replace(artifact, spec=spec, folder=folder))
+
+
+def test_edge_at_random_is_the_bundled_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = np.random.default_rng(0).uniform(-1, 1, (2, 1, 96, 96)).astype(np.float32)
+    bundled = open_artifact("edge").spec.training["network"]
+    settings = plain_from_dataclass(random_network("edge", faces).config)["network"]
+    assert {name: list(value) if isinstance(value, list | tuple) else value for name, value in settings.items()} == {
+        "name": "edge", **EDGE_DEFAULTS, **bundled,
+    }  # fmt: skip
+    bundle(tmp_path, monkeypatch, widths=[8, 8, 8, 8], head_width=8, context=16)
+    options = random_network("edge", faces).config.network.options
+    assert (options.widths, options.context) == ((8, 8, 8, 8), 16)
+    bundle(tmp_path, monkeypatch)
+    with pytest.raises(
+        ArtifactError, match=r"spec\.json: training\.network: got None, expected the network's settings"
+    ):
+        random_network("edge", faces)
 
 
 @pytest.mark.usefixtures("small_paper")

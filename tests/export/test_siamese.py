@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -135,3 +137,9 @@ def test_pairs_repeat_and_need_depth(data: PackedSet) -> None:
     blank = PackedSet(data.crops, data.gray, np.zeros_like(data.depth_mm), data.label, data.meta, "x")
     with pytest.raises(InputError, match="got no depth"):
         pairs_of(blank, "train", 10)
+
+
+def test_it_is_no_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "export.siamese"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Use python -m export --model siamese." in done.stderr

@@ -14,11 +14,16 @@ import pytest
 
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.ray_depth import along_axis
+from train.config import TrainConfig
+from train.config_reader import dataclass_from_mapping
 from train.data.batches import make_batch
 from train.data.command_line import open_sets
 from train.data.packed import PackedSet, open_packed_set
 from train.evaluate import evaluate, main, table_from_rows
+from train.networks import Siamese
 from train.predictors import predictor_from_file, predictors_from_model, trivial_answers
+from train.restore import TrainedNetwork
+from train.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +158,26 @@ def test_unreadable_predictions_and_models_are_told(data: PackedSet, tmp_path: P
         predictors_from_model(tmp_path)
     with pytest.raises(ArtifactError, match="no such file"):
         predictors_from_model(tmp_path / "none.pt")
+
+
+def test_a_network_without_depth_is_refused(
+    crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"network": {"name": "siamese", "widths": [4, 4, 4], "hidden": [4]}, "task": {"name": "verification"},
+                "augment": {"enabled": False}}  # fmt: skip
+    config = dataclass_from_mapping(TrainConfig, settings)
+    path = tmp_path / "siamese.safetensors"
+    network = Siamese(config.network.options).eval()
+    save_weights(path, TrainedNetwork(network, "siamese", config, 1, 8, "none", {"name": "heads"}, 96))
+    arguments = ["--model", str(path), "--data", str(crops_root), "--cache-dir", str(tmp_path / "cache")]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    expected = (
+        "got a checkpoint of siamese, which compares two faces, expected a network that gives depth: one of edge, "
+    )
+    assert f"{path}: {expected}" in error
+    with pytest.raises(ArtifactError, match="one of edge, paper, pix2pix, cui"):
+        predictors_from_model(path)
 
 
 def test_an_artifact_is_measured_file_by_file(data: PackedSet, tiny_artifact: Path) -> None:

@@ -24,6 +24,7 @@ from train.measure import choose_samples, describe_data, measure_systems
 from train.measured import SOURCES, SYSTEMS, Measured, read_measured, write_measured
 from train.paper_metrics import sums_of_images
 from train.report.summary import summarise
+from train.synth.sources import settle_note
 
 OFFSETS = dict(zip(SYSTEMS, (0.0, 0.1, 0.2, -0.9), strict=True))
 
@@ -233,3 +234,17 @@ def test_a_set_is_pandora_only_where_somebody_says_so(data: PackedSet, tmp_path:
     assert describe_data(rendered)["origin"] == describe_data(rendered, "synthetic")["origin"] == "synthetic"
     with pytest.raises(InputError, match=r"origin: got pandora, expected synthetic: .*the renderer wrote this set"):
         describe_data(rendered, "pandora")
+
+
+def test_a_rendered_raw_set_is_synthetic(data: PackedSet, tmp_path: Path) -> None:
+    """`train.synth render-raw` and `render-biwi` leave a file of their own, no dataset.json."""
+    settle_note(tmp_path, {"layout": "render-raw", "seed": 1, "frames": 2})
+    rendered = replace(data, crops=replace(data.crops, root=tmp_path))
+    assert describe_data(rendered)["origin"] == describe_data(rendered, "synthetic")["origin"] == "synthetic"
+    for origin in ("pandora", "biwi"):
+        rule = rf"origin: got {origin}, expected synthetic: .*rendered\.json says that the renderer wrote this set"
+        with pytest.raises(InputError, match=rule):
+            describe_data(rendered, origin)
+    (tmp_path / "rendered.json").write_text("[]")
+    with pytest.raises(InputError, match=r"rendered\.json: got a list, expected an object"):
+        describe_data(rendered)

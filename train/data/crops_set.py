@@ -28,6 +28,7 @@ FORMAT = 1
 SEQUENCES_PER_SUBJECT = 5
 HEAD_LABELS = (1, 2, 3)  # skin, eyes and teeth; hair, beard and hat; glasses and mask
 OCCLUDER_LABEL = 5  # a hand or a thing before the head
+RENDERED_FILE = "rendered.json"  # what train.synth writes beside rendered raw sets
 
 _RENDER_AGAIN = "Write the set again, or remove the sequence's folder."
 
@@ -75,9 +76,7 @@ def open_crops_set(root: str | Path) -> CropsSet:
     """
     root = Path(root)
     where = root / "dataset.json"
-    info = read_json(where, _RENDER_AGAIN)
-    if not isinstance(info, dict):
-        raise InputError.of(str(where), f"a {type(info).__name__}", "an object", _RENDER_AGAIN)
+    info = _read_object(where)
     if info.get("format") != FORMAT or info.get("layout") != LAYOUT:
         raise InputError.of(
             str(where),
@@ -118,11 +117,31 @@ def open_crops_set(root: str | Path) -> CropsSet:
     )  # fmt: skip
 
 
+def generator_note(root: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return what a set of any layout says of who rendered it.
+
+    Processed crops say so under `generator` of dataset.json, raw sets by a whole file, RENDERED_FILE.
+
+    Args:
+        root: The set's folder.
+
+    Returns:
+        The file that says so and what it says; None where no file does.
+
+    Raises:
+        InputError: Such a file is there and cannot be read; the text names it.
+    """
+    processed, raw = root / "dataset.json", root / RENDERED_FILE
+    info = _read_object(processed) if processed.is_file() else {}
+    if "generator" in info:
+        return processed, dict(info["generator"] or {})
+    return (raw, _read_object(raw)) if raw.is_file() else None
+
+
 def generator_of(root: Path) -> dict[str, Any] | None:
-    """Return what dataset.json says of who rendered a set of any layout; None where it says nothing."""
-    note = root / "dataset.json"
-    info = read_json(note, _RENDER_AGAIN) if note.is_file() else {}
-    return dict(info["generator"] or {}) if "generator" in info else None
+    """Return what `generator_note` says, without its file."""
+    note = generator_note(root)
+    return None if note is None else note[1]
 
 
 def frame_paths(root: Path, entry: FrameEntry) -> tuple[Path, Path, Path]:
@@ -159,6 +178,13 @@ def read_frame(
     if label.max() > OCCLUDER_LABEL:
         raise InputError.of(str(label_path), f"label {label.max()}", f"labels 0 to {OCCLUDER_LABEL}", _RENDER_AGAIN)
     return image, depth, label
+
+
+def _read_object(where: Path) -> dict[str, Any]:
+    info = read_json(where, _RENDER_AGAIN)
+    if not isinstance(info, dict):
+        raise InputError.of(str(where), f"a {type(info).__name__}", "an object", _RENDER_AGAIN)
+    return info
 
 
 def _ray_of(item: Mapping[str, Any], crop_px: float, where: Path, label: str) -> tuple[float, float]:

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the order of the systems with the paper's, metric by metric: what differs, and whether by chance."""
+"""Compares the order of the systems with the paper's, metric by metric: what differs, and whether by chance.
+
+Two systems that are equal, here or in the paper, have no order: they agree with nothing and reverse nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby, pairwise
 from typing import Any
 
 from train.measured import SYSTEMS
@@ -43,21 +47,36 @@ class MetricOrder:
 
     Args:
         metric: A name of TABLE_1_METRICS.
-        ours: The systems here.
+        ours: The systems here; equal ones stand as in the paper.
         paper: The systems in the paper.
         reversals: Every two that stand the other way round.
+        ties: The systems that are equal here, group by group.
+        paper_ties: Those that are equal in the paper.
     """
 
     metric: str
     ours: tuple[str, ...]
     paper: tuple[str, ...]
     reversals: tuple[Reversal, ...]
+    ties: tuple[tuple[str, ...], ...] = ()
+    paper_ties: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def without_order(self) -> int:
+        """How many twos are equal, here or in the paper."""
+        pairs = (frozenset(pair) for group in (*self.ties, *self.paper_ties) for pair in combinations(group, 2))
+        return len(set(pairs))
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every two systems differ, here and in the paper, and stand as there."""
+        return not self.reversals and not self.without_order
 
 
 def compare_orders(summary: Summary) -> list[MetricOrder]:
     """Compare the order of the systems by every metric of table 1, over all valid pixels.
 
-    Systems that are equal here stand as in the paper: a tie is no difference. Metrics without a figure are left out.
+    Metrics without a figure are left out.
     """
     result = []
     for metric, name in TABLE_1_METRICS.items():
@@ -69,29 +88,60 @@ def compare_orders(summary: Summary) -> list[MetricOrder]:
         reversals = [
             Reversal(worse, better, estimate_difference(row[worse], row[better], summary.subjects))
             for better, worse in combinations(paper, 2)
-            if ours.index(better) > ours.index(worse)
+            if ours.index(better) > ours.index(worse) and printed[better] != printed[worse]
         ]
-        result.append(MetricOrder(metric, ours, paper, tuple(reversals)))
+        ties = _equal_groups(ours, {system: row[system].value for system in ours})
+        result.append(MetricOrder(metric, ours, paper, tuple(reversals), ties, _equal_groups(paper, printed)))
     return result
 
 
 def sentences_from_orders(orders: list[MetricOrder], summary: Summary) -> list[str]:
-    """Say in words where the order differs: facts only, no reasons."""
-    same = [TABLE_1_METRICS[order.metric].label for order in orders if not order.reversals]
+    """Say in words where the order differs and who is equal: facts only, no reasons."""
+    same = [TABLE_1_METRICS[order.metric].label for order in orders if order.agrees]
     lines = []
     if same:
         lines.append(f"The order of the systems is the paper's by {_listed(same)}.")
     for order in orders:
         if order.reversals:
             lines.append(_sentence(order, summary))
+        lines += _tie_sentences(order, summary)
     compared = sum(1 for _ in combinations(SYSTEMS, 2)) * len(orders)
     reversals = [reversal for order in orders for reversal in order.reversals]
     clear = sum(reversal.clear for reversal in reversals)
+    without_order = sum(order.without_order for order in orders)
+    ties = f" {without_order} are ties, here or in the paper, and count for neither." if without_order else ""
     lines.append(
         f"Of {compared} comparisons of two systems by one metric, {len(reversals)} come out the other way round than "
-        f"in the paper; in {clear} of these the 95 % interval of the difference leaves out 0."
+        f"in the paper; in {clear} of these the 95 % interval of the difference leaves out 0.{ties}"
     )
     return lines
+
+
+def _equal_groups(order: tuple[str, ...], values: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
+    """Return the systems of an order that have one value, two or more to a group."""
+    groups = (tuple(group) for _, group in groupby(order, key=lambda system: values[system]))
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def _tie_sentences(order: MetricOrder, summary: Summary) -> list[str]:
+    name = TABLE_1_METRICS[order.metric]
+    printed, row = summary.paper_table_1(order.metric), summary.table_1(order.metric)
+    found = [(group, "here", row[group[0]].value) for group in order.ties]
+    found += [(group, f"in the paper on {summary.paper_data}", printed[group[0]]) for group in order.paper_ties]
+    return [
+        f"By {name.label} {_listed([SYSTEM_LABELS[system] for system in group])} are equal {where}: "
+        f"{format_value(value, name)}."
+        for group, where, value in found
+    ]
+
+
+def _order_in_words(systems: tuple[str, ...], ties: tuple[tuple[str, ...], ...]) -> str:
+    """Return the systems with commas, `=` between equal ones."""
+    text = SYSTEM_LABELS[systems[0]]
+    for before, system in pairwise(systems):
+        equal = any(before in group and system in group for group in ties)
+        text += (" = " if equal else ", ") + SYSTEM_LABELS[system]
+    return text
 
 
 def _sentence(order: MetricOrder, summary: Summary) -> str:
@@ -110,7 +160,7 @@ def _sentence(order: MetricOrder, summary: Summary) -> str:
             bounds = f"[{format_value(difference.low, name)}, {format_value(difference.high, name)}]"
             verdict = f"{bounds} leaves out 0" if reversal.clear else f"{bounds} holds 0, so it may be chance"
         parts.append(f"{figures}, difference {format_value(difference.value, name)} ({verdict})")
-    ours, paper = (", ".join(SYSTEM_LABELS[system] for system in systems) for systems in (order.ours, order.paper))
+    ours, paper = _order_in_words(order.ours, order.ties), _order_in_words(order.paper, order.paper_ties)
     return (
         f"By {name.label} the order, best first, is {ours}; the paper's on {summary.paper_data} is {paper}; "
         f"the other way round: {'; '.join(parts)}."
@@ -131,6 +181,8 @@ def plain_from_orders(orders: list[MetricOrder]) -> dict[str, Any]:
         order.metric: {
             "ours": list(order.ours),
             "paper": list(order.paper),
+            "equal": [list(group) for group in order.ties],
+            "equal_in_the_paper": [list(group) for group in order.paper_ties],
             "reversed": [
                 {
                     "better_here": reversal.better,

@@ -11,6 +11,7 @@ import pytest
 from train.measured import SYSTEMS, Measured
 from train.report.bootstrap import estimate_from_draws
 from train.report.order import compare_orders, plain_from_orders, sentences_from_orders
+from train.report.paper_figures import TABLE_1
 from train.report.summary import WHOLE_CELL, Summary, summarise
 
 NOISE = np.random.default_rng(0).normal(0, 1.0, 500)
@@ -80,11 +81,40 @@ def test_a_reversal_that_may_be_chance(summary: Summary) -> None:
     assert "holds 0, so it may be chance" in sentences_from_orders(compare_orders(changed), changed)[1]
 
 
-def test_ties_and_missing_figures_are_no_difference(summary: Summary) -> None:
-    two = compare_orders(with_l1(summary, cui=11.792))[0]  # as good as the cGAN, so better than the other two
-    assert [(r.better, r.worse) for r in two.reversals] == [("cui", "autoencoder"), ("cui", "pix2pix")]
+def test_ties_are_neither_agreement_nor_reversal(summary: Summary) -> None:
+    changed = with_l1(summary, cui=11.792)  # as good as the cGAN, so better than the other two
+    order = compare_orders(changed)[0]
+    assert [(r.better, r.worse) for r in order.reversals] == [("cui", "autoencoder"), ("cui", "pix2pix")]
+    assert order.ties == (("paper", "cui"),)
+    lines = sentences_from_orders(compare_orders(changed), changed)
+    assert "best first, is cGAN = Cui et al., autoencoder, pix2pix; the paper's" in lines[1]
+    assert lines[2] == "By L1 norm cGAN and Cui et al. are equal here: 11.792."
+    assert lines[-1].endswith(" 1 are ties, here or in the paper, and count for neither.")
+    assert plain_from_orders(compare_orders(changed))["l1"]["equal"] == [["paper", "cui"]]
+
+
+def test_systems_that_are_all_equal_have_not_the_papers_order(summary: Summary) -> None:
     tied = with_l1(summary, paper=1.0, autoencoder=1.0, pix2pix=1.0, cui=1.0)
-    assert not compare_orders(tied)[0].reversals
+    order = compare_orders(tied)[0]
+    assert not order.reversals
+    assert not order.agrees
+    lines = sentences_from_orders(compare_orders(tied), tied)
+    assert lines[0].startswith("The order of the systems is the paper's by L2 norm, ")
+    assert lines[1] == "By L1 norm cGAN, autoencoder, pix2pix and Cui et al. are equal here: 1.000."
+    assert " 6 are ties" in lines[-1]
+
+
+def test_a_tie_in_the_paper_is_no_reversal(summary: Summary, monkeypatch: pytest.MonkeyPatch) -> None:
+    tied = {**summary.paper_table_1("l1"), "paper": 16.185}  # as the autoencoder's
+    monkeypatch.setitem(TABLE_1["Pandora"], "l1", tied)
+    changed = with_l1(summary, autoencoder=5.0)
+    order = compare_orders(changed)[0]
+    assert (order.reversals, order.ties, order.paper_ties) == ((), (), (("paper", "autoencoder"),))
+    lines = sentences_from_orders(compare_orders(changed), changed)
+    assert lines[1] == "By L1 norm cGAN and autoencoder are equal in the paper on Pandora: 16.185."
+
+
+def test_metrics_without_a_figure_are_left_out(summary: Summary) -> None:
     assert compare_orders(with_l1(summary, cui=float("nan")))[0].metric == "l2"
 
 
