@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from facedepth_edge.camera import MAX_DISTANCE_MM
+from facedepth_edge.errors import InputError
 from facedepth_edge.head import HEAD_WIDTH_MM, HEAD_WIDTH_PLANE_OFFSET_MM
 from train.command import Outcome, require_counts, run_command
 from train.synth.headmodel import PARTS, HeadModel
@@ -27,6 +29,7 @@ from train.synth.tracer import TraceScene
 WIDEST_DEG = 60.0  # turned by more, one eye and one tragus are hidden
 YAWS_DEG = (0.0, 10.0, 20.0, 30.0, 40.0, 60.0, 90.0)
 MATERIAL = "skin"
+LEAST_MM = 250.0  # nearer, the camera is in the head
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> Outcome:
         require_counts(chosen, "identities")
+        if not LEAST_MM <= chosen.point_mm <= MAX_DISTANCE_MM:
+            rule = f"{LEAST_MM:g} to {MAX_DISTANCE_MM:g} mm"
+            raise InputError.of("--point-mm", chosen.point_mm, rule, "Leave it out for 700.")
         found = measure_all(HeadModel.load(chosen.head), chosen.identities, chosen.point_mm)
         return Outcome(f"{chosen.identities} heads, mean (standard deviation)\n\n{table(found)}")
 

@@ -26,7 +26,7 @@ MAX_DISTANCE_MM = 100_000.0
 """No face is farther: 100 m."""
 
 
-_LENS_KEYS = {*(f"k{number}" for number in range(1, 7)), "p1", "p2", "d", "skew"}  # and whatever begins with "dist"
+_LENS_KEYS = {*(f"k{number}" for number in range(1, 7)), "p1", "p2", "d", "dist", "skew"}
 _MATRIX_KEYS = {"k", "m", "matrix", "camera_matrix", "cameramatrix", "intrinsic", "intrinsics", "intrinsic_matrix"}
 
 
@@ -172,7 +172,10 @@ class Camera:
             got = getattr(error, "strerror", None) or str(error)
             raise ConfigError.of(where, got, "a file that can be read", "Check the path.") from error
         except (ValueError, RecursionError) as error:
-            fix = 'Write an object such as {"fx": 1100.0, "fy": 1100.0}; of OpenCV\'s own file use Camera.from_opencv.'
+            fix = (
+                'Write an object such as {"fx": 1100.0, "fy": 1100.0}; '
+                "for a file of OpenCV's read its matrix and use Camera.from_opencv."
+            )
             raise ConfigError.of(where, str(error), "JSON text in UTF-8", fix) from error
         known = [entry.name for entry in fields(cls)]
         if not isinstance(data, dict) or not {"fx", "fy"} <= data.keys():
@@ -182,7 +185,7 @@ class Camera:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 fix = f"Did you mean {near[0]}?" if near else "Remove it."
-                if key.lower() in _LENS_KEYS or key.lower().startswith("dist"):
+                if key.lower() in _LENS_KEYS or key.lower().startswith(("dist_c", "distc", "distort")):
                     fix = "Undistort the frames (cv2.undistort) and give the camera of those, without skew."
                 if key.lower() in _MATRIX_KEYS:
                     fix = "Give its numbers: fx, fy, and cx and cy with 0.5 added, as Camera.from_opencv does."
@@ -207,6 +210,7 @@ class Camera:
         Raises:
             ConfigError: a number breaks this class's rules; or cx or cy is the middle of frames of an unknown size.
         """
+        _require_size("Camera.cropped", width, height)
         for name, value in (("x", x), ("y", y)):
             if not (is_number(value) and -LARGEST <= float(value) <= LARGEST):
                 raise ConfigError.of(f"Camera.cropped: {name}", shown(value), "a finite number", "Give it in pixels.")
@@ -229,6 +233,7 @@ class Camera:
         if self.width is None or self.height is None:
             fix = "Make it with the width and height of the frames that fx and fy are for."
             raise ConfigError.of("Camera.resized", "a camera without width or height", "one with both", fix)
+        _require_size("Camera.resized", width, height)
         cx, cy = self._known_center("Camera.resized")
         sized = replace(self, width=width, height=height)  # checks both
         across, down = float(width) / self.width, float(height) / self.height
@@ -258,3 +263,9 @@ class Camera:
                 "Give camera.cropped(x, y, width, height) of a cut-out, camera.resized(width, height) of a resized one."
             )
             raise InputError.of("frame", got, f"{rule}, the camera's width x height", fix)
+
+
+def _require_size(where: str, width: Any, height: Any) -> None:
+    for name, side in (("width", width), ("height", height)):
+        if side is None:
+            raise ConfigError.of(f"{where}: {name}", None, "a whole number", "Give the frames' size in pixels.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facedepth_edge.checks import NO_NUMBERS, is_number, shown
+from facedepth_edge.checks import LARGEST, NO_NUMBERS, is_number, shown
 from facedepth_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def head_from_eyes(eye: Point, other_eye: Point, *, yaw_deg: float = 0.0) -> Hea
             head centre of a face that is turned by 20 degrees is off by 0.4 of the eyes' distance.
 
     Returns:
-        The place. People differ: one standard deviation is 5 % of the width, so of the distance that follows from it.
+        The place. People differ: one standard deviation is 5 % of their own width, and 7 % of the distance that
+        `predict` takes from it (44 mm with the point between the ears at 700 mm).
 
     Raises:
         InputError: an eye is not two finite numbers, both are at the same place, or the angle is no such number.
@@ -65,9 +66,11 @@ def head_from_eyes(eye: Point, other_eye: Point, *, yaw_deg: float = 0.0) -> Hea
     left, right = (a, b) if a[0] <= b[0] else (b, a)
     line = right - left
     apart = float(np.hypot(*line))
-    if not apart > 0.0:
+    if not 0.0 < apart < LARGEST:
         got = f"both eyes at ({a[0]:g}, {a[1]:g})"
-        raise InputError.of("other_eye", got, "two places", "Give the middle of each eye.")
+        raise InputError.of(
+            "other_eye", got, f"two places, nearer than {LARGEST:g} pixels", "Give the middle of each eye."
+        )
     down, aside, width = (float(np.interp(abs(yaw_deg), _BY_YAW[:, 0], column)) for column in _BY_YAW[:, 1:].T)
     below = np.array([-line[1], line[0]])  # at right angles to the line between the eyes, as long as it
     x, y = (left + right) / 2 + down * below - np.sign(yaw_deg) * aside * line

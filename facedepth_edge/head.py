@@ -69,7 +69,7 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
         raise InputError.of(where, repr(head_center_xy), "two numbers (x, y)", fix) from error
     if not (0.0 <= x < width and 0.0 <= y < height):  # false for NaN too
         rule = f"0 <= x < {width} and 0 <= y < {height}"
-        fix = "Leave out a head whose middle is outside the frame; of others the centre is midway between the ears."
+        fix = "Leave this head out: its centre, midway between the ears, must be in the frame."
         raise InputError.of(where, f"({x:g}, {y:g})", rule, fix)
     return x, y
 
@@ -192,17 +192,18 @@ def distance_from_head_point(point_z_mm: float, *, yaw_deg: float = 0.0) -> floa
 
     Args:
         point_z_mm: z along the optical axis of the point midway between the ears (tragi), in mm.
-        yaw_deg: how far the head is turned to either side, in degrees from a head that looks into the camera.
+        yaw_deg: how far the head is turned to either side, 0 to 90 degrees from a head that looks into the camera.
 
     Returns:
         The z in mm of the face's surface around the head centre: point_z_mm less BEHIND_BY_YAW_MM, between its angles
         linearly.
 
     Raises:
-        InputError: the angle is not a number from -180 to 180, or the distance is below 10 mm.
+        InputError: the angle is not a number from -90 to 90, or the distance is below 10 mm.
     """
-    if not (is_number(yaw_deg) and -180.0 <= float(yaw_deg) <= 180.0):
-        raise InputError.of("yaw_deg", shown(yaw_deg), "a number from -180 to 180", "Give the head's yaw in degrees.")
+    if not (is_number(yaw_deg) and -90.0 <= float(yaw_deg) <= 90.0):
+        fix = "Give the head's yaw in degrees; turned by more there is no face to see."
+        raise InputError.of("yaw_deg", shown(yaw_deg), "a number from -90 to 90", fix)
     angles, depths = zip(*BEHIND_BY_YAW_MM, strict=True)
     behind_mm = float(np.interp(abs(float(yaw_deg)), angles, depths))
     fix = "Give the z of the point between the ears in millimetres."

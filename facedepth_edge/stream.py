@@ -146,7 +146,8 @@ class DepthStream:
             head_width_px: As for EdgeDepth.predict().
             time_s: When the frame was taken, in seconds from any start (a camera's milliseconds over 1000; of a video
                 file cv2.CAP_PROP_POS_MSEC over 1000); LEAST_GAP_S or more after the one before. None: now, for all
-                frames of the stream or none: for a live camera alone, for a recording is read faster than it was taken.
+                frames of the stream or none. Only a live camera may leave it out: a recording is read faster than it
+                was taken.
 
         A frame without distance_mm, depth and head_width_px, or with a depth image that has only holes at the head,
         keeps the stream's distance where a frame at most the configuration's longest_gap_s before brought one; the

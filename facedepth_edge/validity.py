@@ -26,6 +26,8 @@ Over 500 rendered test faces the error over the head is 7.0 mm with 96 px, 7.3 w
 with 16 and 17.7 with 12 (`python -m train.box_scale --pixels`), and 90 and 56 % of the last two were called valid.
 """
 
+_ROUNDING_PX = 1e-6  # of a box whose corners are far from the frame's
+
 
 def why_not_valid(
     spec: ModelSpec,
@@ -56,11 +58,8 @@ def why_not_valid(
             f"{LEAST_CONTRAST_LEVELS:g} (too dark, covered, or the camera's max_value too large)"
         )
     side_px = min(box.width, box.height)
-    if side_px < LEAST_BOX_PX:
-        return (
-            f"too few pixels: the box of {spec.preprocessing.reach_x_mm:g} mm about the head has {side_px:.0f} of them "
-            f"a side, below {LEAST_BOX_PX:g}"
-        )
+    if side_px < LEAST_BOX_PX - _ROUNDING_PX:
+        return f"too few pixels: the box about the head has {side_px:.1f} of them a side, below {LEAST_BOX_PX:g}"
     if validity is not None and spec.outputs.validity is not None:
         threshold = spec.outputs.validity.threshold
         if not validity >= threshold:

@@ -118,8 +118,8 @@ def fit(
 
     Raises:
         InputError: The task needs pictures and the set has none.
-        ConfigError: `out` holds another run, the config, the data or the start of a resumed run differ, the start does
-            not fit, or the loss is not finite.
+        ConfigError: The task needs a start and has none; `out` holds another run, the config, the data or the start of
+            a resumed run differ, the start does not fit, or the loss is not finite.
     """
     s = config.loop
     data = data.with_depth_along(config.data.depth_along)
@@ -131,6 +131,9 @@ def fit(
     if task_class.draws_people and config.data.even_yaw > 1:
         rule = f"1 for task {config.task.name}, which draws people, not frames"
         raise ConfigError.of("data.even_yaw", config.data.even_yaw, rule, "Leave it out.")
+    if task_class.needs_start and start is None and not (out / LAST).exists():
+        fix = "Give --start with a checkpoint or a published model's folder."
+        raise ConfigError.of(f"task.name {config.task.name}", "no start", "a trained network to go on from", fix)
     fabric = open_fabric(s, several_phases=len(task_class.phases) > 1)
     torch.manual_seed(s.seed)
     task = build_task(config)

@@ -110,9 +110,7 @@ def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
     same_machine = _identity(old.get("machine")) == _identity(new.get("machine"))
     result = Comparison([], [], [], [])
     if not same_machine:
-        result.lines.append(
-            "The two runs were taken on different machines or power modes: times cannot be held together."
-        )
+        result.lines.append("The two runs were taken on different machines or power modes: times cannot be compared.")
     for name, run in zip(names, new["runs"], strict=True):
         if name in before:
             _compare_times(result, name, before[name], run, same_machine)

@@ -32,6 +32,7 @@ constexpr double kSeenHalfHeightMm = 80.0;
 constexpr double kLeastSeen = 0.6;
 constexpr double kMostAtBorder = 0.25;
 constexpr double kLeastBoxPx = 24.0;
+constexpr double kRounding = 1e-6;
 
 [[noreturn]] void refuse(const char* where, double got, const std::string& expected, const char* fix) {
   char text[32];
@@ -179,6 +180,7 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
   const DepthSummary summary = write_depth_maps({depth, mask_probability, found_.depth_mm.size()},
                                                 {head.distance_mm, spec_.half_range_mm, mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
+  const double at_border = share_of_border(found_);  // of what the network sees: outside the frame its border again
   const bool has_head = cut_to_frame(found_, frame);
   found_.contrast_levels = output.crop.deviation / spec_.scale;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
@@ -193,14 +195,14 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
     found_.reason = "the network's depth is not finite";
   } else if (!(found_.contrast_levels >= kLeastContrastLevels)) {
     found_.reason = "nothing to see in the box: its contrast is too small";
-  } else if (std::min(found_.box.x1 - found_.box.x0, found_.box.y1 - found_.box.y0) < kLeastBoxPx) {
+  } else if (std::min(found_.box.x1 - found_.box.x0, found_.box.y1 - found_.box.y0) < kLeastBoxPx - kRounding) {
     found_.reason = "too few pixels: the head's box is too small in the frame";
   } else if (output.validity != nullptr && !(static_cast<double>(*output.validity) >= spec_.validity_threshold)) {
     found_.reason = found_.face_seen >= kLeastSeen ? "a head turned away, or its face covered: its validity is too small"
                                                    : "no usable face in the box: its validity is too small";
   } else if (!has_head) {
     found_.reason = "no head in the box: the mask is empty";
-  } else if (output.mask_probability != nullptr && share_of_border(found_) > kMostAtBorder) {
+  } else if (output.mask_probability != nullptr && at_border > kMostAtBorder) {
     found_.reason = "the head fills its box, so it is nearer than said";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
     found_.reason =

@@ -54,3 +54,5 @@ def test_the_command_prints_a_row_for_each_angle(tmp_path: Path, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[4:]] == [f"{yaw:g}" for yaw in YAWS_DEG]
     assert main(["--head", str(head), "--identities", "0"]) == 1
+    for point_mm in ("0", "nan", "60"):
+        assert main(["--head", str(head), "--identities", "1", "--point-mm", point_mm]) == 1

@@ -338,9 +338,19 @@ def test_points_outside_the_frame_are_no_head(tiny_edge: EdgeDepth) -> None:
 def test_a_box_of_too_few_pixels_is_not_valid(tiny_edge: EdgeDepth) -> None:
     frame = head_of(75, 85)
     focal_px = 0.87 * 200
-    for side_px, valid in ((24.0, True), (23.9, False)):
+    for side_px, reason in (
+        (24.0, ""),
+        (23.7, "too few pixels: the box about the head has 23.7 of them a side, below 24"),
+    ):
         result = tiny_edge.predict(frame, (100, 100), distance_mm=focal_px * 320 / side_px)
-        assert (result.reason.startswith("too few pixels: the box of 320 mm about the head has 24 of them")) != valid
+        assert result.reason.startswith("too few pixels") == bool(reason)
+        assert result.reason == reason or not reason
+
+
+def test_a_head_that_fills_its_box_is_told_at_the_frames_edge_too(tiny_edge: EdgeDepth) -> None:
+    for corner in ((5, 5), (195, 100)):
+        result = tiny_edge.predict(stripes(75, 85), corner)
+        assert result.reason.startswith("the head fills its box")
 
 
 def test_a_head_that_fills_its_box_is_nearer_than_said(tiny_edge: EdgeDepth) -> None:

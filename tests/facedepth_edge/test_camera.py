@@ -187,6 +187,9 @@ def test_a_cut_of_unknown_frames_is_refused() -> None:
     sized = Camera(600.0, 600.0, width=320, height=240)
     with pytest.raises(ConfigError, match=r"Camera\.cropped: x: got nan"):
         sized.cropped(NAN, 0, 10, 10)
+    for call in (lambda: sized.resized(320, None), lambda: sized.cropped(0, 0, None, 5)):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="got None, expected a whole number"):
+            call()
     for width in (0, 10.5, "10", True):
         with pytest.raises(ConfigError, match=r"Camera\.width: got"):
             sized.resized(width, 100)

@@ -55,6 +55,8 @@ def test_what_is_no_eye_is_refused(eye: Any) -> None:
 def test_one_place_and_a_wrong_angle_are_refused() -> None:
     with pytest.raises(InputError, match=r"other_eye: got both eyes at \(3, 4\)"):
         head_from_eyes((3.0, 4.0), (3.0, 4.0))
+    with pytest.raises(InputError, match="other_eye: got both eyes"):
+        head_from_eyes((3e9, 0), (-3e9, 0))
     for yaw_deg in (61, -90.0, math.nan, "0", None):
         with pytest.raises(InputError, match=r"yaw_deg: got .*expected a number from -60 to 60"):
             head_from_eyes((3.0, 4.0), (9.0, 4.0), yaw_deg=yaw_deg)

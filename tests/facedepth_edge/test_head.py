@@ -118,7 +118,7 @@ def test_head_width_of_a_head_at_a_known_distance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("yaw_deg", "behind_mm"), [(0, 102), (-10, 95), (5, 98.5), (np.float32(40), 89), (50, 84.5), (-90, 73), (180, 73)]
+    ("yaw_deg", "behind_mm"), [(0, 102), (-10, 95), (5, 98.5), (np.float32(40), 89), (50, 84.5), (-90, 73)]
 )
 def test_a_pose_estimates_point_lies_behind_the_surface(yaw_deg: float, behind_mm: float) -> None:
     assert distance_from_head_point(700.0, yaw_deg=yaw_deg) == pytest.approx(700 - behind_mm)
@@ -130,7 +130,7 @@ def test_a_point_that_is_none_is_refused() -> None:
             distance_from_head_point(value)
     with pytest.raises(InputError, match=r"point_z_mm less the head's depth: got -101\.3, expected 10 to 100000"):
         distance_from_head_point(0.7)
-    for value in (NAN, 181, "0", None):
+    for value in (NAN, 91, "0", None):
         with pytest.raises(InputError, match="yaw_deg: got"):
             distance_from_head_point(700.0, yaw_deg=value)
 

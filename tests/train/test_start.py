@@ -14,7 +14,7 @@ from train.__main__ import main
 from train.build import build_task
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import TrainConfig
-from train.config_reader import dataclass_from_mapping, plain_from_dataclass
+from train.config_reader import dataclass_from_mapping, mapping_from_yaml, plain_from_dataclass
 from train.data.packed import PackedSet, open_packed_set
 from train.loop import fit
 from train.restore import network_from_checkpoint
@@ -253,3 +253,14 @@ def test_a_narrow_network_at_full_width(tmp_path: Path) -> None:
         torch.equal(value, again.network.state_dict()[name]) for name, value in wide.network.state_dict().items()
     )
     assert at_full_width(wide) is wide
+
+
+@pytest.mark.parametrize("name", ["edge", "validity"])
+def test_the_configs_go_on_from_the_bundled_model(name: str) -> None:
+    repo = Path(__file__).resolve().parents[2]
+    config = dataclass_from_mapping(TrainConfig, mapping_from_yaml(repo / "configs" / f"{name}.yaml"))
+    start = read_start(repo / "facedepth_edge" / "models" / "edge")
+    task = build_task(config)
+    assert begin_with(start, task, config, "") == 1
+    weights = start.task.network.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in task.network.state_dict().items())

@@ -13,9 +13,12 @@ import torch
 
 from facedepth_edge.errors import ConfigError
 from train import losses
+from train.config import TrainConfig
+from train.config_reader import dataclass_from_mapping
 from train.data.batches import Batch, make_batch
 from train.data.packed import open_packed_set
 from train.face_region import face_ellipse
+from train.loop import fit
 from train.networks import (
     Edge,
     EdgeConfig,
@@ -283,3 +286,11 @@ def test_validity_task_measures_entropy_and_what_is_right(crops_root: Path, tmp_
 def test_validity_task_takes_edge_alone() -> None:
     with pytest.raises(ConfigError, match=r"task\.name validity: got PaperGenerator, expected an Edge"):
         ValidityTask(PaperGenerator(SMALL_GENERATOR), ValidityTaskConfig())
+
+
+def test_validity_needs_a_network_to_go_on_from(crops_root: Path, tmp_path: Path) -> None:
+    data = open_packed_set(crops_root, tmp_path / "packed", processes=1, progress=False)
+    settings = {"network": {"name": "edge"}, "task": {"name": "validity"}}
+    config = dataclass_from_mapping(TrainConfig, settings)
+    with pytest.raises(ConfigError, match=r"task\.name validity: got no start, expected a trained network"):
+        fit(config, data, tmp_path / "run", progress=False)

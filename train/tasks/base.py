@@ -52,7 +52,7 @@ class Task(nn.Module):
     each has an optimizer of its own. `names_people` are the parts that know the training people. `selects` is the score
     of `measure` by which the best checkpoint is chosen, the smallest; `scores` are all that it gives. `reads_pictures`:
     False where depth alone serves. `draws_people`: `draw` draws people and frames of each, so that a frame must not
-    come twice among `indices`.
+    come twice among `indices`. `needs_start`: it goes on from a trained network (`--start`), and is nothing without.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("network",)
@@ -61,6 +61,7 @@ class Task(nn.Module):
     scores: ClassVar[tuple[str, ...]] = ("offset_free_mm", "absolute_mm", "correlation")
     reads_pictures: ClassVar[bool] = True
     draws_people: ClassVar[bool] = False
+    needs_start: ClassVar[bool] = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

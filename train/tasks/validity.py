@@ -34,6 +34,7 @@ class ValidityTask(Task):
     Config = ValidityTaskConfig
     selects = "validity_bce"
     scores = ("validity_bce", "validity_right")
+    needs_start = True
 
     def __init__(self, network: nn.Module, config: ValidityTaskConfig) -> None:
         super().__init__(network)

@@ -116,6 +116,8 @@ def test_fused_equals_unfused(config: EdgeConfig) -> None:
         if isinstance(module, nn.Conv2d):
             module.weight.data.mul_(0.5)
     nn.init.normal_(network.head.weight, 0.0, 0.02)
+    for layer in network.validity_layers()[1:]:
+        nn.init.normal_(layer.last.weight)
     fused = network.fuse()
     assert not any(isinstance(module, (nn.BatchNorm2d, ConvNorm)) for module in fused.modules())
     face = torch.rand(2, 1, 96, 96, dtype=torch.float64) * 2 - 1
