@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +74,8 @@ def measure(model: HeadModel, scene: TraceScene, vertices: np.ndarray, yaw_deg: 
     tragi = vertices[list(model.tragi)]
     width_mm = float(np.linalg.norm(tragi[0] - tragi[1]))
     frontal = width_mm / point_mm
-    first, last = zip(*(PARTS[f"eye_{side}"] for side in ("left", "right")), strict=True)
-    eyes = seen(np.stack([vertices[a : b + 1].mean(axis=0) for a, b in zip(first, last, strict=True)]))
+    parts = (PARTS["eye_left"], PARTS["eye_right"])
+    eyes = seen(np.stack([vertices[first : last + 1].mean(axis=0) for first, last in parts]))
     apart = float(np.hypot(*(eyes[0] - eyes[1])))
     middle = -eyes.mean(axis=0) / apart  # the head centre is seen at (0, 0)
     apparent = float(np.ptp(seen(tragi)[:, 0]))
@@ -102,7 +101,8 @@ def measure_all(model: HeadModel, identities: int, point_mm: float) -> dict[floa
 
 def table(found: dict[float, list[Measured]]) -> str:
     """Write means and standard deviations as a Markdown table."""
-    lines = ["| yaw (degrees) | " + " | ".join(Measured.__dataclass_fields__) + " |", "|---" * 7 + "|"]
+    names = ["yaw (degrees)", *Measured.__dataclass_fields__]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for yaw, rows in found.items():
         columns = np.array([list(vars(row).values()) for row in rows])
         means = zip(columns.mean(0), columns.std(0), strict=True)
@@ -111,7 +111,7 @@ def table(found: dict[float, list[Measured]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Measure as the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.head_distance", description="Measure heads.")
     parser.add_argument("--head", type=Path, required=True, help="packed head model (.npz), see docs/training.md")
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = measure_all(HeadModel.load(chosen.head), chosen.identities, chosen.point_mm)
         return Outcome(f"{chosen.identities} heads, mean (standard deviation)\n\n{table(found)}")
 
-    return run_command("python -m benchmarks.head_distance", list(arguments) if arguments is not None else None, work)
+    return run_command("python -m benchmarks.head_distance", arguments, work)
 
 
 if __name__ == "__main__":

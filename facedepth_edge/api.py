@@ -316,13 +316,12 @@ class EdgeDepth:
         finite, has_head = write_depth_maps(
             depth_mm, relative, mask, depth, probability, face.distance_mm, half_range_mm, threshold
         )
-        face_seen = at_border = None
-        if mask_source == "model":
-            at_border = share_of_border(mask)  # of what the network sees, which is the frame's border again outside it
+        own_mask = mask_source == "model"
+        # before the cut: outside the frame the network sees its border again
+        at_border = share_of_border(mask) if own_mask else None
         if cut_to_frame(mask, face.box, size_hw):
             has_head = bool(mask.any())
-        if mask_source == "model":
-            face_seen = share_seen(mask, spec.preprocessing)
+        face_seen = share_seen(mask, spec.preprocessing) if own_mask else None
         reason = why_not_valid(spec, face.box, finite, has_head, face_seen, at_border, output)
         fields = {
             "depth_mm": depth_mm,

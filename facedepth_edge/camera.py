@@ -20,6 +20,9 @@ from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 DEFAULT_FOCAL_PER_SIDE = 0.87
 """Focal length over the longer side of an unknown camera's frame: a 60 degree view along it."""
 
+NOMINAL_DISTANCE_MM = 700.0
+"""The head's distance where nobody says another."""
+
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
 MAX_DISTANCE_MM = 100_000.0
@@ -56,7 +59,7 @@ class Camera:
     fy: float
     cx: float | None = None
     cy: float | None = None
-    nominal_distance_mm: float = 700.0
+    nominal_distance_mm: float = NOMINAL_DISTANCE_MM
     max_value: float | None = None
     width: int | None = None
     height: int | None = None
@@ -112,7 +115,7 @@ class Camera:
         matrix: Any,
         size_wh: tuple[int, int] | None = None,
         *,
-        nominal_distance_mm: float = 700.0,
+        nominal_distance_mm: float = NOMINAL_DISTANCE_MM,
         max_value: float | None = None,
     ) -> Camera:
         """Make a camera of the matrix of undistorted frames, as OpenCV writes it.

@@ -30,6 +30,18 @@ def is_positive(value: Any) -> bool:
     return is_number(value) and 0 < float(value) <= LARGEST
 
 
+def check_point(value: Any, where: str, fix: str) -> tuple[float, float]:
+    """Return two numbers, x and y, as floats, which may be NaN or infinite; InputError with these texts otherwise."""
+    try:
+        values = list(value)
+        if isinstance(value, (str, bytes, dict, set)) or any(isinstance(v, NO_NUMBERS) for v in values):
+            raise TypeError("two numbers")
+        x, y = (float(v) for v in values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError.of(where, repr(value), "two numbers (x, y)", fix) from error
+    return x, y
+
+
 def check_positive(value: Any, where: str, low: float, rule: str, fix: str) -> float:
     """Return a finite number above 0, at least `low`, as a float; InputError with these texts otherwise."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facedepth_edge.checks import LARGEST, NO_NUMBERS, is_number, shown
+from facedepth_edge.checks import LARGEST, check_point, is_number, shown
 from facedepth_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,13 +79,7 @@ def head_from_eyes(eye: Point, other_eye: Point, *, yaw_deg: float = 0.0) -> Hea
 
 def _point(value: Any, where: str) -> np.ndarray:
     fix = "Give the eye's middle, (x, y) in pixels of the frame."
-    try:
-        values = list(value)
-        if len(values) != 2 or any(isinstance(v, NO_NUMBERS) for v in values):
-            raise TypeError("two numbers")
-        point = np.array([float(v) for v in values])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError.of(where, repr(value), "two numbers (x, y)", fix) from error
+    point = np.array(check_point(value, where, fix))
     if not np.isfinite(point).all():
         raise InputError.of(where, repr(value), "two finite numbers (x, y)", fix)
     return point

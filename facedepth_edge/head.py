@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedepth_edge.camera import MAX_DISTANCE_MM, MIN_DISTANCE_MM, Camera
-from facedepth_edge.checks import NO_NUMBERS, check_positive, is_number, shown
+from facedepth_edge.checks import check_point, check_positive, is_number, shown
 from facedepth_edge.errors import InputError, UnmeasuredHead
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ is the same to 1 mm. One head's distance is then known to about 45 mm at 700 mm 
 by 6 % in width.
 """
 
-BEHIND_BY_YAW_MM = ((0.0, 102.0), (10.0, 95.0), (20.0, 91.0), (30.0, 91.0), (40.0, 89.0), (60.0, 80.0), (90.0, 73.0))
+BEHIND_BY_YAW_MM = (
+    (0.0, HEAD_WIDTH_PLANE_OFFSET_MM),
+    *((10.0, 95.0), (20.0, 91.0), (30.0, 91.0), (40.0, 89.0), (60.0, 80.0), (90.0, 73.0)),
+)  # fmt: skip
 """The same by the head's yaw in degrees, standard deviation 4 to 7 mm: beside the nose the face is flatter."""
 
 DEPTH_WINDOW_MM = 40.0
@@ -60,13 +63,7 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
     """
     height, width = size_hw
     fix = "Give the projection of the point midway between the ears, (x, y) in pixels of this frame."
-    try:
-        values = list(head_center_xy)
-        if isinstance(head_center_xy, (str, bytes, dict, set)) or any(isinstance(v, NO_NUMBERS) for v in values):
-            raise TypeError("two numbers")
-        x, y = (float(value) for value in values)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError.of(where, repr(head_center_xy), "two numbers (x, y)", fix) from error
+    x, y = check_point(head_center_xy, where, fix)
     if not (0.0 <= x < width and 0.0 <= y < height):  # false for NaN too
         rule = f"0 <= x < {width} and 0 <= y < {height}"
         fix = "Leave this head out: its centre, midway between the ears, must be in the frame."

@@ -21,13 +21,13 @@ from facedepth_edge.ray_depth import along_axis
 from facedepth_edge.spec import DEPTH_ALONG, DepthScale, MaskOutput, Preprocessing, ValidityOutput
 from train.data.batches import Batch
 from train.data.packed import PackedSet
+from train.measured import VERIFIER
 from train.networks import NETWORKS, probabilities
 from train.validation import batches_of, spread_indices
 from train.weights import network_from_file
 
 Predictor = Callable[[np.ndarray, Batch], dict[str, np.ndarray]]
 MEAN_FACE_FRAMES = 4000
-OF_PAIRS = "siamese"  # compares two faces; every other network of NETWORKS gives depth
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
     if path.is_dir():
         return _artifact_predictors(path)
     trained = network_from_file(path)
-    if trained.architecture == OF_PAIRS:
-        rule = f"a network that gives depth: one of {', '.join(name for name in NETWORKS if name != OF_PAIRS)}"
-        got = f"a checkpoint of {OF_PAIRS}, which compares two faces"
+    if trained.architecture == VERIFIER:  # every other network of NETWORKS gives depth
+        rule = f"a network that gives depth: one of {', '.join(name for name in NETWORKS if name != VERIFIER)}"
+        got = f"a checkpoint of {VERIFIER}, which compares two faces"
         raise ArtifactError.of(str(path), got, rule, "Give another model; train.report measures verification.")
     network, scale = trained.network, DepthScale(along=trained.config.data.depth_along)
 

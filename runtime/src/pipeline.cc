@@ -69,6 +69,8 @@ void check_position(const HeadPosition& head, const FrameView& frame) {
 
 // The map's pixels along one side whose centres lie in the frame: the first of them, and the one after the last.
 struct Seen {
+  bool all_of(std::int32_t pixels) const { return first == 0 && last == pixels; }
+
   std::int32_t first;
   std::int32_t last;
 };
@@ -82,20 +84,18 @@ Seen seen_pixels(double start, double end, std::int32_t pixels, std::int32_t fra
   return {at(-start), at(frame_pixels - start)};
 }
 
-// Clears the mask where the box reaches outside the frame, which no camera has seen. Returns whether it has a pixel.
+// Clears the mask where the box reaches outside the frame, which no camera has seen. Returns whether it has pixels there.
 bool cut_to_frame(FaceDepth& face, const FrameView& frame) {
   const Seen rows = seen_pixels(face.box.y0, face.box.y1, face.height, frame.height);
   const Seen columns = seen_pixels(face.box.x0, face.box.x1, face.width, frame.width);
-  std::uint8_t* pixel = face.mask.data();
-  bool has_head = false;
-  for (std::int32_t row = 0; row < face.height; ++row) {
-    const bool in_rows = row >= rows.first && row < rows.last;
-    for (std::int32_t column = 0; column < face.width; ++column, ++pixel) {
-      if (!in_rows || column < columns.first || column >= columns.last) *pixel = 0;
-      has_head |= *pixel != 0;
-    }
+  if (rows.all_of(face.height) && columns.all_of(face.width)) return false;
+  auto line = face.mask.begin();
+  for (std::int32_t row = 0; row < face.height; ++row, line += face.width) {
+    const bool seen = row >= rows.first && row < rows.last;
+    std::fill(line, line + (seen ? columns.first : face.width), 0);
+    if (seen) std::fill(line + columns.last, line + face.width, 0);
   }
-  return has_head;
+  return true;
 }
 
 // Of the outermost rows and columns; a head that reaches them is too large for its box.
@@ -180,8 +180,11 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
   const DepthSummary summary = write_depth_maps({depth, mask_probability, found_.depth_mm.size()},
                                                 {head.distance_mm, spec_.half_range_mm, mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
-  const double at_border = share_of_border(found_);  // of what the network sees: outside the frame its border again
-  const bool has_head = cut_to_frame(found_, frame);
+  // Before the cut: outside the frame the network sees its border again.
+  const double at_border = output.mask_probability == nullptr ? 0.0 : share_of_border(found_);
+  const bool has_head = cut_to_frame(found_, frame)
+                            ? std::find(found_.mask.begin(), found_.mask.end(), 1) != found_.mask.end()
+                            : summary.has_head;
   found_.contrast_levels = output.crop.deviation / spec_.scale;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
   found_.face_seen = -1.0;
@@ -202,7 +205,7 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
                                                    : "no usable face in the box: its validity is too small";
   } else if (!has_head) {
     found_.reason = "no head in the box: the mask is empty";
-  } else if (output.mask_probability != nullptr && at_border > kMostAtBorder) {
+  } else if (at_border > kMostAtBorder) {
     found_.reason = "the head fills its box, so it is nearer than said";
   } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
     found_.reason =

@@ -28,7 +28,7 @@ FORMAT = 1
 SEQUENCES_PER_SUBJECT = 5
 HEAD_LABELS = (1, 2, 3)  # skin, eyes and teeth; hair, beard and hat; glasses and mask
 OCCLUDER_LABEL = 5  # a hand or a thing before the head
-RENDERED_FILE = "rendered.json"  # what train.synth writes beside rendered raw sets
+RENDERED_FILE = "rendered.json"  # the note that train.synth writes beside sequences of other layouts
 
 _RENDER_AGAIN = "Write the set again, or remove the sequence's folder."
 

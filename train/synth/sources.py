@@ -12,9 +12,9 @@ import numpy as np
 
 from facedepth_edge.errors import ConfigError
 from facedepth_edge.whole_file import whole_file
+from train.data.crops_set import RENDERED_FILE as NOTE_FILE
 from train.synth.hair_cards import BASE_FILE, style_files
 
-NOTE_FILE = "rendered.json"
 _DIGITS = 16
 
 
