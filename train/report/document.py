@@ -9,7 +9,7 @@ from typing import Any
 from train.measured import SYSTEMS, VERIFIER
 from train.metrics import MIN_HEAD_PIXELS
 from train.paper_metrics import PIXEL_METRICS
-from train.report.order import compare_orders, sentences_from_orders
+from train.report.order import compare_orders, reversals_markdown, sentences_from_orders
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary
 from train.report.tables import head_table_markdown, markdown_table, table_1_markdown, table_2_markdown
@@ -60,8 +60,10 @@ def report_markdown(summary: Summary, why: str | None, pictures: Mapping[str, st
         "holes; generated depth has none. The last cell is the last line of table 1.",
         table_2_markdown(summary),
         "## The order of the systems",
-        "\n".join(f"- {line}" for line in sentences_from_orders(orders, summary)),
+        " ".join(sentences_from_orders(orders, summary)),
     ]
+    if differs:
+        blocks.append(reversals_markdown(orders, summary))
     if why is not None:
         blocks.append(f"### Why\n\n{why.strip()}")
     elif differs:
@@ -118,11 +120,13 @@ def _conventions(summary: Summary) -> str:
     raised = summary.raised["all"]
     parts = ", ".join(f"{SYSTEM_LABELS[system]} {raised[system]:,}" for system in SYSTEMS)
     return (
-        f"{summary.pixels['all']:,} measured pixels; holes do not count. Scale: (z + 1) * 127.5, 0 to 255, farther is "
-        "larger, 1 level = 1.25 mm. L2 is the root of the sum over a frame's pixels, then the mean over frames; "
-        "everything else is pooled over all pixels. All from absolute difference downwards but RMSE linear take both "
-        "maps at no less than level 1, where they divide and take logarithms; pixels raised to it: "
-        f"truth {raised['truth']:,}, {parts}. RMSE scale-invariant removes each frame's mean log error first."
+        f"- {summary.pixels['all']:,} measured pixels; holes do not count.\n"
+        "- Scale: (z + 1) * 127.5, 0 to 255, farther is larger; 1 level = 1.25 mm.\n"
+        "- L2 is the root of the sum over a frame's measured pixels, then the mean over frames, so it is smaller where "
+        "there are holes. Everything else is pooled over all pixels.\n"
+        "- RMSE scale-invariant removes each frame's mean log error first.\n"
+        "- All from absolute difference downwards but RMSE linear divide or take logarithms, and take both maps at no "
+        f"less than level 1. Pixels raised to it: truth {raised['truth']:,}, {parts}."
         f"{_without_raised(summary)}"
     )
 
@@ -131,14 +135,14 @@ def _without_raised(summary: Summary) -> str:
     """Say what the few pixels cost whose true depth is nearer than the scale begins: a ratio to level 1 is huge."""
     if not 0 < summary.raised_frames < summary.about["data"]["frames"]:
         return ""
-    order = ", ".join(SYSTEM_LABELS[system] for system in SYSTEMS)
     rows = []
     for metric, row in summary.without_raised.items():
         name = PIXEL_METRICS[metric]
-        rows.append(f"{name.label} {', '.join(f'{row[system]:.{name.places}f}' for system in SYSTEMS)}")
+        rows.append([name.label, *(f"{row[system]:.{name.places}f}" for system in SYSTEMS)])
     return (
-        f" True depth was raised in {summary.raised_frames:,} frames, where something is nearer than the scale begins "
-        f"(160 mm before the head's distance). Over the other frames ({order}): {'; '.join(rows)}."
+        f"\n- True depth was raised in {summary.raised_frames:,} frames, where something is nearer than the scale "
+        "begins (160 mm before the head's distance). Without these frames:\n\n"
+        f"{markdown_table(['without them', *(SYSTEM_LABELS[system] for system in SYSTEMS)], rows)}"
     )
 
 

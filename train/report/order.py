@@ -16,7 +16,7 @@ from train.paper_metrics import PIXEL_METRICS, VERIFICATION, MetricName
 from train.report.bootstrap import Estimate, estimate_difference
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary
-from train.report.tables import format_value
+from train.report.tables import format_value, markdown_table
 
 TABLE_1_METRICS: dict[str, MetricName] = {**PIXEL_METRICS, "verification": VERIFICATION}
 
@@ -96,25 +96,43 @@ def compare_orders(summary: Summary) -> list[MetricOrder]:
 
 
 def sentences_from_orders(orders: list[MetricOrder], summary: Summary) -> list[str]:
-    """Say in words where the order differs and who is equal: facts only, no reasons."""
-    same = [TABLE_1_METRICS[order.metric].label for order in orders if order.agrees]
-    lines = []
-    if same:
-        lines.append(f"The order of the systems is the paper's by {_listed(same)}.")
-    for order in orders:
-        if order.reversals:
-            lines.append(_sentence(order, summary))
-        lines += _tie_sentences(order, summary)
+    """Say in words how often the order differs, where it is the paper's and who is equal: facts only, no reasons."""
     compared = sum(1 for _ in combinations(SYSTEMS, 2)) * len(orders)
     reversals = [reversal for order in orders for reversal in order.reversals]
     clear = sum(reversal.clear for reversal in reversals)
     without_order = sum(order.without_order for order in orders)
     ties = f" {without_order} are ties, here or in the paper, and count for neither." if without_order else ""
-    lines.append(
+    lines = [
         f"Of {compared} comparisons of two systems by one metric, {len(reversals)} come out the other way round than "
         f"in the paper; in {clear} of these the 95 % interval of the difference leaves out 0.{ties}"
-    )
+    ]
+    same = [TABLE_1_METRICS[order.metric].label for order in orders if order.agrees]
+    if same:
+        lines.append(f"The order of the systems is the paper's by {_listed(same)}.")
+    for order in orders:
+        lines += _tie_sentences(order, summary)
     return lines
+
+
+def reversals_markdown(orders: list[MetricOrder], summary: Summary) -> str:
+    """Return a table of the metrics by which the order is not the paper's; an empty text where there are none."""
+    rows = []
+    for order in orders:
+        if order.reversals:
+            name = TABLE_1_METRICS[order.metric]
+            ours, paper = _order_in_words(order.ours, order.ties), _order_in_words(order.paper, order.paper_ties)
+            rows.append([name.label, ours, paper, "<br>".join(_in_words(each, name) for each in order.reversals)])
+    if not rows:
+        return ""
+    return markdown_table(
+        [
+            "by",
+            "the order here, best first",
+            f"the paper's on {summary.paper_data}",
+            "the other way round: the better one here, its figure less the other's, 95 % interval",
+        ],
+        rows,
+    )
 
 
 def _equal_groups(order: tuple[str, ...], values: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
@@ -144,27 +162,15 @@ def _order_in_words(systems: tuple[str, ...], ties: tuple[tuple[str, ...], ...])
     return text
 
 
-def _sentence(order: MetricOrder, summary: Summary) -> str:
-    name = TABLE_1_METRICS[order.metric]
-    row = summary.table_1(order.metric)
-    parts = []
-    for reversal in order.reversals:
-        figures = " against ".join(
-            f"{SYSTEM_LABELS[system]} {format_value(row[system].value, name)}"
-            for system in (reversal.better, reversal.worse)
-        )
-        difference = reversal.difference
-        if difference.low != difference.low:
-            verdict = "too few subjects for an interval"
-        else:
-            bounds = f"[{format_value(difference.low, name)}, {format_value(difference.high, name)}]"
-            verdict = f"{bounds} leaves out 0" if reversal.clear else f"{bounds} holds 0, so it may be chance"
-        parts.append(f"{figures}, difference {format_value(difference.value, name)} ({verdict})")
-    ours, paper = _order_in_words(order.ours, order.ties), _order_in_words(order.paper, order.paper_ties)
-    return (
-        f"By {name.label} the order, best first, is {ours}; the paper's on {summary.paper_data} is {paper}; "
-        f"the other way round: {'; '.join(parts)}."
-    )
+def _in_words(reversal: Reversal, name: MetricName) -> str:
+    difference = reversal.difference
+    if difference.low != difference.low:
+        interval = "too few subjects for an interval"
+    else:
+        interval = f"[{format_value(difference.low, name)}, {format_value(difference.high, name)}]"
+        interval += "" if reversal.clear else ", may be chance"
+    better, worse = SYSTEM_LABELS[reversal.better], SYSTEM_LABELS[reversal.worse]
+    return f"{better} before {worse}: {format_value(difference.value, name)} {interval}"
 
 
 def _badness(name: MetricName, value: float) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from train.measured import SYSTEMS, Measured
 from train.report.bootstrap import estimate_from_draws
-from train.report.order import compare_orders, plain_from_orders, sentences_from_orders
+from train.report.order import compare_orders, plain_from_orders, reversals_markdown, sentences_from_orders
 from train.report.paper_figures import TABLE_1
 from train.report.summary import WHOLE_CELL, Summary, summarise
 
@@ -49,8 +49,9 @@ def test_the_papers_own_values_have_its_order(summary: Summary) -> None:
     assert by_metric["delta_1"] == ("paper", "pix2pix", "autoencoder", "cui")  # higher is better
     assert by_metric["verification"] == ("paper", "autoencoder", "cui", "pix2pix")
     lines = sentences_from_orders(orders, summary)
-    assert lines[0].startswith("The order of the systems is the paper's by L1 norm, L2 norm, ")
-    assert lines[-1].startswith("Of 66 comparisons of two systems by one metric, 0 come out the other way round")
+    assert lines[0].startswith("Of 66 comparisons of two systems by one metric, 0 come out the other way round")
+    assert lines[1].startswith("The order of the systems is the paper's by L1 norm, L2 norm, ")
+    assert reversals_markdown(orders, summary) == ""
 
 
 def test_a_clear_reversal(summary: Summary) -> None:
@@ -61,14 +62,15 @@ def test_a_clear_reversal(summary: Summary) -> None:
     assert (reversal.better, reversal.worse, reversal.clear) == ("autoencoder", "paper", True)
     assert reversal.difference.value == pytest.approx(16.185 - 17.0)
     lines = sentences_from_orders(compare_orders(changed), changed)
-    assert len(lines) == 3
-    assert lines[1].startswith(
-        "By L1 norm the order, best first, is autoencoder, cGAN, pix2pix, Cui et al.; the paper's on Pandora is cGAN, "
-        "autoencoder, pix2pix, Cui et al.; the other way round: autoencoder 16.185 against cGAN 17.000, difference "
-        "-0.815 (["
+    assert len(lines) == 2
+    assert "1 come out the other way round than in the paper; in 1 of these" in lines[0]
+    header, _, row = reversals_markdown(compare_orders(changed), changed).splitlines()
+    assert "the paper's on Pandora" in header
+    assert row.startswith(
+        "| L1 norm | autoencoder, cGAN, pix2pix, Cui et al. | cGAN, autoencoder, pix2pix, Cui et al. | "
+        "autoencoder before cGAN: -0.815 [-0."
     )
-    assert "leaves out 0)." in lines[1]
-    assert "1 come out the other way round than in the paper; in 1 of these" in lines[-1]
+    assert row.endswith("] |")
     plain = plain_from_orders(compare_orders(changed))["l1"]["reversed"]
     assert plain[0]["better_here"] == "autoencoder"
     assert plain[0]["interval_leaves_out_0"] is True
@@ -78,7 +80,7 @@ def test_a_reversal_that_may_be_chance(summary: Summary) -> None:
     changed = with_l1(summary, pix2pix=16.185 - 1e-6)
     (reversal,) = compare_orders(changed)[0].reversals
     assert (reversal.better, reversal.clear) == ("pix2pix", False)
-    assert "holds 0, so it may be chance" in sentences_from_orders(compare_orders(changed), changed)[1]
+    assert "], may be chance |" in reversals_markdown(compare_orders(changed), changed)
 
 
 def test_ties_are_neither_agreement_nor_reversal(summary: Summary) -> None:
@@ -87,9 +89,12 @@ def test_ties_are_neither_agreement_nor_reversal(summary: Summary) -> None:
     assert [(r.better, r.worse) for r in order.reversals] == [("cui", "autoencoder"), ("cui", "pix2pix")]
     assert order.ties == (("paper", "cui"),)
     lines = sentences_from_orders(compare_orders(changed), changed)
-    assert "best first, is cGAN = Cui et al., autoencoder, pix2pix; the paper's" in lines[1]
-    assert lines[2] == "By L1 norm cGAN and Cui et al. are equal here: 11.792."
-    assert lines[-1].endswith(" 1 are ties, here or in the paper, and count for neither.")
+    assert lines[0].endswith(" 1 are ties, here or in the paper, and count for neither.")
+    assert lines[-1] == "By L1 norm cGAN and Cui et al. are equal here: 11.792."
+    table = reversals_markdown(compare_orders(changed), changed)
+    assert "| cGAN = Cui et al., autoencoder, pix2pix | cGAN, autoencoder" in table
+    assert "Cui et al. before autoencoder: " in table
+    assert "<br>Cui et al. before pix2pix: " in table
     assert plain_from_orders(compare_orders(changed))["l1"]["equal"] == [["paper", "cui"]]
 
 
@@ -99,9 +104,9 @@ def test_systems_that_are_all_equal_have_not_the_papers_order(summary: Summary) 
     assert not order.reversals
     assert not order.agrees
     lines = sentences_from_orders(compare_orders(tied), tied)
-    assert lines[0].startswith("The order of the systems is the paper's by L2 norm, ")
-    assert lines[1] == "By L1 norm cGAN, autoencoder, pix2pix and Cui et al. are equal here: 1.000."
-    assert " 6 are ties" in lines[-1]
+    assert " 6 are ties" in lines[0]
+    assert lines[1].startswith("The order of the systems is the paper's by L2 norm, ")
+    assert lines[2] == "By L1 norm cGAN, autoencoder, pix2pix and Cui et al. are equal here: 1.000."
 
 
 def test_a_tie_in_the_paper_is_no_reversal(summary: Summary, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +116,7 @@ def test_a_tie_in_the_paper_is_no_reversal(summary: Summary, monkeypatch: pytest
     order = compare_orders(changed)[0]
     assert (order.reversals, order.ties, order.paper_ties) == ((), (), (("paper", "autoencoder"),))
     lines = sentences_from_orders(compare_orders(changed), changed)
-    assert lines[1] == "By L1 norm cGAN and autoencoder are equal in the paper on Pandora: 16.185."
+    assert lines[2] == "By L1 norm cGAN and autoencoder are equal in the paper on Pandora: 16.185."
 
 
 def test_metrics_without_a_figure_are_left_out(summary: Summary) -> None:
@@ -122,7 +127,7 @@ def test_without_intervals_nothing_is_clear(summary: Summary) -> None:
     changed = replace(with_l1(summary, paper=17.0), subjects=1)
     (reversal,) = compare_orders(changed)[0].reversals
     assert not reversal.clear
-    assert "too few subjects for an interval" in sentences_from_orders(compare_orders(changed), changed)[1]
+    assert "too few subjects for an interval" in reversals_markdown(compare_orders(changed), changed)
     assert plain_from_orders(compare_orders(changed))["l1"]["reversed"][0]["low"] is None
 
 

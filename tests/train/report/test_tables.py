@@ -234,4 +234,4 @@ def test_frames_with_depth_before_the_scale_are_told_apart(measured: Measured) -
     json.dumps(nothing, allow_nan=False)
     text = report_markdown(summary, None, {})
     assert "True depth was raised in 2 frames" in text
-    assert f"absolute difference {expected[0]:.4f}, {expected[1]:.4f}" in text
+    assert f"| absolute difference | {expected[0]:.4f} | {expected[1]:.4f} |" in text
