@@ -28,13 +28,19 @@ MEASURED_FILES = ("fp32", "int8")  # what ONNX Runtime computes on a CPU as the 
 ALSO_FRAMES = 256  # of the gate of a further artifact: the paper's generator takes half a second a face here
 HEADER = """# Accuracy
 
-Written by `python -m export.accuracy`; every figure was computed on a CPU. `fp16` and `int8-trt` are in the last
-section only, where an emulation rounds every FP16 tensor; neither ran on TensorRT or a GPU. All pictures are rendered,
-and all heads are modelled but where a section says otherwise: a figure here says nothing about a real camera.
+Written by `python -m export.accuracy`. Every figure was computed on a CPU, and all pictures are rendered, of modelled
+heads but where a section says otherwise: **none says anything about a real camera** ([real_faces.md](real_faces.md)
+does). `fp16` and `int8-trt` are in the last section only, where an emulation rounds every FP16 tensor; neither ran on
+TensorRT or a GPU.
 
-Errors are in mm, the mean over a face's pixels, then over the faces; "after offset" has the mean error of each face
-removed. *Head* is what the label calls head: skin, hair, beard, glasses, hat. *Face* is the part of it in an ellipse
-with half axes of 68 and 90 mm about the head centre.
+| | |
+|---|---|
+| error | in mm, the mean over a face's pixels, then over the faces |
+| after offset | with the mean error of each face removed |
+| head | what the label calls head: skin, hair, beard, glasses, hat |
+| face | the head inside an ellipse with half axes of 68 and 90 mm about the head centre |
+| answered | of the frames with a measured head, the share that the predictor has a figure for |
+| called valid | by the runtime's rule, of the frames that show 80 % or more of the face's place |
 """
 
 SCAN = """The head is a scan of a real one, which no model made and no training saw; camera, light and walls are

@@ -85,6 +85,13 @@ def is_doubling(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> bool:
     )
 
 
+def forms_of_deconvolutions(model: onnx.ModelProto, form_of: FormOf) -> list[str]:
+    """Return which form each transposed k5 s2 convolution gets, in the graph's order."""
+    constants = constants_of(model)
+    doubling = [node for node in model.graph.node if is_doubling(node, constants)]
+    return [form_of(*constants[node.input[1]].shape[:2]) for node in doubling]
+
+
 def deconvolutions_as_convolutions(model: onnx.ModelProto, form_of: FormOf) -> onnx.ModelProto:
     """Replace each transposed k5 s2 convolution by convolutions and a DepthToSpace.
 

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
-import torch
 
 from export.artifact_writer import (
     GOLDEN_FILE,
@@ -26,11 +22,12 @@ from export.artifact_writer import (
     require_free,
     write_artifact,
 )
-from export.calibration import CHOSEN, PERCENTILES
+from export.calibration import PERCENTILES
 from export.deconvolutions import deconvolutions_as_convolutions, form_for_cpu_int8, form_for_few_weights
 from export.half import fp16_from_fp32
 from export.int8_cpu import int8_from_fp32
 from export.int8_tensorrt import int8_trt_from_fp32
+from export.notes import chosen_percentiles, export_notes, training_notes
 from export.onnx_from_torch import (
     INPUT,
     onnx_from_network,
@@ -39,55 +36,20 @@ from export.onnx_from_torch import (
     run_reference,
     run_session,
 )
+from export.options import ExportOptions
 from export.parity import FILES, GateReport, require_gate, run_gate
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.errors import ArtifactError, ConfigError, InputError
-from train.config_reader import plain_from_dataclass
+from facedepth_edge.errors import ArtifactError, InputError
 from train.data.batches import make_batch
 from train.data.packed import PackedSet
 from train.restore import TrainedNetwork
-from train.start import training_stages
 from train.validation import spread_indices
-from train.weights import network_from_file
 
 GOLDEN_FACES = 6
 EQUALITY_FACES = 16
 DEPTH_MASK_THRESHOLD = 0.75  # a head lies within 120 mm behind its centre's surface; for networks without a mask
 LARGE_BYTES = 64 << 20  # of a graph that is calibrated once: the paper's generator takes minutes each time
 DEPTH_NETWORKS = ("edge", "paper")
-
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is asked of an export.
-
-    Args:
-        name: The model's name.
-        version: The model's version.
-        files: ONNX files to write, of export.parity.FILES; fp32.onnx always.
-        replace: Replace an artifact that is there.
-        calibration_faces: Faces of the training split that set the INT8 ranges.
-        held_out_faces: Most frames of the test split that accuracy is measured on.
-    """
-
-    name: str
-    version: str = "0.1.0"
-    files: tuple[str, ...] = FILES
-    replace: bool = False
-    calibration_faces: int = 320
-    held_out_faces: int = 1000
-
-    def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            rule = "letters, digits, '.', '_' and '-', a letter or digit first"
-            raise ConfigError.of("--name", self.name, rule, "For example edge.")
-        unknown = [file for file in self.files if file not in FILES]
-        if unknown or FILES[0] not in self.files:
-            rule = f"{FILES[0]} and any of {', '.join(FILES[1:])}"
-            raise ConfigError.of("--files", ", ".join(self.files), rule, "Leave it out for all.")
 
 
 def faces_of(data: PackedSet, indices: np.ndarray) -> np.ndarray:
@@ -133,14 +95,6 @@ def onnx_files(plain: onnx.ModelProto, faces: np.ndarray, names: tuple[str, ...]
     return {name: makers[name]() for name in FILES if name in names}
 
 
-def export_checkpoint(
-    checkpoint: Path, data: PackedSet, folder: Path, options: ExportOptions, say: Callable[[str], None]
-) -> None:
-    """Make an artifact out of a checkpoint or of published weights; see `export_network`."""
-    require_free(folder, options.replace)
-    export_network(network_from_file(checkpoint), data, folder, options, say)
-
-
 def export_network(
     trained: TrainedNetwork, data: PackedSet, folder: Path, options: ExportOptions, say: Callable[[str], None]
 ) -> None:
@@ -169,17 +123,17 @@ def export_network(
     input_hw = (trained.input_px, trained.input_px)
     held_out = spread_indices(data, "test", options.held_out_faces)
     golden_faces = faces_of(data, golden_indices(data, held_out))
-    golden = {"face": golden_faces, **run_reference(trained.network, golden_faces)}
+    reference = run_reference(trained.network, golden_faces)
 
     plain = onnx_from_network(trained.network, input_hw)
     calibration = faces_of(data, spread_indices(data, "train", options.calibration_faces))
     models = onnx_files(plain, calibration, options.files)
     session = open_session(models["fp32.onnx"])
+    worst = dict.fromkeys(reference, 0.0)
     for faces in (golden_faces, golden_faces[:1], faces_of(data, spread_indices(data, "train", EQUALITY_FACES))):
         errors = require_equal_outputs(run_reference(trained.network, faces), run_session(session, faces), "fp32.onnx")
-    say(
-        "fp32.onnx against PyTorch, largest error of the range: " + ", ".join(f"{k} {v:.1e}" for k, v in errors.items())
-    )
+        worst = {name: max(error, errors[name]) for name, error in worst.items()}
+    say("fp32.onnx against PyTorch, largest error of the range: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()))
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     report = run_gate(files, partial(run_reference, trained.network), data, held_out)
     say(report.table())
@@ -187,7 +141,7 @@ def export_network(
     if percentiles:
         say("activation ranges, percentile: " + ", ".join(f"{name} {value:g}" for name, value in percentiles.items()))
     require_gate(report, str(folder))
-    files[GOLDEN_FILE] = npz_bytes(golden)
+    files[GOLDEN_FILE] = npz_bytes({INPUT: golden_faces, **reference})
     files[REFERENCE_FILE] = reference_bytes(trained.network, input_hw)
     files[PARITY_FILE] = (json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n").encode()
     spec = make_spec(
@@ -195,7 +149,7 @@ def export_network(
         version=options.version,
         architecture=trained.architecture,
         input_hw=input_hw,
-        output_names=tuple(golden)[1:],
+        output_names=tuple(reference),
         files=files,
         accuracy={**accuracy_notes(report, len(held_out)), "depth_along": along},
         training={**training_notes(trained), "export": export_notes(plain, data, len(calibration), models)},
@@ -215,51 +169,6 @@ def accuracy_notes(report: GateReport, frames: int) -> dict[str, Any]:
             notes[f"{name}_mean_growth"] = round(whole["mean_growth"], 5) + 0.0  # no -0.0
             notes[f"{name}_worst_face_mm"] = round(whole["worst_face_mm"], 3)
     return notes
-
-
-def training_notes(trained: TrainedNetwork) -> dict[str, Any]:
-    """Return what spec.json says of the training; `averaged`, where there is one, is `train.average`'s note."""
-    averaged = {name: trained.data[name] for name in ("averaged",) if name in trained.data}
-    return {
-        "commit": trained.commit,
-        "data": trained.data["name"],
-        "frames": trained.data["train_frames"],
-        "subjects": trained.data["train_subjects"],
-        "samples": trained.samples,
-        "steps": trained.step,
-        "task": trained.config.task.name,
-        "network": plain_from_dataclass(trained.config.network.options),
-        "stages": training_stages(trained),
-        **averaged,
-    }
-
-
-def chosen_percentiles(models: Mapping[str, onnx.ModelProto]) -> dict[str, float]:
-    """Return the percentile of each INT8 graph, by its name without `.onnx`."""
-    notes = {name: {note.key: note.value for note in model.metadata_props} for name, model in models.items()}
-    return {name.removesuffix(".onnx"): float(own[CHOSEN]) for name, own in notes.items() if CHOSEN in own}
-
-
-def export_notes(
-    plain: onnx.ModelProto, data: PackedSet, calibration_faces: int, models: Mapping[str, onnx.ModelProto]
-) -> dict[str, Any]:
-    """Return what the files' bytes depend on besides the weights: versions, calibration, forms by layer."""
-    chosen: dict[str, list[str]] = {"fp32, fp16, int8-trt": [], "int8": []}
-    for forms, form_of in zip(chosen.values(), (form_for_few_weights, form_for_cpu_int8), strict=True):
-        deconvolutions_as_convolutions(plain, partial(_noted, forms, form_of))
-    versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    calibration = {
-        "data": data.crops.root.resolve().name,
-        "key": data.key,
-        "faces": calibration_faces,
-        "percentiles": chosen_percentiles(models),
-    }
-    return {"versions": versions, "calibration": calibration, "deconvolutions": chosen}
-
-
-def _noted(forms: list[str], form_of: Callable[[int, int], str], channels: int, outputs: int) -> str:
-    forms.append(form_of(channels, outputs))
-    return forms[-1]
 
 
 def check_artifact(folder: Path) -> None:

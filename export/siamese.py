@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,7 +37,9 @@ from export.graph_runner import GraphRunner
 from export.half import fp16_from_fp32, require_fp16_range
 from export.int8_cpu import int8_from_fp32
 from export.int8_tensorrt import int8_trt_from_fp32
+from export.notes import export_notes, training_notes
 from export.onnx_from_torch import MAX_ERROR_OF_RANGE, OPSET, open_session, quiet_exporter, without_traces
+from export.options import ExportOptions
 from export.parity import EMULATED, FILES, FOR_TENSORRT
 from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.errors import ArtifactError, InputError
@@ -47,9 +49,6 @@ from train.data.packed import PackedSet
 from train.restore import TrainedNetwork
 from train.validation import MEASURE_BATCH, spread_indices
 from train.verification import random_pairs, verification_input
-
-if TYPE_CHECKING:
-    from export.pipeline import ExportOptions
 
 SIAMESE = "siamese"
 KIND = "pair-verification"
@@ -225,8 +224,6 @@ def export_siamese(
         ArtifactError: A file is past the limits, or `folder` is taken.
         InputError: The data set is too small or has no depth.
     """
-    from export.pipeline import export_notes, training_notes
-
     if trained.config.data.depth_along != "axis":
         rule = "along the axis, as depth cameras measure"
         raise ArtifactError.of("export", "a verification network of depth along the ray", rule, "Train it on that.")

@@ -20,7 +20,6 @@ from onnx import AttributeProto, TensorProto
 
 from export.half import MIN_SCALE
 from export.onnx_graph import attribute_of, constants_of, makers_of, shapes_of, types_of, users_of
-from facedepth_edge.errors import ArtifactError
 
 OPSETS = (19, 20)  # 19 is the first with FP16 scales, 20 the last that 10.3 parses
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -89,18 +88,6 @@ def tensorrt_faults(model: onnx.ModelProto) -> list[str]:
     for node in model.graph.node:
         faults += _node_faults(node, types, shapes, constants)
     return faults + _quantisation_faults(model)
-
-
-def require_tensorrt(model: onnx.ModelProto, where: str) -> None:
-    """Refuse a graph that TensorRT 10.3 would not take.
-
-    Raises:
-        ArtifactError: The first faults are named.
-    """
-    faults = tensorrt_faults(model)
-    if faults:
-        rule = "a graph that TensorRT 10.3 parses"
-        raise ArtifactError.of(where, "; ".join(faults[:3]), rule, "Change the rewrites, or look the operator up.")
 
 
 def _graph_faults(model: onnx.ModelProto) -> list[str]:

@@ -219,11 +219,13 @@ def test_differences_are_over_the_head_in_mm() -> None:
 @pytest.fixture(scope="module")
 def artifact(checkpoint: Path, export_data: PackedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact of two files within the limits; do not change it."""
-    from export.pipeline import ExportOptions, export_checkpoint
+    from export.options import ExportOptions
+    from export.pipeline import export_network
+    from train.weights import network_from_file
 
     folder = tmp_path_factory.mktemp("gate") / "edge"
     options = ExportOptions("edge", files=("fp32.onnx", "fp16.onnx"))
-    export_checkpoint(checkpoint, export_data, folder, options, lambda line: None)
+    export_network(network_from_file(checkpoint), export_data, folder, options, lambda line: None)
     return folder
 
 

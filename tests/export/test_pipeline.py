@@ -25,8 +25,9 @@ from export import artifact_writer, pipeline
 from export.__main__ import main
 from export.artifact_writer import npz_bytes, write_artifact
 from export.calibration import PERCENTILES
+from export.options import ExportOptions
 from export.parity import FILES, gate_of_artifact
-from export.pipeline import ExportOptions, export_checkpoint, golden_indices
+from export.pipeline import export_network, golden_indices
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, ConfigError, InputError
@@ -49,7 +50,7 @@ def artifact(checkpoint: Path, export_data: PackedSet, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("models") / "edge"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "require_gate", lambda report, where: None)  # 30 steps make no model to measure
-        export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge"), print)
+        export_network(network_from_file(checkpoint), export_data, folder, ExportOptions("edge"), print)
     return folder
 
 
@@ -210,7 +211,9 @@ def test_exporting_repeats_byte_by_byte(
     artifact: Path, checkpoint: Path, export_data: PackedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "require_gate", lambda report, where: None)
-    export_checkpoint(checkpoint, export_data, tmp_path / "again", ExportOptions("edge"), lambda line: None)
+    export_network(
+        network_from_file(checkpoint), export_data, tmp_path / "again", ExportOptions("edge"), lambda line: None
+    )
     for path in sorted(artifact.iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
@@ -235,17 +238,25 @@ def test_an_existing_folder_is_kept_unless_replaced(
     folder = Path(shutil.copytree(artifact, tmp_path / "edge"))
     (folder / "fp32.onnx").write_bytes(b"old")
     with pytest.raises(ArtifactError, match=r"got a folder that exists, expected a new one\. Add --replace"):
-        export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge"), print)
+        export_network(network_from_file(checkpoint), export_data, folder, ExportOptions("edge"), print)
     with pytest.raises(ArtifactError, match="got a folder that exists"):
-        export_checkpoint(checkpoint, export_data, tmp_path / "none" / ".." / "edge", ExportOptions("edge"), print)
+        export_network(
+            network_from_file(checkpoint), export_data, tmp_path / "none" / ".." / "edge", ExportOptions("edge"), print
+        )
     assert (folder / "fp32.onnx").read_bytes() == b"old"
-    export_checkpoint(checkpoint, export_data, folder, ExportOptions("edge", files=("fp32.onnx",), replace=True), print)
+    export_network(
+        network_from_file(checkpoint),
+        export_data,
+        folder,
+        ExportOptions("edge", files=("fp32.onnx",), replace=True),
+        print,
+    )
     assert sorted(open_artifact(folder).spec.files) == ["fp32.onnx", "golden.npz", "parity.json", "reference.pt2"]
     assert [path.name for path in tmp_path.iterdir()] == ["edge"]
     (tmp_path / "photos").mkdir()
     with pytest.raises(ArtifactError, match="a folder that is no artifact"):
-        export_checkpoint(
-            checkpoint,
+        export_network(
+            network_from_file(checkpoint),
             export_data,
             tmp_path / "photos",
             ExportOptions("edge", files=("fp32.onnx",), replace=True),
@@ -350,7 +361,7 @@ def test_a_file_past_the_limits_is_not_written(
     monkeypatch.setattr(comparison, "MAX_MEAN_GROWTH", -1.0)
     options = ExportOptions("edge", files=("fp32.onnx", "fp16.onnx"))
     with pytest.raises(ArtifactError, match=r"fp16\.onnx: all: mean error grows by .*expected files within the gate"):
-        export_checkpoint(checkpoint, export_data, tmp_path / "edge", options, print)
+        export_network(network_from_file(checkpoint), export_data, tmp_path / "edge", options, print)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -367,7 +378,7 @@ def test_too_few_calibration_faces_are_told(
 ) -> None:
     options = ExportOptions("edge", calibration_faces=count)
     with pytest.raises(InputError, match=f"calibration: got {count} faces, expected at least 16 faces"):
-        export_checkpoint(checkpoint, export_data, tmp_path / "edge", options, print)
+        export_network(network_from_file(checkpoint), export_data, tmp_path / "edge", options, print)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -384,7 +395,7 @@ def test_too_few_faces_are_told(checkpoint: Path, export_data: PackedSet, tmp_pa
     root = write_crops_set(tmp_path / "small", subjects=3, frames=2)
     small = open_packed_set(root, processes=1, progress=False)
     with pytest.raises(InputError, match="2 such frames, expected at least 6 frames"):
-        export_checkpoint(checkpoint, small, tmp_path / "edge", ExportOptions("edge"), print)
+        export_network(network_from_file(checkpoint), small, tmp_path / "edge", ExportOptions("edge"), print)
     chosen = golden_indices(export_data, export_data.indices("test"))
     assert len(set(chosen.tolist())) == 6
     assert export_data.meta["face"][chosen].all()

@@ -18,7 +18,7 @@ import torch
 from export import siamese
 from export.int8_cpu import count_fused
 from export.onnx_from_torch import open_session
-from export.pipeline import ExportOptions
+from export.options import ExportOptions
 from export.siamese import (
     INPUTS,
     PairModule,

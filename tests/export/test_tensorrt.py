@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -16,8 +17,8 @@ from export.half import MIN_SCALE, fp16_from_fp32
 from export.int8_tensorrt import int8_trt_from_fp32, with_half_scales
 from export.onnx_from_torch import open_session, run_session
 from export.onnx_graph import constants_of, copy_of
-from export.tensorrt_contract import require_tensorrt, tensorrt_faults
-from facedepth_edge.errors import ArtifactError, InputError
+from export.tensorrt_contract import tensorrt_faults
+from facedepth_edge.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,6 @@ def test_all_files_fit_tensorrt(
 ) -> None:
     for model in (onnx_models[name], sources[name], fp16_from_fp32(sources[name]), int8_trt[name]):
         assert tensorrt_faults(model) == []
-        require_tensorrt(model, "x.onnx")
 
 
 @pytest.mark.parametrize(("name", "floats"), [("edge", 3), ("paper", 2)])
@@ -255,8 +255,7 @@ def test_every_fault_is_found(
 ) -> None:
     model = copy_of(int8_trt["edge"])
     spoil(model)
-    with pytest.raises(ArtifactError, match=told):
-        require_tensorrt(model, "int8-trt.onnx")
+    assert re.search(told, "; ".join(tensorrt_faults(model)[:3]))
 
 
 def test_the_cpu_dialect_is_refused(sources: dict[str, onnx.ModelProto], faces: np.ndarray) -> None:

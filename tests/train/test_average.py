@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.pipeline import training_notes
+from export.notes import training_notes
 from facedepth_edge.errors import ArtifactError
 from train.average import main
 from train.checkpoint import load_checkpoint, save_checkpoint
