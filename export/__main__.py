@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 MODELS = Path("models")
 FACES_FILE = MODELS / "faces.npz"
-OF_THE_PAPER = ("paper", "siamese")  # whose widths the paper gives; narrower weights are widened
+SIAMESE = "siamese"
+OF_THE_PAPER = ("paper", SIAMESE)  # whose widths the paper gives; narrower weights are widened
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -27,7 +28,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="a last.pt, best.pt, or .safetensors of weights")
     parser.add_argument("--model", metavar="NAME",
                         help="a model with weights in models/weights/NAME.safetensors, calibrated with "
-                        "models/faces.npz, written to models/NAME; each can be given otherwise")  # fmt: skip
+                        "models/faces.npz (siamese: give --calibration), written to models/NAME; each can be "
+                        "given otherwise")  # fmt: skip
     parser.add_argument("--name", help="the model's name, e.g. edge")
     parser.add_argument("--calibration", "--data", type=Path, metavar="DATA",
                         help="data set or faces file: training faces calibrate, test faces measure")  # fmt: skip
@@ -45,7 +47,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--random-weights goes with --model NAME")
     if args.model is not None:
         args.name = args.name or args.model
-        args.calibration = args.calibration or FACES_FILE
+        if args.model != SIAMESE or args.random_weights:
+            args.calibration = args.calibration or FACES_FILE  # which has no depth of its training faces
         args.out = args.out or MODELS / args.model
     missing = [f"--{name}" for name in ("name", "calibration", "out") if getattr(args, name) is None]
     if missing:
@@ -90,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     from export.parity import FILES
     from export.pipeline import export_network
     from export.random_network import VERSION
-    from export.siamese import SIAMESE, export_siamese
+    from export.siamese import export_siamese
 
     def work() -> Outcome:
         version = args.version or (VERSION if args.random_weights else "0.1.0")

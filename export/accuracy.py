@@ -13,6 +13,7 @@ from pathlib import Path
 
 from export.parity import gate_of_artifact
 from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.errors import ArtifactError
 from train import face_sheet, stability
 from train.command import Outcome, require_counts, run_command, write_text
 from train.crosscheck import SCAN_GENERATOR
@@ -156,6 +157,12 @@ def main(arguments: list[str] | None = None) -> int:
         require_counts(args, "subjects", "gate_frames")
         for folder in args.also:
             open_artifact(folder)  # before anything is measured
+        artifact = open_artifact(args.model)
+        lacking = [f"{file}.onnx" for file in MEASURED_FILES if not artifact.has(f"{file}.onnx")]
+        if lacking:
+            rule = f"{' and '.join(f'{file}.onnx' for file in MEASURED_FILES)}"
+            fix = "Export the model again without --files."
+            raise ArtifactError.of(str(args.model), f"no {' and no '.join(lacking)}", rule, fix)
         sets = open_sets(args.data, args)
         turned = open_sets(args.turned, args)
         steady = stability.measure(args.model, args.head, args.hair, args.subjects) if args.head else []

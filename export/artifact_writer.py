@@ -188,8 +188,12 @@ def write_folder(
     """
     folder = Path(os.path.realpath(folder))
     require_free(folder, replace)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    rule, fix = "a folder that can be written", "Check the folder's permissions and the free space."
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ArtifactError.of(str(folder), str(error), rule, fix) from error
     try:
         temporary.chmod(0o755)
         for name, content in files.items():
@@ -208,8 +212,7 @@ def write_folder(
             os.rename(temporary, folder)
             shutil.rmtree(old)
     except OSError as error:
-        fix = "Check the folder's permissions and the free space."
-        raise ArtifactError.of(str(folder), str(error), "a folder that can be written", fix) from error
+        raise ArtifactError.of(str(folder), str(error), rule, fix) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -236,6 +239,10 @@ def require_free(folder: Path, replace: bool) -> None:
     """
     folder = Path(os.path.realpath(folder))  # so that none/../models is models
     if not folder.exists():
+        parent = next(parent for parent in folder.parents if parent.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            got, rule = f"{parent} above it", "a folder that may be written"
+            raise ArtifactError.of(str(folder), got, rule, "Give another --out.")
         return
     if not replace:
         raise ArtifactError.of(

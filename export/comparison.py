@@ -91,7 +91,7 @@ class Tally:
         differences_mm: |difference| of depth to the reference over the measured head pixels, one array a face.
         correlations: With the reference over the same pixels, one a face; NaN where one is constant.
         worst_of_range: By output, the largest difference over all pixels, as a fraction of its range.
-        mean_of_range: By output, the mean difference, one value a batch.
+        mean_of_range: By output, the mean difference as a fraction of its range, one value a face.
         bad: Outputs that held NaN or infinity, or had another shape.
     """
 
@@ -114,7 +114,7 @@ class Tally:
             clean[name] = got
             error = np.abs(got.astype(np.float64) - expected) / OUTPUT_RANGE[name]
             self.worst_of_range[name] = max(self.worst_of_range.get(name, 0.0), float(error.max()))
-            self.mean_of_range.setdefault(name, []).append(float(error.mean()))
+            self.mean_of_range.setdefault(name, []).extend(error.reshape(len(error), -1).mean(axis=1).tolist())
         score_batch(self.sheet, clean, batch)
         depth, target = clean["depth"][:, 0], batch.depth.numpy()[:, 0]
         valid, head = batch.valid.numpy()[:, 0], batch.head.numpy()[:, 0]

@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -113,14 +114,23 @@ def open_faces(path: Path) -> PackedSet:
         about = json.loads(arrays["about"].tobytes())
         count = int(about["train"])
         name, reach_mm, sequences = str(about["data"]), float(about["reach_mm"]), int(about["sequences_per_subject"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         rule = f"an .npz with {', '.join(KEYS)}"
         raise InputError.of(str(path), f"{type(error).__name__}: {error}", rule, fix) from error
-    meta, gray = arrays["meta"], np.concatenate([arrays["train_gray"], arrays["test_gray"]])
-    sizes = len(meta) == len(gray) >= count and (ray_xy is None or ray_xy.shape == (len(meta), 2))
-    if about.get("format") != FORMAT or meta.dtype != META_DTYPE or not sizes:
-        got = f"format {about.get('format')}, {len(meta)} notes, {len(gray)} faces"
-        raise InputError.of(str(path), got, f"format {FORMAT}, one note a face", fix)
+    meta, train, test = arrays["meta"], arrays["train_gray"], arrays["test_gray"]
+    pictures = train.ndim == test.ndim == 3 and train.shape[1:] == test.shape[1:] == (train.shape[1],) * 2
+    planes = all(arrays[key].shape == test.shape for key in ("test_offset_mm", "test_label"))
+    types = [arrays[key].dtype for key in ("train_gray", "test_gray", "test_label", "test_offset_mm")]
+    counts = 0 < len(train) == count and len(test) > 0 and len(meta) == len(train) + len(test)
+    rays = ray_xy is None or ray_xy.shape == (len(meta), 2)
+    if about.get("format") != FORMAT or meta.dtype != META_DTYPE or not (pictures and planes and counts and rays):
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        got = f"format {about.get('format')}, {count} training faces, {shapes}"
+        raise InputError.of(str(path), got, f"format {FORMAT}, square pictures, one note a face", fix)
+    if types != [np.uint8, np.uint8, np.uint8, np.int16]:
+        got = ", ".join(map(str, types))
+        raise InputError.of(str(path), got, "pictures and labels of uint8, depth of int16", fix)
+    gray = np.concatenate([train, test])
     offset, side = arrays["test_offset_mm"].astype(np.float64), gray.shape[1]
     depth, label = np.zeros(gray.shape, np.uint16), np.zeros(gray.shape, np.uint8)
     base_mm = np.round(meta["distance_mm"][count:]).astype(np.float64)[:, None, None]
@@ -151,6 +161,9 @@ def open_faces_or_set(path: Path, cache_dir: Path | None = None) -> PackedSet:
     Raises:
         InputError: It is neither.
     """
+    if path.suffix != ".npz" and path.is_file():
+        rule = "the folder of a data set, or a file of faces (.npz)"
+        raise InputError.of(str(path), "a file of another kind", rule, "Check the path.")
     return open_faces(path) if path.suffix == ".npz" else open_packed_set(path, cache_dir)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of an export."""
+"""What is asked of an export, and whether its data set fits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 
 from export.parity import FILES
-from facedepth_edge.errors import ConfigError
+from facedepth_edge.errors import ConfigError, InputError
+from train.data.packed import PackedSet
+from train.restore import TrainedNetwork
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -36,7 +38,20 @@ class ExportOptions:
         if not NAME.fullmatch(self.name):
             rule = "letters, digits, '.', '_' and '-', a letter or digit first"
             raise ConfigError.of("--name", self.name, rule, "For example edge.")
+        if not self.version.strip():
+            raise ConfigError.of("--version", repr(self.version), "a text", "For example 0.1.0.")
         unknown = [file for file in self.files if file not in FILES]
         if unknown or FILES[0] not in self.files:
             rule = f"{FILES[0]} and any of {', '.join(FILES[1:])}"
             raise ConfigError.of("--files", ", ".join(self.files), rule, "Leave it out for all.")
+
+
+def require_fitting(data: PackedSet, trained: TrainedNetwork) -> None:
+    """Refuse a set whose boxes have another size than the network's input.
+
+    Raises:
+        InputError: They have.
+    """
+    if trained.input_px != data.crops.box_px:
+        rule = f"{trained.input_px} px, as the checkpoint was trained"
+        raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")

@@ -36,7 +36,7 @@ from export.onnx_from_torch import (
     run_reference,
     run_session,
 )
-from export.options import ExportOptions
+from export.options import ExportOptions, require_fitting
 from export.parity import FILES, GateReport, require_gate, run_gate
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
@@ -115,9 +115,8 @@ def export_network(
     if trained.architecture not in DEPTH_NETWORKS:
         rule = f"one of {', '.join(DEPTH_NETWORKS)}"
         raise ArtifactError.of("export", f"a network {trained.architecture}", rule, "Give its checkpoint.")
-    if trained.input_px != data.crops.box_px:
-        rule = f"{trained.input_px} px, as the checkpoint was trained"
-        raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
+    require_fitting(data, trained)
+    data.require_runtimes_reach()  # spec.json says the runtime's, and the network learnt what its set has
     along = trained.config.data.depth_along
     data = data.with_depth_along(along)
     input_hw = (trained.input_px, trained.input_px)

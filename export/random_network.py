@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facedepth_edge.artifacts import list_models, open_artifact
+from facedepth_edge.artifacts import Artifact, list_models, open_artifact
 from facedepth_edge.errors import ArtifactError
 from facedepth_edge.spec import SPEC_FILE
 from train.config import TrainConfig
@@ -37,7 +37,15 @@ def bundled_settings(name: str) -> dict[str, object]:
     """
     if name not in list_models():
         return {}
-    artifact = open_artifact(name)
+    return settings_of(open_artifact(name))
+
+
+def settings_of(artifact: Artifact) -> dict[str, object]:
+    """Return the settings of an artifact's network, as its spec says under training.network.
+
+    Raises:
+        ArtifactError: It does not say them.
+    """
     settings = artifact.spec.training.get("network")
     if not isinstance(settings, Mapping):
         where = f"{artifact.folder / SPEC_FILE}: training.network"

@@ -39,7 +39,7 @@ from export.int8_cpu import int8_from_fp32
 from export.int8_tensorrt import int8_trt_from_fp32
 from export.notes import export_notes, training_notes
 from export.onnx_from_torch import MAX_ERROR_OF_RANGE, OPSET, open_session, quiet_exporter, without_traces
-from export.options import ExportOptions
+from export.options import ExportOptions, require_fitting
 from export.parity import EMULATED, FILES, FOR_TENSORRT
 from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.errors import ArtifactError, InputError
@@ -50,7 +50,6 @@ from train.restore import TrainedNetwork
 from train.validation import MEASURE_BATCH, spread_indices
 from train.verification import random_pairs, verification_input
 
-SIAMESE = "siamese"
 KIND = "pair-verification"
 INPUTS = ("first", "second")
 OUTPUT = "same"
@@ -147,7 +146,8 @@ def pairs_of(data: PackedSet, split: str, count: int) -> dict[str, np.ndarray]:
     faces = spread_indices(data, split, None, faces_only=True)
     if not any(data.depth_mm[index].any() for index in faces[:8]):
         rule = "a data set with depth in that split"
-        raise InputError.of(f"{data.crops.root}: split {split}", "no depth", rule, "Give a data set, not a faces file.")
+        fix = "Give a data set as --calibration, not a faces file."
+        raise InputError.of(f"{data.crops.root}: split {split}", "no depth", rule, fix)
     places = random_pairs(data.meta["subject"][faces], count, np.random.default_rng(SEED))
     result = {}
     for name, chosen in zip(INPUTS, places, strict=True):
@@ -224,9 +224,9 @@ def export_siamese(
         ArtifactError: A file is past the limits, or `folder` is taken.
         InputError: The data set is too small or has no depth.
     """
-    if trained.config.data.depth_along != "axis":
-        rule = "along the axis, as depth cameras measure"
-        raise ArtifactError.of("export", "a verification network of depth along the ray", rule, "Train it on that.")
+    require_fitting(data, trained)
+    along = trained.config.data.depth_along
+    data = data.with_depth_along(along)
     network, side = trained.network, trained.input_px
     plain = onnx_from_siamese(network, side)
     calibration = pairs_of(data, "train", options.calibration_faces)
@@ -251,6 +251,7 @@ def export_siamese(
     files[GOLDEN_FILE] = npz_bytes({**golden, OUTPUT: reference(golden)})
     files[REFERENCE_FILE] = siamese_reference(network, side)
     files[PARITY_FILE] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     spec = {
         "kind": KIND,
         "format": 1,
@@ -261,11 +262,9 @@ def export_siamese(
         "opset": OPSET,
         "inputs": {name: [1, side, side] for name in INPUTS},
         "output": {"name": OUTPUT, "threshold": 0.5},
+        "depth_along": along,
         "preprocessing": "depth as gray levels (z + 1) * 127.5, equalised over valid pixels, standardised; holes 0",
-        "files": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            for name, content in sorted(files.items())
-        },
+        "files": {name: {"sha256": digest, "bytes": len(files[name])} for name, digest in hashes.items()},
         "accuracy": {"data": data.crops.root.resolve().name, "pairs": len(held_out[INPUTS[0]])},
         "training": {
             **training_notes(trained),
@@ -273,7 +272,16 @@ def export_siamese(
         },
     }
     content = (json.dumps(spec, indent=2, allow_nan=False) + "\n").encode()
-    write_folder(folder, {**files, SPEC_FILE: content}, replace=options.replace)
+    check = partial(_check_files, hashes)
+    write_folder(folder, {**files, SPEC_FILE: content}, replace=options.replace, check=check)
+
+
+def _check_files(hashes: Mapping[str, str], folder: Path) -> None:
+    """Raise an ArtifactError where a written file is not what was to be written."""
+    for name, expected in hashes.items():
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if found != expected:
+            raise ArtifactError.of(str(folder / name), f"sha256 {found}", expected, "Check the disk.")
 
 
 def _run_torch(module: nn.Module, pairs: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -32,10 +32,10 @@ from export.deconvolutions import (
 from export.int8_cpu import int8_from_fp32
 from export.onnx_from_torch import INPUT, onnx_from_network, open_session
 from export.parity import FILES
-from export.random_network import random_network
+from export.random_network import random_network, settings_of
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import BackendUnavailable, InputError
-from train.command import Outcome, require_counts, run_command, write_json
+from train.command import Outcome, require_counts, require_writable, run_command, write_json
 
 PLAIN = "fp32 as exported"
 FORMS: dict[str, Callable[[int, int], str]] = {
@@ -50,10 +50,11 @@ CALIBRATION = 16
 RUNS_A_BLOCK = 10
 
 
-def smooth_pictures(count: int) -> np.ndarray:
-    """Return (count, 1, 96, 96) float32 random pictures of 8 px squares, always the same."""
-    coarse = np.random.default_rng(0).uniform(-1, 1, (count, 1, SIDE_PX // 8, SIDE_PX // 8))
-    return np.kron(coarse, np.ones((8, 8))).astype(np.float32)
+def smooth_pictures(count: int, size_hw: tuple[int, int] = (SIDE_PX, SIDE_PX)) -> np.ndarray:
+    """Return (count, 1, H, W) float32 random pictures of 8 px squares, always the same."""
+    height, width = size_hw
+    coarse = np.random.default_rng(0).uniform(-1, 1, (count, 1, -(-height // 8), -(-width // 8)))
+    return np.kron(coarse, np.ones((8, 8)))[:, :, :height, :width].astype(np.float32)
 
 
 def forms_of_network(name: str) -> dict[str, tuple[onnx.ModelProto, int]]:
@@ -164,24 +165,26 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> Outcome:
         require_counts(args, "blocks", "runs", "threads")
+        require_writable(args.json)
         versions = {"onnxruntime": onnxruntime.__version__}
         if args.openvino:
             versions["openvino"] = str(require_openvino().__version__)
         sizes: dict[str, int] = {}
         graphs: dict[str, bytes] = {}
+        face = smooth_pictures(1)
         if args.artifact is None:
             for name, (model, weight_bytes) in forms_of_network(args.model).items():
                 graphs[name], sizes[name] = model.SerializeToString(), weight_bytes
         else:
             artifact = open_artifact(args.artifact)
-            network = random_network(artifact.spec.architecture, smooth_pictures(CALIBRATION),
-                                     dict(artifact.spec.training["network"]))  # fmt: skip
+            face = smooth_pictures(1, artifact.spec.input_hw)
+            faces = smooth_pictures(CALIBRATION, artifact.spec.input_hw)
+            network = random_network(artifact.spec.architecture, faces, settings_of(artifact))
             plain = onnx_from_network(network.network, artifact.spec.input_hw)
             graphs[PLAIN], sizes[PLAIN] = plain.SerializeToString(), 4 * weight_count(plain)
             for name in FILES:
                 if artifact.has(name) and name != "int8-trt.onnx":  # the CPU does not fuse its dialect
                     graphs[name], sizes[name] = artifact.read(name), artifact.spec.files[name].bytes
-        face = smooth_pictures(1)
         runners = {name: run_in_onnxruntime(graph, args.threads, face) for name, graph in graphs.items()}
         if args.openvino:
             int8 = "int8.onnx" if args.artifact else f"int8 {form_for_cpu_int8(1024, 512)}"

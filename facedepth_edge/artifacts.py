@@ -93,7 +93,7 @@ def open_artifact(model: str | PathLike[str]) -> Artifact:
     from pathlib import Path  # a tenth of what importing this package takes
 
     bundled = list_models()
-    folder = Path(BUNDLED_FOLDER, model) if model in bundled else Path(model)
+    folder = Path(BUNDLED_FOLDER, model) if str(model) in bundled else Path(model)
     try:
         there = folder.is_dir()
     except (OSError, ValueError):  # a name that the system does not take: too long, or with a NUL

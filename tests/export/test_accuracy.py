@@ -79,4 +79,10 @@ def test_failures_are_told(crops: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["--model", str(bare), "--data", str(crops), "--out", str(out), *cache]) == 1
     assert main(["--model", str(bare), "--data", str(crops), "--subjects", "0", "--out", str(out), *cache]) == 1
     assert "--subjects: got 0" in capsys.readouterr().err
+    (bare / "spec.json").write_text(
+        json.dumps({**(spec := json.loads((bare / "spec.json").read_text())),
+                    "files": {name: entry for name, entry in spec["files"].items() if name != "int8.onnx"}})
+    )  # fmt: skip
+    assert main(["--model", str(bare), "--data", str(tmp_path / "no set"), "--out", str(out), *cache]) == 1
+    assert "got no int8.onnx, expected fp32.onnx and int8.onnx" in capsys.readouterr().err
     assert not out.exists()

@@ -16,7 +16,9 @@ import torch
 from export import __main__ as command
 from export import random_network as random_weights
 from export import timing
+from export.artifact_writer import make_spec, write_artifact
 from export.faces import faces_bytes
+from export.onnx_from_torch import onnx_from_network
 from export.random_network import random_network
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
@@ -76,6 +78,23 @@ def test_a_model_with_random_weights(models: Path, capsys: pytest.CaptureFixture
     assert "| int8.onnx |" in capsys.readouterr().out
     assert command.main(["--model", "paper", "--random-weights"]) == 1
     assert "got a folder that exists" in capsys.readouterr().err
+
+
+def test_an_artifact_of_another_size_is_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = random_network("paper", timing.smooth_pictures(2, (64, 64)), dict(SMALL)).network
+    files = {"fp32.onnx": onnx_from_network(network, (64, 64)).SerializeToString()}
+    spec = make_spec(name="paper", version="1", architecture="paper", input_hw=(64, 64), output_names=("depth",),
+                     files=files, accuracy={}, training={"network": SMALL}, depth_mask_threshold=0.75)  # fmt: skip
+    write_artifact(tmp_path / "paper", spec, files)
+    arguments = ["--artifact", str(tmp_path / "paper"), "--blocks", "1", "--runs", "1", "--threads", "1"]
+    assert timing.main([*arguments, "--json", str(tmp_path / "none" / "t.json")]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, "--json: got" in printed.err) == ("", True)
+    assert timing.main(arguments) == 0
+    assert "| fp32.onnx |" in capsys.readouterr().out
+    write_artifact(tmp_path / "paper", replace(spec, training={}), files, replace=True)
+    assert timing.main(arguments) == 1
+    assert "spec.json: training.network: got None, expected the network's settings" in capsys.readouterr().err
 
 
 class _FakeOpenVino:
@@ -167,6 +186,9 @@ def test_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[st
 def test_only_depth_networks_have_random_weights(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--model", "siamese", "--random-weights"]) == 1
     assert "--model: got siamese, expected one of edge, paper" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):  # the faces file has no depth of its training faces
+        command.main(["--model", "siamese"])
+    assert "required: --calibration" in capsys.readouterr().err
 
 
 def test_random_networks_repeat_and_leave_the_generator_alone() -> None:

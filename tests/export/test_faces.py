@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,24 @@ def test_damaged_files_are_told(faces_file: Path, tmp_path: Path) -> None:
         open_faces(tmp_path / "none.npz")
     with np.load(faces_file) as archive:
         arrays = {key: archive[key] for key in KEYS}
-    np.savez(tmp_path / "short.npz", **{**arrays, "meta": arrays["meta"][:-1]})
-    with pytest.raises(InputError, match="expected format 1, one note a face"):
-        open_faces(tmp_path / "short.npz")
+    about = json.loads(arrays["about"].tobytes())
+    damaged = {
+        "short": {"meta": arrays["meta"][:-1]},
+        "label": {"test_label": arrays["test_label"][:, :-1]},
+        "count": {"about": np.frombuffer(json.dumps({**about, "train": -5}).encode(), np.uint8)},
+        "wide": {"train_gray": arrays["train_gray"][:, :, :-1]},
+        "few": {"train_gray": arrays["train_gray"][:0]},
+    }
+    for name, change in damaged.items():
+        np.savez(tmp_path / f"{name}.npz", **{**arrays, **change})
+        with pytest.raises(InputError, match="expected format 1, square pictures, one note a face"):
+            open_faces(tmp_path / f"{name}.npz")
+    np.savez(tmp_path / "float.npz", **{**arrays, "train_gray": arrays["train_gray"].astype(np.float32)})
+    with pytest.raises(InputError, match="got float32, uint8, uint8, int16, expected pictures and labels of uint8"):
+        open_faces(tmp_path / "float.npz")
+    (tmp_path / "README.md").write_text("no faces")
+    with pytest.raises(InputError, match=r"README\.md: got a file of another kind, expected the folder of"):
+        open_faces_or_set(tmp_path / "README.md")
 
 
 def test_command(export_data: PackedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

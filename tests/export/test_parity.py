@@ -25,6 +25,7 @@ from facedepth_edge.errors import ArtifactError, InputError
 from tests.export.conftest import small_network
 from train.data.packed import PackedSet
 from train.metrics import ScoreSheet
+from train.validation import batches_of
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,19 @@ def test_a_wrong_mask_alone_fails(halves: onnx.ModelProto, export_data: PackedSe
         report = gate({"fp16.onnx": halves}, export_data, indices)
     assert any("mask differs by" in fault for fault in report.faults)
     assert not any("mean error grows" in fault for fault in report.faults)
+
+
+def test_the_mean_of_a_mask_is_over_the_faces_not_the_batches(
+    halves: onnx.ModelProto, export_data: PackedSet, indices: np.ndarray
+) -> None:
+    """One face that is off by 0.03 in a batch of its own is one of all."""
+    tally = Tally()
+    for chosen, off in ((indices[:-1], 0.0), (indices[-1:], 0.03)):
+        for _, batch in batches_of(export_data, chosen):
+            expected = {"depth": batch.depth.numpy(), "mask": np.full(tuple(batch.depth.shape), 0.5, np.float32)}
+            tally.add({**expected, "mask": expected["mask"] + np.float32(off)}, expected, batch)
+    assert len(tally.mean_of_range["mask"]) == len(indices)
+    assert np.mean(tally.mean_of_range["mask"]) == pytest.approx(0.03 / len(indices), rel=1e-3)
 
 
 def test_a_missing_or_misshapen_output_fails(
@@ -242,6 +256,9 @@ def test_command(
     report = json.loads(out.read_text())
     kept = json.loads((artifact / "parity.json").read_text())
     assert report["files"] == kept["files"]
+    assert main([*arguments[:-1], str(tmp_path / "none" / "report.json")]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, "--json: got" in printed.err) == ("", True)  # before any face was run
     monkeypatch.setattr(parity, "MAX_ACTIVATION", 1.0)
     monkeypatch.setattr("export.half.MAX_ACTIVATION", 1e-3)
     assert main([*arguments, "--count", "3"]) == 1

@@ -391,6 +391,27 @@ def test_another_architecture_is_told(checkpoint: Path, export_data: PackedSet, 
         network_from_file(checkpoint, "paper")
 
 
+@pytest.mark.parametrize("along", ["axis", "ray"])
+def test_boxes_of_another_reach_are_told(along: str, checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:
+    """spec.json would say 320 mm of a network that learnt from boxes of 400."""
+    network = network_from_file(checkpoint)
+    config = dataclasses.replace(network.config, data=dataclasses.replace(network.config.data, depth_along=along))
+    wide = dataclasses.replace(export_data, crops=dataclasses.replace(export_data.crops, reach_mm=400.0))
+    with pytest.raises(InputError, match=r"reach_mm: got 400\.0, expected 320 mm, as the runtime's"):
+        export_network(
+            dataclasses.replace(network, config=config), wide, tmp_path / "edge", ExportOptions("edge"), print
+        )
+
+
+def test_what_cannot_be_written_is_told_before_the_work(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"edge: got .*/file above it, expected a folder that may be written"):
+        pipeline.require_free(tmp_path / "file" / "models" / "edge", replace=True)
+    pipeline.require_free(tmp_path / "none" / "models" / "edge", replace=False)
+    with pytest.raises(ConfigError, match="--version: got ' ', expected a text"):
+        ExportOptions("edge", version=" ")
+
+
 def test_too_few_faces_are_told(checkpoint: Path, export_data: PackedSet, tmp_path: Path) -> None:
     root = write_crops_set(tmp_path / "small", subjects=3, frames=2)
     small = open_packed_set(root, processes=1, progress=False)

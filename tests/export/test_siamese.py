@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -118,6 +119,28 @@ def test_artifact(data: PackedSet, tmp_path: Path) -> None:
         open_artifact(folder)
     with pytest.raises(ArtifactError, match="got a folder that exists"):
         siamese.write_folder(folder, {})
+
+
+def test_depth_along_the_ray_and_sets_of_another_size(data: PackedSet, tmp_path: Path) -> None:
+    """The published network learnt along the ray: its artifact says so, and its pairs are along it."""
+    network, folder = trained(), tmp_path / "siamese"
+    along = dataclasses.replace(network.config, data=dataclasses.replace(network.config.data, depth_along="ray"))
+    options = ExportOptions("siamese", files=("fp32.onnx",), calibration_faces=8, held_out_faces=8)
+    rays = np.full((len(data.meta), 2), 0.3, np.float32)
+    beside = dataclasses.replace(data, ray_xy=rays)
+    export_siamese(dataclasses.replace(network, config=along), beside, folder, options, lambda line: None)
+    assert json.loads((folder / "spec.json").read_text())["depth_along"] == "ray"
+    with np.load(folder / "golden.npz") as golden:
+        np.testing.assert_array_equal(golden["first"], pairs_of(beside.with_depth_along("ray"), "test", 8)["first"])
+        assert np.abs(golden["first"] - pairs_of(beside, "test", 8)["first"]).max() > 0.1
+    with pytest.raises(InputError, match="boxes of 96 px, expected 64 px, as the checkpoint was trained"):
+        export_siamese(dataclasses.replace(network, input_px=64), data, tmp_path / "small", options, print)
+
+
+def test_a_file_that_was_not_written_whole_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"hal")
+    with pytest.raises(ArtifactError, match="a: got sha256"):
+        siamese._check_files({"a": hashlib.sha256(b"half").hexdigest()}, tmp_path)
 
 
 def test_the_gate_finds_a_wrong_file(model: onnx.ModelProto, data: PackedSet) -> None:

@@ -85,6 +85,11 @@ def test_bundled_models(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest
         open_artifact("gamma")
 
 
+def test_a_bundled_model_as_a_path() -> None:
+    """Commands whose option is a path pass one."""
+    assert open_artifact(Path("edge")).folder == open_artifact("edge").folder
+
+
 def test_no_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "BUNDLED_FOLDER", str(tmp_path / "models"))
     assert list_models() == ()
