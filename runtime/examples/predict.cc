@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -79,8 +80,9 @@ void write_depth(const facedepth::FaceDepth& face, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
   file << "P5\n" << face.width << " " << face.height << "\n65535\n";
   for (std::size_t i = 0; i < face.depth_mm.size(); ++i) {
-    const float depth_mm = face.mask[i] != 0 ? std::clamp(std::round(face.depth_mm[i]), 0.0F, 65535.0F) : 0.0F;
-    const auto whole = static_cast<unsigned>(depth_mm);
+    const float depth_mm = face.depth_mm[i];  // not finite where the network failed: such a result is not valid
+    const bool is_head = face.mask[i] != 0 && std::isfinite(depth_mm);
+    const auto whole = is_head ? static_cast<unsigned>(std::clamp(std::round(depth_mm), 0.0F, 65535.0F)) : 0U;
     file.put(static_cast<char>(whole >> 8U)).put(static_cast<char>(whole & 255U));
   }
   file.flush();
@@ -117,7 +119,7 @@ int main(int count, char** arguments) {
     write_depth(face, arguments[8]);
     std::printf("%s: %s%s\n", arguments[8], face.valid ? "valid" : "not valid: ", face.reason);
     return face.valid ? 0 : 1;
-  } catch (const facedepth::Error& error) {
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }

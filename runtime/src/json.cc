@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <locale>
+#include <set>
 #include <sstream>
 
 #include "facedepth/error.h"
@@ -80,11 +81,12 @@ class Reader {
     value.kind = Json::Kind::object;
     skip_space();
     if (take('}')) return;
+    std::set<std::string> keys;
     do {
       skip_space();
       if (peek() != '"') fail("no key");
       std::string key = read_text();
-      if (value.find(key) != nullptr) fail("the key " + key + " twice");
+      if (!keys.insert(key).second) fail("the key " + key + " twice");
       skip_space();
       if (!take(':')) fail("no colon behind a key");
       value.members.emplace_back(std::move(key), read_value(depth + 1));
