@@ -25,7 +25,7 @@ from facedepth_edge.out_argument import check_out
 from facedepth_edge.ray_depth import along_axis, ray_of
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
-from facedepth_edge.validity import why_not_valid
+from facedepth_edge.validity import Evidence, why_not_valid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -322,7 +322,9 @@ class EdgeDepth:
         if cut_to_frame(mask, face.box, size_hw):
             has_head = bool(mask.any())
         face_seen = share_seen(mask, spec.preprocessing) if own_mask else None
-        reason = why_not_valid(spec, face.box, finite, has_head, face_seen, at_border, output)
+        side_px = min(face.box.width, face.box.height)
+        evidence = Evidence(finite, output.contrast, side_px, output.validity, has_head, at_border, face_seen)
+        reason = why_not_valid(evidence, None if spec.outputs.validity is None else spec.outputs.validity.threshold)
         fields = {
             "depth_mm": depth_mm,
             "relative": relative,
