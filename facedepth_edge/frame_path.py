@@ -110,7 +110,7 @@ def locate_faces(
 class NetworkOutput(NamedTuple):
     """The network's raw outputs for one face: views of a buffer, good until this thread's next run."""
 
-    depth: NDArray[np.float32]  # (h, w)
+    relative_z: NDArray[np.float32]  # (h, w), along what the spec's depth_scale says; not yet kept within -1..1
     mask: NDArray[np.float32] | None  # (h, w) probability
     validity: float | None
     contrast: float
@@ -191,12 +191,12 @@ class HostPath:
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()
-            depth = backend.output[outputs.depth.name]
+            relative_z = backend.output[outputs.depth.name]
             mask = None if outputs.mask is None else backend.output[outputs.mask.name]
             validity = None if outputs.validity is None else backend.output[outputs.validity.name].reshape(-1)
         results = [
             NetworkOutput(
-                depth[index, 0],
+                relative_z[index, 0],
                 None if mask is None else mask[index, 0],
                 None if validity is None else float(validity[index]),
                 contrasts[index],

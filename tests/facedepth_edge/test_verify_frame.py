@@ -180,7 +180,7 @@ def statistics_that_never_arrive(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
 
 
 def answers_that_are_no_numbers(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_the_answers(monkeypatch, lambda output: {"depth": np.full_like(output.depth, np.nan)})
+    change_the_answers(monkeypatch, lambda output: {"relative_z": np.full_like(output.relative_z, np.nan)})
 
 
 def answers_of_the_first_frame(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def answers_of_the_first_frame(gpu: Machine, monkeypatch: pytest.MonkeyPatch) ->
     kept: list[dict[str, Any]] = []
 
     def first(output: NetworkOutput) -> dict[str, Any]:
-        kept.append({"depth": np.array(output.depth), "mask": np.array(output.mask)})
+        kept.append({"relative_z": np.array(output.relative_z), "mask": np.array(output.mask)})
         return kept[0]
 
     change_the_answers(monkeypatch, first)
