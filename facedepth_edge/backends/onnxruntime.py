@@ -74,8 +74,10 @@ class OnnxRuntimeBackend:
         self.reserve(1)
 
     @classmethod
-    def open(cls, artifact: Artifact, precision: str, threads: int | None) -> Backend:
+    def open(cls, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool = True) -> Backend:
         """Open what fits the machine: in the GPU's memory where provider, PyCUDA and the crop's kernel are there.
+
+        Nothing has to be built for minutes.
 
         Raises:
             As the constructor.

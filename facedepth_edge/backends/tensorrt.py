@@ -103,14 +103,22 @@ class TensorRtBackend:
             raise
 
     @classmethod
-    def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
-        """Open the backend only if its engine lies in the cache: for `auto`, which never builds for minutes unasked.
-
-        Of several the first that fits; its notes say why not those before it. Nothing large is imported before a file
-        of that name was found.
+    def open(
+        cls, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool = True
+    ) -> TensorRtBackend:
+        """Open the backend, which builds its engine where there is none yet and that is allowed.
 
         Raises:
             As the constructor.
+        """
+        return cls(artifact, precision, threads) if may_build else cls._open_built(artifact, precision, threads)
+
+    @classmethod
+    def _open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
+        """Open the backend only if its engine lies in the cache.
+
+        Of several the first that fits; its notes say why not those before it. Nothing large is imported before a file
+        of that name was found.
         """
         if importlib.util.find_spec("tensorrt") is None:
             raise missing_library(cls.name, ModuleNotFoundError("No module named 'tensorrt'"))

@@ -58,6 +58,15 @@ class TorchBackend:
             raise ArtifactError.of(where, str(error), "a program that torch.export can load", fix) from error
         self.reserve(1)
 
+    @classmethod
+    def open(cls, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool = True) -> TorchBackend:
+        """Load the program; nothing has to be built.
+
+        Raises:
+            As the constructor.
+        """
+        return cls(artifact, precision, threads)
+
     def reserve(self, batch: int) -> None:
         """Make input hold this many faces; output is made by run()."""
         shape = (batch, self._spec.input.channels, *self._spec.input_hw)

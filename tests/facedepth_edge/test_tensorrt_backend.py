@@ -342,7 +342,7 @@ def test_what_a_refused_engine_held_is_let_go(
     monkeypatch.setattr(TensorRtBackend, "_start", start)
     gc.disable()
     try:
-        backend = TensorRtBackend.open_built(open_artifact(trt_artifact), "auto", None)
+        backend = TensorRtBackend.open(open_artifact(trt_artifact), "auto", None, may_build=False)
         assert backend.precision == "fp16"
         assert [engine() is None for engine in engines] == [True, False]
     finally:
