@@ -16,7 +16,7 @@ from facedepth_edge.artifacts import Artifact, open_artifact
 from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
-from facedepth_edge.frame_path import FaceRequest, FrameFaces, HostPath, locate_faces
+from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
 from facedepth_edge.result import DepthResult
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from facedepth_edge.argument_types import Frame, Number, Numbers, Point, Points
     from facedepth_edge.backends.base import DeviceBackend
-    from facedepth_edge.device_path import DevicePath
 
 _AVERAGES = ("median", "mean")
 _WARM_UP_RUNS = 3
@@ -129,8 +128,7 @@ class EdgeDepth:
         "crop" is "native", "opencv" or "cuda", and "crop_why_not" says why the native one is not there;
         "graph_why_not" says why a GPU does not replay a frame's kernel and network as one CUDA graph.
         """
-        why_no_graph = getattr(self._path, "why_no_graph", "")  # HostPath has no graphs
-        return {**self._info, "why_not": list(self._info["why_not"]), "graph_why_not": why_no_graph}
+        return {**self._info, "why_not": list(self._info["why_not"]), "graph_why_not": self._path.why_no_graph}
 
     @property
     def spec(self) -> ModelSpec:
@@ -281,7 +279,7 @@ class EdgeDepth:
         return located if on_device is None else located._replace(frame=on_device)
 
 
-def _path_of(backend: Backend, spec: ModelSpec) -> HostPath | DevicePath:
+def _path_of(backend: Backend, spec: ModelSpec) -> FramePath:
     """Return the way of a frame to where the backend's input lies."""
     if backend.memory == "host":
         return HostPath(backend, spec)
