@@ -17,9 +17,7 @@ import onnxruntime
 import torch
 
 from export.artifact_writer import (
-    GOLDEN_FILE,
     PARITY_FILE,
-    REFERENCE_FILE,
     make_spec,
     npz_bytes,
     reference_bytes,
@@ -40,7 +38,7 @@ from export.onnx_from_torch import (
     run_session,
 )
 from export.parity import FILES, GateReport, require_gate, run_gate
-from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.artifacts import GOLDEN_FILE, REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, ConfigError, InputError
 from train.config_reader import plain_from_dataclass
 from train.data.batches import make_batch

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import re
 import sys
@@ -17,6 +16,7 @@ from facedepth_edge import __version__
 from facedepth_edge.artifacts import Artifact, list_models, open_artifact
 from facedepth_edge.backends.base import BACKENDS, Backend, choose_backend, open_backend
 from facedepth_edge.backends.onnxruntime import default_threads
+from facedepth_edge.cpus import available_cpus
 from facedepth_edge.cuda import INSTALL
 from facedepth_edge.cuda_driver import open_driver
 from facedepth_edge.cuda_kernels import find_nvcc, nvcc_version
@@ -118,8 +118,7 @@ def _look_at_system(found: Diagnosis) -> None:
     found.add("facedepth-edge", __version__)
     found.add("python", f"{platform.python_version()} in {inside} ({sys.prefix})")
     found.add("machine", f"{platform.system()} {platform.release()} on {platform.machine()}")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found.add("threads", f"{available} CPUs for this process; the network takes {default_threads()} of them")
+    found.add("threads", f"{available_cpus()} CPUs for this process; the network takes {default_threads()} of them")
 
 
 def _look_at_packages(found: Diagnosis) -> None:

@@ -6,7 +6,6 @@ With the CUDA provider and PyCUDA it is backends/onnxruntime_cuda.py that runs; 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from facedepth_edge.backends.onnxruntime_network import (
     no_file_error,
     open_network,
 )
+from facedepth_edge.cpus import available_cpus
 from facedepth_edge.errors import BackendUnavailable, ConfigError
 from facedepth_edge.spec import ModelSpec
 
@@ -36,8 +36,7 @@ MAX_DEFAULT_THREADS = 4
 
 def default_threads() -> int:
     """Return the number of CPUs that this process may use, at most MAX_DEFAULT_THREADS."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, MAX_DEFAULT_THREADS)
+    return min(available_cpus(), MAX_DEFAULT_THREADS)
 
 
 @dataclass(frozen=True)

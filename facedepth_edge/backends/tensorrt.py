@@ -307,11 +307,10 @@ def _checked_outputs(loaded: LoadedEngine, spec: ModelSpec) -> dict[str, tuple[i
             got = f"{name} of {engine.get_tensor_dtype(name)}"
             raise ArtifactError.of(where, got, "inputs and outputs of float32", _EXPORT)
         found[name] = (is_input, tuple(engine.get_tensor_shape(name))[1:])
-    maps = {spec.outputs.depth.name, *([spec.outputs.mask.name] if spec.outputs.mask else [])}
     expected: dict[str, list[tuple[bool, tuple[int, ...]]]] = {}
     expected[spec.input.name] = [(True, (spec.input.channels, *spec.input_hw))]
     for name in spec.outputs.names:
-        expected[name] = [(False, (1, *spec.output_hw))] if name in maps else [(False, (1,)), (False, ())]
+        expected[name] = [(False, shape) for shape in spec.output_shapes(name)]
     missing = [name for name, forms in expected.items() if found.get(name) not in forms]
     unknown_inputs = [name for name, (is_input, _) in found.items() if is_input and name != spec.input.name]
     if missing or unknown_inputs:

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedepth_edge.artifacts import Artifact
+from facedepth_edge.artifacts import REFERENCE_FILE, Artifact
 from facedepth_edge.backends.base import missing_library
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.spec import ModelSpec
-
-REFERENCE_FILE = "reference.pt2"
 
 
 @dataclass(frozen=True)
