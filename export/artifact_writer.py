@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from export.onnx_from_torch import INPUT, OPSET, ArtifactModule, quiet_exporter
+from facedepth_edge.artifacts import REFERENCE_FILE
 from facedepth_edge.errors import ArtifactError
 from facedepth_edge.spec import (
     SPEC_FILE,
@@ -34,8 +35,6 @@ from facedepth_edge.spec import (
 )
 
 LICENCE = "Apache-2.0"
-REFERENCE_FILE = "reference.pt2"
-GOLDEN_FILE = "golden.npz"
 PARITY_FILE = "parity.json"
 MAX_REFERENCE_BATCH = 64
 AT_FDCWD = -100  # of linux/fcntl.h: relative to the working folder

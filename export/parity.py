@@ -38,7 +38,7 @@ from export.int8_cpu import count_fused
 from export.int8_tensorrt import quantised_convolutions
 from export.onnx_from_torch import INPUT, MAX_ERROR_OF_RANGE, open_session, run_session
 from export.tensorrt_contract import tensorrt_faults
-from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.artifacts import REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.spec import ModelSpec
 from train.command import Outcome, require_counts, require_writable, run_command, write_json
@@ -280,14 +280,14 @@ def gate_of_artifact(folder: Path, data: PackedSet, count: int | None = None) ->
     """
     artifact = open_artifact(folder)
     files = {name: artifact.read(name) for name in FILES if artifact.has(name)}
-    if not artifact.has("reference.pt2") or not files:
-        rule = "reference.pt2 and at least one ONNX file"
-        fix = "Export the model from a checkout: the installed package leaves reference.pt2 out."
+    if not artifact.has(REFERENCE_FILE) or not files:
+        rule = f"{REFERENCE_FILE} and at least one ONNX file"
+        fix = f"Export the model from a checkout: the installed package leaves {REFERENCE_FILE} out."
         raise ArtifactError.of(str(folder), sorted(artifact.spec.files), rule, fix)
     if artifact.spec.input_hw != (data.crops.box_px, data.crops.box_px):
         rule = f"{artifact.spec.input_hw[1]} px, as the model takes"
         raise InputError.of(str(data.crops.root), f"boxes of {data.crops.box_px} px", rule, "Give its data set.")
-    run = runner_from_program(artifact.read("reference.pt2"), artifact.spec)
+    run = runner_from_program(artifact.read(REFERENCE_FILE), artifact.spec)
     data = data.with_depth_along(artifact.spec.depth_scale.along)
     return run_gate(files, run, data, spread_indices(data, "test", count))
 

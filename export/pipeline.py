@@ -13,9 +13,7 @@ import numpy as np
 import onnx
 
 from export.artifact_writer import (
-    GOLDEN_FILE,
     PARITY_FILE,
-    REFERENCE_FILE,
     make_spec,
     npz_bytes,
     reference_bytes,
@@ -38,7 +36,7 @@ from export.onnx_from_torch import (
 )
 from export.options import ExportOptions, require_fitting
 from export.parity import FILES, GateReport, require_gate, run_gate
-from facedepth_edge.artifacts import open_artifact
+from facedepth_edge.artifacts import GOLDEN_FILE, REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
 from train.data.batches import make_batch
 from train.data.packed import PackedSet

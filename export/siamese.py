@@ -24,11 +24,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from export.artifact_writer import (
-    GOLDEN_FILE,
     LICENCE,
     MAX_REFERENCE_BATCH,
     PARITY_FILE,
-    REFERENCE_FILE,
     npz_bytes,
     program_bytes,
     write_folder,
@@ -42,6 +40,7 @@ from export.onnx_from_torch import MAX_ERROR_OF_RANGE, OPSET, open_session, quie
 from export.options import ExportOptions, require_fitting
 from export.parity import EMULATED, FILES, FOR_TENSORRT
 from export.tensorrt_contract import tensorrt_faults
+from facedepth_edge.artifacts import GOLDEN_FILE, REFERENCE_FILE
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.spec import SPEC_FILE
 from train.data.batches import make_batch

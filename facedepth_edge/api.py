@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -16,23 +15,19 @@ import numpy as np
 from facedepth_edge.artifacts import Artifact, open_artifact
 from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
-from facedepth_edge.depth_maps import write_depth_maps
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
-from facedepth_edge.face_region import cut_to_frame, share_of_border, share_seen
-from facedepth_edge.frame_path import Face, FaceRequest, FrameFaces, HostPath, NetworkOutput, locate_faces
+from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
-from facedepth_edge.ray_depth import along_axis, ray_of
 from facedepth_edge.result import DepthResult
+from facedepth_edge.result_writer import ResultWriter
 from facedepth_edge.spec import ModelSpec
-from facedepth_edge.validity import why_not_valid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facedepth_edge.argument_types import Frame, Number, Numbers, Point, Points
     from facedepth_edge.backends.base import DeviceBackend
-    from facedepth_edge.device_path import DevicePath
 
 _AVERAGES = ("median", "mean")
 _WARM_UP_RUNS = 3
@@ -98,7 +93,7 @@ class EdgeDepth:
         self._spec = artifact.spec
         self._camera = camera
         self._average = depth_average
-        self._completed: tuple[Camera | None, tuple[int, int], Camera] = (None, (0, 0), Camera.default_for(1))
+        self._writer = ResultWriter(self._spec)
         self._info: dict[str, Any] = {
             "model": self._spec.name,
             "version": self._spec.version,
@@ -133,8 +128,7 @@ class EdgeDepth:
         "crop" is "native", "opencv" or "cuda", and "crop_why_not" says why the native one is not there;
         "graph_why_not" says why a GPU does not replay a frame's kernel and network as one CUDA graph.
         """
-        why_no_graph = getattr(self._path, "why_no_graph", "")  # HostPath has no graphs
-        return {**self._info, "why_not": list(self._info["why_not"]), "graph_why_not": why_no_graph}
+        return {**self._info, "why_not": list(self._info["why_not"]), "graph_why_not": self._path.why_no_graph}
 
     @property
     def spec(self) -> ModelSpec:
@@ -184,15 +178,7 @@ class EdgeDepth:
         """
         started = time.perf_counter()
         request = FaceRequest(head_center, distance_mm, head_width_px)
-        located = self._locate(frame, [request], depth)
-        depth_out = check_out(out, self._spec.output_hw)
-        checked = time.perf_counter()
-        max_value = located.camera.max_value
-        outputs, crop_ms, network_ms = self._path.run(located.frame, [located.faces[0].box], max_value)
-        result = self._write_result(outputs[0], located, located.faces[0], out if depth_out is None else depth_out)
-        ended = time.perf_counter()
-        _time(result, started, checked, ended, crop_ms, network_ms)
-        return result
+        return self._predict_faces(started, frame, [request], depth, out)[0]
 
     def predict_batch(
         self,
@@ -226,19 +212,39 @@ class EdgeDepth:
         distances = _one_each(distances_mm, count, "distances_mm")
         widths = _one_each(head_widths_px, count, "head_widths_px")
         requests = [FaceRequest(*values) for values in zip(head_centers, distances, widths, strict=True)]
+        return self._predict_faces(started, frame, requests, depth)
+
+    def _predict_faces(
+        self,
+        started: float,
+        frame: Any,
+        requests: Sequence[FaceRequest],
+        depth: Any,
+        out: DepthResult | NDArray[np.float32] | None = None,
+    ) -> list[DepthResult]:
+        """Take the faces of one call from the checks to their results; out is for a single one."""
         located = self._locate(frame, requests, depth)
-        check_s = time.perf_counter() - started
+        check_out(out, self._spec.output_hw)
+        began = time.perf_counter()
+        check_ms = (began - started) * 1e3
         results = []
         step = self._path.max_batch
-        for first in range(0, count, step):
-            checked = time.perf_counter()
+        for first in range(0, len(requests), step):
             faces = located.faces[first : first + step]
             boxes = [face.box for face in faces]
             outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
             for output, face in zip(outputs, faces, strict=True):
-                result = self._write_result(output, located, face, None)
-                _time(result, checked - check_s, checked, time.perf_counter(), crop_ms, network_ms)
+                result = self._writer.write(output, located, face, out)
+                since_check_ms = (time.perf_counter() - began) * 1e3
+                result.timings_ms = {
+                    "check": check_ms,
+                    "crop": crop_ms,
+                    "network": network_ms,
+                    "result": since_check_ms - crop_ms - network_ms,
+                    "total": check_ms + since_check_ms,
+                }
                 results.append(result)
+            began = time.perf_counter()  # of the next faces
         return results
 
     def close(self) -> None:
@@ -272,81 +278,8 @@ class EdgeDepth:
         )
         return located if on_device is None else located._replace(frame=on_device)
 
-    def _complete(self, camera: Camera, size_hw: tuple[int, int]) -> Camera:
-        """Return the camera with cx and cy as numbers; the same object as long as camera and size stay the same."""
-        known, known_hw, complete = self._completed
-        if camera is not known or size_hw != known_hw:
-            cx, cy = camera.center_px(size_hw)
-            complete = dataclasses.replace(camera, cx=cx, cy=cy)
-            self._completed = (camera, size_hw, complete)
-        return complete
 
-    def _write_result(
-        self,
-        output: NetworkOutput,
-        located: FrameFaces,
-        face: Face,
-        out: DepthResult | NDArray[np.float32] | None,
-    ) -> DepthResult:
-        """Turn the network's numbers into a result: fresh arrays, or those of out."""
-        spec = self._spec
-        shape = spec.output_hw
-        if isinstance(out, DepthResult):
-            depth_mm, relative, mask = out.depth_mm, out.relative, out.mask
-        else:
-            depth_mm = np.empty(shape, np.float32) if out is None else out
-            relative, mask = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-        if output.mask is not None and spec.outputs.mask is not None:
-            mask_source, threshold = "model", spec.outputs.mask.threshold
-        else:
-            assert spec.depth_mask_threshold is not None, "ModelSpec wants a threshold where there is no mask output"
-            threshold = spec.depth_mask_threshold
-            where = " along the ray" if spec.depth_scale.along == "ray" else ""
-            mask_source = f"relative depth{where} below {threshold:g}"
-        size_hw = (located.frame.shape[0], located.frame.shape[1])
-        half_range_mm = spec.depth_scale.half_range_mm
-        depth, probability = output.depth, output.mask
-        if spec.depth_scale.along == "ray":
-            if probability is None:  # the threshold is for the network's own z: below it is -z above -threshold
-                probability, threshold = np.negative(depth), -threshold
-            ray_xy = ray_of(face.head_center, located.camera, size_hw)
-            reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
-            own = depth if depth.flags.writeable else None  # the path's buffer, which nobody reads after this
-            depth = along_axis(depth, ray_xy, face.distance_mm, half_range_mm, reach, out=own)
-        finite, has_head = write_depth_maps(
-            depth_mm, relative, mask, depth, probability, face.distance_mm, half_range_mm, threshold
-        )
-        own_mask = mask_source == "model"
-        # before the cut: outside the frame the network sees its border again
-        at_border = share_of_border(mask) if own_mask else None
-        if cut_to_frame(mask, face.box, size_hw):
-            has_head = bool(mask.any())
-        face_seen = share_seen(mask, spec.preprocessing) if own_mask else None
-        reason = why_not_valid(spec, face.box, finite, has_head, face_seen, at_border, output)
-        fields = {
-            "depth_mm": depth_mm,
-            "relative": relative,
-            "mask": mask,
-            "mask_source": mask_source,
-            "box": face.box,
-            "head_center": face.head_center,
-            "distance_mm": face.distance_mm,
-            "distance_source": face.distance_source,
-            "validity": output.validity,
-            "valid": not reason,
-            "reason": reason,
-            "face_seen": face_seen,
-            "camera": self._complete(located.camera, size_hw),
-            "frame_hw": size_hw,
-        }
-        if isinstance(out, DepthResult):
-            for name, value in fields.items():
-                setattr(out, name, value)
-            return out
-        return DepthResult(**fields)  # type: ignore[arg-type]
-
-
-def _path_of(backend: Backend, spec: ModelSpec) -> HostPath | DevicePath:
+def _path_of(backend: Backend, spec: ModelSpec) -> FramePath:
     """Return the way of a frame to where the backend's input lies."""
     if backend.memory == "host":
         return HostPath(backend, spec)
@@ -380,14 +313,3 @@ def _one_each(values: Numbers | None, count: int, where: str) -> Numbers:
         fix = "Give one for each head centre, None where it is not known."
         raise InputError.of(where, f"{len(values)} values", f"{count}, one for each head centre", fix)
     return values
-
-
-def _time(result: DepthResult, started: float, checked: float, ended: float, crop_ms: float, network_ms: float) -> None:
-    check_ms, total_ms = (checked - started) * 1e3, (ended - started) * 1e3
-    result.timings_ms = {
-        "check": check_ms,
-        "crop": crop_ms,
-        "network": network_ms,
-        "result": total_ms - check_ms - crop_ms - network_ms,
-        "total": total_ms,
-    }

@@ -14,6 +14,11 @@ from facedepth_edge.spec import SPEC_FILE, ModelSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
+GOLDEN_FILE = "golden.npz"
+"""Faces and the reference's answers to them."""
+REFERENCE_FILE = "reference.pt2"
+"""The network of torch.export that every other file is held against; an installed package has none."""
+
 BUNDLED_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models")
 _FIX = "Install the package again, or export the model again with python -m export."
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from facedepth_edge.checks import LARGEST, is_number, is_positive, shown
+from facedepth_edge.checks import LARGEST_GIVEN, is_number, is_positive, shown
 from facedepth_edge.errors import ConfigError, InputError
 from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
@@ -72,7 +72,7 @@ class Camera:
                 raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number above 0", fix)
         for name in ("cx", "cy"):
             value = getattr(self, name)
-            if value is not None and not (is_number(value) and -LARGEST <= float(value) <= LARGEST):
+            if value is not None and not (is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN):
                 fix = "Give a position in pixels, or leave it out."
                 raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number or None", fix)
         value = self.nominal_distance_mm
@@ -215,7 +215,7 @@ class Camera:
         """
         _require_size("Camera.cropped", width, height)
         for name, value in (("x", x), ("y", y)):
-            if not (is_number(value) and -LARGEST <= float(value) <= LARGEST):
+            if not (is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN):
                 raise ConfigError.of(f"Camera.cropped: {name}", shown(value), "a finite number", "Give it in pixels.")
         cx, cy = self._known_center("Camera.cropped")
         return replace(self, cx=cx - float(x), cy=cy - float(y), width=width, height=height)

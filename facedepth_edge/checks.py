@@ -10,7 +10,7 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 
-LARGEST = 1e9  # of any number here; what is beyond is a mistake, and overflows sooner or later
+LARGEST_GIVEN = 1e9  # of any number of the caller's; what is beyond is a mistake, and overflows sooner or later
 NO_NUMBERS = (bool, np.bool_, str, bytes)  # what float() takes all the same
 
 
@@ -20,14 +20,14 @@ def shown(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value is a real number, neither a truth value nor beyond LARGEST as an int."""
+    """Say whether a value is a real number, neither a truth value nor beyond LARGEST_GIVEN as an int."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and not (isinstance(value, int) and abs(value) > LARGEST)  # an int may be beyond any float
+    return number and not (isinstance(value, int) and abs(value) > LARGEST_GIVEN)  # an int may be beyond any float
 
 
 def is_positive(value: Any) -> bool:
-    """Say whether a value is a number above 0, up to LARGEST."""
-    return is_number(value) and 0 < float(value) <= LARGEST
+    """Say whether a value is a number above 0, up to LARGEST_GIVEN."""
+    return is_number(value) and 0 < float(value) <= LARGEST_GIVEN
 
 
 def check_point(value: Any, where: str, fix: str) -> tuple[float, float]:

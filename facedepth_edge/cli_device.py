@@ -95,7 +95,7 @@ def build_engine(model: str, precision: str, workspace_mib: int | None, force: b
 
         artifact = open_artifact(model)
         options = EngineOptions(workspace_mib=workspace_mib)
-        opened = TensorRtBackend(artifact, precision, None, options=options, force=force)
+        opened = TensorRtBackend.open(artifact, precision, None, options=options, force=force)
         compiled_kernel(CROP_SOURCE, opened.session.gpu.architecture)
         plan, built = opened.loaded.files.plan, opened.loaded.built
         report.data |= {"model": artifact.spec.name, "precision": opened.precision, "plan": str(plan), "built": built}

@@ -241,12 +241,12 @@ class Lane:
         for name, view in self.backend.output.items():
             first = self.backend.output_offsets[name]
             arrays[name] = answers.array[first : first + view.bytes].view(np.float32).reshape(view.shape)
-        depth = arrays[outputs.depth.name]
+        relative_z = arrays[outputs.depth.name]
         mask = None if outputs.mask is None else arrays[outputs.mask.name]
         validity = None if outputs.validity is None else arrays[outputs.validity.name].reshape(-1)
         return [
             NetworkOutput(
-                depth=depth[index, 0],
+                relative_z=relative_z[index, 0],
                 mask=None if mask is None else mask[index, 0],
                 validity=None if validity is None else float(validity[index]),
                 contrast=contrast,

@@ -127,23 +127,13 @@ class DevicePath:
     def run(
         self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], max_value: float | None
     ) -> tuple[list[NetworkOutput], float, float]:
-        """Crop the boxes and run the network on them as one batch.
+        """As FramePath.run(); the milliseconds are those to stage the frame, and until the answers were here.
 
         After an error that loses the context, everything on the GPU is made anew and the frame is tried once more; that
         happens once in this path's life.
 
-        Args:
-            frame: (H, W) or (H, W, 3), as check_frame returns it, or one in the GPU's memory.
-            boxes: 1 to max_batch of them.
-            max_value: the largest value of a uint16 pixel.
-
-        Returns:
-            (one output for each box, milliseconds to stage the frame, milliseconds until the answers were here).
-
         Raises:
-            ConfigError: after close().
-            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average.
-            CudaError: a call of CUDA failed.
+            As FramePath.run(); CudaError where a call of CUDA failed.
         """
         while True:
             generation = self._generation  # before the lane, which may be of a later one

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import re
 import sys
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from facedepth_edge import __version__
 from facedepth_edge.artifacts import Artifact, list_models, open_artifact
-from facedepth_edge.backends.base import BACKENDS, Backend, choose_backend, open_without_building
+from facedepth_edge.backends.base import BACKENDS, Backend, choose_backend, open_backend
 from facedepth_edge.backends.onnxruntime import default_threads
+from facedepth_edge.cpus import available_cpus
 from facedepth_edge.cuda import INSTALL
 from facedepth_edge.cuda_driver import open_driver
 from facedepth_edge.cuda_kernels import find_nvcc, nvcc_version
@@ -118,8 +118,7 @@ def _look_at_system(found: Diagnosis) -> None:
     found.add("facedepth-edge", __version__)
     found.add("python", f"{platform.python_version()} in {inside} ({sys.prefix})")
     found.add("machine", f"{platform.system()} {platform.release()} on {platform.machine()}")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found.add("threads", f"{available} CPUs for this process; the network takes {default_threads()} of them")
+    found.add("threads", f"{available_cpus()} CPUs for this process; the network takes {default_threads()} of them")
 
 
 def _look_at_packages(found: Diagnosis) -> None:
@@ -165,7 +164,7 @@ def _look_at_gpu(found: Diagnosis) -> None:
     for name in ("tensorrt", "pycuda"):
         version = _version_of(name)
         if version is None and importlib.util.find_spec(name) is None:
-            hint = INSTALL if name == "pycuda" else f"{BACKENDS['tensorrt'][1]}."
+            hint = INSTALL if name == "pycuda" else f"{BACKENDS['tensorrt'].install}."
             found.add(name, "not installed", "note", f"Only for {_NEEDED_BY[name]}: {hint}")
         else:
             found.add(name, version or "there, outside of pip")
@@ -277,7 +276,7 @@ def _try_backend(artifact: Artifact, name: str) -> tuple[Finding, tuple[str, ...
         (what was found, why it runs no better, one sentence each).
     """
     try:
-        backend = open_without_building(name, artifact, "auto", None)
+        backend = open_backend(name, artifact, "auto", None, may_build=False)
     except ArtifactError as error:
         return Finding(name, f"wrong model: {error}", "broken"), ()
     except FaceDepthError as error:

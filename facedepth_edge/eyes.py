@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facedepth_edge.checks import LARGEST, check_point, is_number, shown
+from facedepth_edge.checks import LARGEST_GIVEN, check_point, is_number, shown
 from facedepth_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def head_from_eyes(eye: Point, other_eye: Point, *, yaw_deg: float = 0.0) -> Hea
     left, right = (a, b) if a[0] <= b[0] else (b, a)
     line = right - left
     apart = float(np.hypot(*line))
-    if not 0.0 < apart < LARGEST:
+    if not 0.0 < apart < LARGEST_GIVEN:
         got = f"both eyes at ({a[0]:g}, {a[1]:g})"
         raise InputError.of(
-            "other_eye", got, f"two places, nearer than {LARGEST:g} pixels", "Give the middle of each eye."
+            "other_eye", got, f"two places, nearer than {LARGEST_GIVEN:g} pixels", "Give the middle of each eye."
         )
     down, aside, width = (float(np.interp(abs(yaw_deg), _BY_YAW[:, 0], column)) for column in _BY_YAW[:, 1:].T)
     below = np.array([-line[1], line[0]])  # at right angles to the line between the eyes, as long as it

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one frame: checks, box, crop, network. The only caller of the crop and of the backends.
+"""The way of one frame: checks, box, crop, network.
 
-HostPath is the way through the CPU's memory, for every backend whose ``memory`` is "host".
+FramePath is what a way is. HostPath is the one through the CPU's memory, for every backend whose ``memory`` is "host";
+device_path.py has the one on a GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -110,11 +111,53 @@ def locate_faces(
 class NetworkOutput(NamedTuple):
     """The network's raw outputs for one face: views of a buffer, good until this thread's next run."""
 
-    depth: NDArray[np.float32]  # (h, w)
+    relative_z: NDArray[np.float32]  # (h, w), along what the spec's depth_scale says; not yet kept within -1..1
     mask: NDArray[np.float32] | None  # (h, w) probability
     validity: float | None
     contrast: float
     """Standard deviation of the crop in gray levels, 0..127.5."""
+
+
+class FramePath(Protocol):
+    """Take frames through the crop and one network; any thread may."""
+
+    @property
+    def crop(self) -> str:
+        """Which way of the crop is taken: "native", "opencv" or "cuda"."""
+        ...
+
+    @property
+    def max_batch(self) -> int:
+        """The most faces that one run() takes."""
+        ...
+
+    @property
+    def why_no_graph(self) -> str:
+        """Why a frame does not replay as one CUDA graph; empty where nothing speaks against it, and on a CPU."""
+        ...
+
+    def run(
+        self, frame: Any, boxes: Sequence[Box], max_value: float | None
+    ) -> tuple[list[NetworkOutput], float, float]:
+        """Crop the boxes and run the network on them as one batch.
+
+        Args:
+            frame: (H, W) or (H, W, 3), as check_frame returns it; a way on a GPU takes a DeviceFrame too.
+            boxes: 1 to max_batch of them.
+            max_value: the largest value of a uint16 pixel.
+
+        Returns:
+            (one output for each box, milliseconds of the crop, milliseconds of the network).
+
+        Raises:
+            ConfigError: after close().
+            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average.
+        """
+        ...
+
+    def close(self) -> None:
+        """Wait for the frames on their way, then let everything go; a second call does nothing."""
+        ...
 
 
 class _Lane:
@@ -128,6 +171,8 @@ class _Lane:
 
 class HostPath:
     """Take frames through a backend in host memory; each thread has its own buffers, made at its first frame."""
+
+    why_no_graph = ""
 
     def __init__(self, backend: Backend, spec: ModelSpec) -> None:
         self._spec = spec
@@ -163,20 +208,7 @@ class HostPath:
     def run(
         self, frame: NDArray[Any], boxes: Sequence[Box], max_value: float | None
     ) -> tuple[list[NetworkOutput], float, float]:
-        """Crop the boxes and run the network on them as one batch.
-
-        Args:
-            frame: (H, W) or (H, W, 3), as check_frame returns it.
-            boxes: 1 to max_batch of them.
-            max_value: the largest value of a uint16 pixel.
-
-        Returns:
-            (one output for each box, milliseconds of the crop, milliseconds of the network).
-
-        Raises:
-            ConfigError: after close().
-            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average.
-        """
+        """As FramePath.run(); the frame is in the host's memory."""
         lane = self._lane()
         with lane.lock:
             if self._first is None:  # close() came in between; it may hold the guard and wait for this lane
@@ -191,12 +223,12 @@ class HostPath:
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()
-            depth = backend.output[outputs.depth.name]
+            relative_z = backend.output[outputs.depth.name]
             mask = None if outputs.mask is None else backend.output[outputs.mask.name]
             validity = None if outputs.validity is None else backend.output[outputs.validity.name].reshape(-1)
         results = [
             NetworkOutput(
-                depth[index, 0],
+                relative_z[index, 0],
                 None if mask is None else mask[index, 0],
                 None if validity is None else float(validity[index]),
                 contrasts[index],

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _FIX = "Give a DepthResult of this model, an array of numpy.empty(shape, numpy.float32), or leave it out."
 
 
-def check_out(out: Any, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Check out; return it where it is an array.
+def check_out(out: Any, shape: tuple[int, int]) -> None:
+    """Check out.
 
     Args:
         out: None, a DepthResult, or an array for its depth_mm.
@@ -29,7 +29,7 @@ def check_out(out: Any, shape: tuple[int, int]) -> NDArray[np.float32] | None:
             two of its arrays, lie over one another.
     """
     if out is None:
-        return None
+        return
     kinds: tuple[str, ...] = ("float32",)
     if isinstance(out, np.ndarray):
         arrays: tuple[Any, ...] = (out,)
@@ -45,7 +45,6 @@ def check_out(out: Any, shape: tuple[int, int]) -> NDArray[np.float32] | None:
             raise InputError.of("out", f"strides {array.strides}", "pixels with bytes of their own", _FIX)
     if any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2)):
         raise InputError.of("out", "a result whose arrays share memory", "arrays of their own", _FIX)
-    return out if isinstance(out, np.ndarray) else None
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:

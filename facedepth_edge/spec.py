@@ -18,8 +18,7 @@ _FIX = "Export the model again with this version's python -m export, or install 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-
-LARGEST = 1e6  # of any number here; what is beyond is a mistake, and overflows sooner or later
+LARGEST_IN_SPEC = 1e6  # of any number in a spec.json; what is beyond is a mistake, and overflows sooner or later
 
 
 def _require(ok: bool, where: str, got: object, expected: str) -> None:
@@ -32,7 +31,9 @@ def _is_int(value: object, low: int) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST_IN_SPEC <= value <= LARGEST_IN_SPEC
+    )
 
 
 def _require_text(where: str, value: object) -> None:
@@ -237,6 +238,13 @@ class ModelSpec:
     def output_hw(self) -> tuple[int, int]:
         """Height and width of the depth map in pixels."""
         return self.outputs.depth.height, self.outputs.depth.width
+
+    def output_shapes(self, name: str) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes that an output may have in the graph, without the batch; the first is the usual one."""
+        maps = (self.outputs.depth, self.outputs.mask)
+        if any(part is not None and part.name == name for part in maps):
+            return ((1, *self.output_hw),)
+        return ((1,), ())
 
     @classmethod
     def from_json(cls, source: str | bytes | Mapping[str, Any], where: str = SPEC_FILE) -> ModelSpec:

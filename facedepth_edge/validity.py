@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says whether a result can be used, and why not."""
+"""The rule of what is valid: says of what is known of a face why its depth should not be used.
+
+`train` measures by the same rule. runtime/src/pipeline.cc has it in C++.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from facedepth_edge.face_region import LEAST_SEEN, MOST_AT_BORDER
-
-if TYPE_CHECKING:
-    from facedepth_edge.box import Box
-    from facedepth_edge.frame_path import NetworkOutput
-    from facedepth_edge.spec import ModelSpec
 
 LEAST_CONTRAST_LEVELS = 2.5
 """Standard deviation of a crop, in gray levels of 255, below which there is nothing to see in it.
@@ -23,50 +21,54 @@ LEAST_BOX_PX = 24.0
 """Side of the box, in pixels of the frame, below which a face has too few of them.
 
 Over 500 rendered test faces the error over the head is 7.0 mm with 96 px, 7.3 with 48, 7.8 with 32, 8.7 with 24, 12.1
-with 16 and 17.7 with 12 (`python -m train.box_scale --pixels`), and 90 and 56 % of the last two were called valid.
+with 16 and 17.7 with 12 (`python -m train.box_scale --pixels`); without this limit 90 and 56 % of the last two were
+called valid.
 """
 
 _ROUNDING_PX = 1e-6  # of a box whose corners are far from the frame's
 
 
-def why_not_valid(
-    spec: ModelSpec,
-    box: Box,
-    finite: bool,
-    has_head: bool,
-    face_seen: float | None,
-    at_border: float | None,
-    output: NetworkOutput,
-) -> str:
+class Evidence(NamedTuple):
+    """What is known of one face; None is not known, or not given by the model, and speaks against nothing."""
+
+    finite: bool
+    """No pixel of the network's depth is NaN."""
+    contrast_levels: float
+    """Standard deviation of the crop in gray levels, 0..127.5."""
+    side_px: float | None
+    """The shorter side of the box in pixels of the frame."""
+    validity: float | None
+    """The network's probability of a usable face."""
+    has_head: bool | None
+    """The mask has a pixel."""
+    at_border: float | None
+    """Share of the box's outermost pixels that the model's own mask calls head."""
+    face_seen: float | None
+    """Share of the face's place that the model's own mask calls head."""
+
+
+def why_not_valid(evidence: Evidence, validity_threshold: float | None) -> str:
     """Return why the depth should not be used, or an empty text.
 
     Args:
-        spec: the model's; its thresholds count.
-        box: the face's, in pixels of the frame.
-        finite: whether the network's depth is.
-        has_head: whether the mask has a pixel.
-        face_seen: share of the face's place that the mask calls head; None where the model has no mask of its own.
-        at_border: share of the box's outermost pixels that the mask calls head; None as for face_seen.
-        output: the network's.
+        evidence: what is known of the face.
+        validity_threshold: the model's; None where it has no validity.
     """
-    validity = output.validity
+    finite, contrast_levels, side_px, validity, has_head, at_border, face_seen = evidence
     if not finite:
         return "the network's depth is not finite"
-    if not output.contrast >= LEAST_CONTRAST_LEVELS:
+    if not contrast_levels >= LEAST_CONTRAST_LEVELS:
         return (
-            f"nothing to see in the box: its contrast of {output.contrast:.1f} gray levels is below "
+            f"nothing to see in the box: its contrast of {contrast_levels:.1f} gray levels is below "
             f"{LEAST_CONTRAST_LEVELS:g} (too dark, covered, or the camera's max_value too large)"
         )
-    side_px = min(box.width, box.height)
-    if side_px < LEAST_BOX_PX - _ROUNDING_PX:
+    if side_px is not None and side_px < LEAST_BOX_PX - _ROUNDING_PX:
         return f"too few pixels: the box about the head has {side_px:.1f} of them a side, below {LEAST_BOX_PX:g}"
-    if validity is not None and spec.outputs.validity is not None:
-        threshold = spec.outputs.validity.threshold
-        if not validity >= threshold:
-            head = face_seen is not None and face_seen >= LEAST_SEEN
-            what = "a head turned away, or its face covered" if head else "no usable face in the box"
-            return f"{what}: validity {validity:.2f} is below {threshold:.2f}"
-    if not has_head:
+    if validity is not None and validity_threshold is not None and not validity >= validity_threshold:
+        head = face_seen is not None and face_seen >= LEAST_SEEN
+        what = "a head turned away, or its face covered" if head else "no usable face in the box"
+        return f"{what}: validity {validity:.2f} is below {validity_threshold:.2f}"
+    if has_head is not None and not has_head:
         return "no head in the box: the mask is empty"
     if at_border is not None and at_border > MOST_AT_BORDER:
         return (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facedepth_edge.artifacts import Artifact
+from facedepth_edge.artifacts import GOLDEN_FILE, Artifact
 from facedepth_edge.backends.base import Backend, open_backend
 from facedepth_edge.errors import ArtifactError, BackendUnavailable
 from facedepth_edge.spec import ModelSpec
@@ -24,7 +24,6 @@ from facedepth_edge.spec import ModelSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GOLDEN_FILE = "golden.npz"
 FACE = "face"
 _RANGE_SLACK = 1e-3  # for rounding
 SELF_TEST_FIX = "Do not use this device's depth until facedepth-edge verify passes."
@@ -92,8 +91,7 @@ def load_golden_faces(artifact: Artifact) -> tuple[NDArray[np.float32], dict[str
         raise ArtifactError.of(where, str(error), "arrays that numpy.load can read", _EXPORT) from error
     spec = artifact.spec
     faces = arrays.pop(FACE, np.empty(0, np.float32))
-    maps = {spec.outputs.depth.name, *([spec.outputs.mask.name] if spec.outputs.mask else [])}
-    shapes = {name: (len(faces), 1, *spec.output_hw) if name in maps else (len(faces), 1) for name in arrays}
+    shapes = {name: (len(faces), *spec.output_shapes(name)[0]) for name in arrays}
     right = faces.shape[1:] == (spec.input.channels, *spec.input_hw) and len(faces) > 0 and faces.dtype == np.float32
     right = right and arrays.keys() == set(spec.outputs.names)
     if not right or any(value.shape != shapes[name] or value.dtype != np.float32 for name, value in arrays.items()):

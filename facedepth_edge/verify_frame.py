@@ -262,7 +262,7 @@ def _input_of(backend: DeviceBackend) -> NDArray[np.float32]:
 
 def _named(spec: ModelSpec, output: NetworkOutput) -> dict[str, NDArray[np.float32]]:
     """Return one face's answers by the spec's names, copied from the path's buffer."""
-    parts = ((spec.outputs.depth, output.depth), (spec.outputs.mask, output.mask))
+    parts = ((spec.outputs.depth, output.relative_z), (spec.outputs.mask, output.mask))
     named = {part.name: np.array(value)[None] for part, value in parts if part is not None and value is not None}
     if spec.outputs.validity is not None:
         named[spec.outputs.validity.name] = np.array([output.validity], np.float32)

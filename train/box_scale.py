@@ -79,8 +79,8 @@ def measure_boxes(
         pixels: Of the box in the camera's frame, a side; None: as many as the network takes.
 
     Returns:
-        (2,) the mean error after the offset over the head in mm, the share that is called valid; NaN where there is
-        nothing to measure.
+        (2,) the mean error after the offset over the head in mm, the share that the runtime would call valid; NaN where
+        there is nothing to measure.
     """
     errors: list[float] = []
     valid: list[float] = []
@@ -94,8 +94,9 @@ def measure_boxes(
         truth, where = batch.depth.numpy()[:, 0], (batch.valid & batch.head).numpy()[:, 0]
         for depth, target, head in zip(found["depth"][:, 0], truth, where, strict=True):
             errors.append(score_depth(depth, target, head)[0])
+        levels = (faces[:, 0].numpy() + 1) * 127.5
         for i in range(len(chosen)):
-            valid.append(called_valid({name: values[i] for name, values in found.items()}, thresholds))
+            valid.append(called_valid({name: each[i] for name, each in found.items()}, levels[i], thresholds, pixels))
     mean = np.nanmean(errors) if np.isfinite(errors).any() else np.nan
     return np.array([mean, np.mean(valid)])
 

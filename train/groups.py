@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from facedepth_edge.face_region import LEAST_SEEN, MOST_AT_BORDER, share_of_border, share_seen
+from facedepth_edge.face_region import LEAST_SEEN, share_of_border, share_seen
 from facedepth_edge.spec import Preprocessing
+from facedepth_edge.validity import Evidence, why_not_valid
 from train.command import Outcome, require_counts, run_command, write_json
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
@@ -47,7 +48,8 @@ class FrameScore:
         head_mm: mean error over the head after removing the mean offset; NaN where no head is measured.
         face_mm: the same over the face, the ellipse of face_region.py.
         correlation: Pearson's, over the face.
-        accepted: whether the face is valid by the model's validity and mask, 1 or 0; NaN where it gives neither.
+        accepted: whether the runtime would call the face valid, 1 or 0; NaN where the model gives neither validity nor
+            mask.
         seen: the truth: share of the face's place, as facedepth_edge.face_region has it, that shows the head.
         groups: (property, value) of every group that the frame is in; none where it shows no face.
         turned_away: the head is in the box, and its face looks away from the camera.
@@ -155,25 +157,40 @@ def score_frames(
             if meta["face"]:
                 angles, visible = meta["roll_pitch_yaw_deg"], float(meta["visible"])
                 groups = tuple(groups_of(entry.attributes, angles, faces[i], visible))
-            accepted = called_valid({name: values[i] for name, values in outputs.items()}, thresholds)
+            accepted = called_valid({name: values[i] for name, values in outputs.items()}, faces[i], thresholds)
             seen = share_seen(head[i], Preprocessing())
             away = not meta["face"] and bool(entry.attributes.get("turned_away", False))
             scores.append(FrameScore(head_mm, face_mm, correlation, accepted, seen, groups, away))
     return scores
 
 
-def called_valid(outputs: Mapping[str, np.ndarray], thresholds: Thresholds) -> float:
+def called_valid(
+    outputs: Mapping[str, np.ndarray], face: np.ndarray, thresholds: Thresholds, side_px: float | None = None
+) -> float:
     """Return whether the runtime calls a face valid by a model's outputs: 1, 0, or NaN where they do not say.
 
+    Where the camera's frame ends is not known: the whole box counts as inside it.
+
     Args:
-        outputs: of one face: `validity` (1,) and `mask` (1, H, W) probabilities, where the model has them.
+        outputs: of one face: `depth` (1, H, W), and `validity` (1,) and `mask` (1, H, W) probabilities where the model
+            has them.
+        face: (H, W) gray levels 0..255 of the box, as the network sees it.
         thresholds: The model's.
+        side_px: Of the box in the camera's frame; None where that is not known.
     """
-    says = [bool(outputs["validity"][0] >= thresholds.validity)] if "validity" in outputs else []
-    if "mask" in outputs:
-        mask = outputs["mask"][0] > thresholds.mask
-        says += [share_seen(mask, Preprocessing()) >= LEAST_SEEN, share_of_border(mask) <= MOST_AT_BORDER]
-    return float(all(says)) if says else math.nan
+    if "validity" not in outputs and "mask" not in outputs:
+        return math.nan
+    mask = outputs["mask"][0] > thresholds.mask if "mask" in outputs else None
+    evidence = Evidence(
+        finite=not np.isnan(outputs["depth"]).any(),
+        contrast_levels=float(face.std(dtype=np.float64)),
+        side_px=side_px,
+        validity=float(outputs["validity"][0]) if "validity" in outputs else None,
+        has_head=None if mask is None else bool(mask.any()),
+        at_border=None if mask is None else share_of_border(mask),
+        face_seen=None if mask is None else share_seen(mask, Preprocessing()),
+    )
+    return float(not why_not_valid(evidence, thresholds.validity))
 
 
 def rows_by_group(scores: list[FrameScore]) -> list[GroupRow]:

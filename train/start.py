@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.backends.torch import REFERENCE_FILE
+from facedepth_edge.artifacts import REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, ConfigError
 from facedepth_edge.spec import SPEC_FILE
 from train.build import build_task

@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.errors import BackendUnavailable, ConfigError, FaceDepthError
 
-BACKENDS: dict[str, tuple[str, str]] = {
-    "tensorrt": (
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """One line of the table.
+
+    Args:
+        target: "module:Class" of a BackendClass.
+        install: how to install what it needs.
+        extra: few machines have it, so where none works it is another's error that `auto` raises.
+    """
+
+    target: str
+    install: str
+    extra: bool = False
+
+
+BACKENDS: dict[str, BackendEntry] = {
+    "tensorrt": BackendEntry(
         "facedepth_edge.backends.tensorrt:TensorRtBackend",
         "pip install 'tensorrt>=10.3,<12' pycuda, and on a Jetson, where TensorRT comes with JetPack, "
         "pip install pycuda in an environment made by python3 -m venv --system-site-packages",
+        extra=True,
     ),
-    "onnxruntime": ("facedepth_edge.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
-    "torch": ("facedepth_edge.backends.torch:TorchBackend", "pip install torch"),
+    "onnxruntime": BackendEntry("facedepth_edge.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
+    "torch": BackendEntry("facedepth_edge.backends.torch:TorchBackend", "pip install torch"),
 }
-"""Name -> ("module:Class", how to install what it needs), in the order in which `auto` tries them."""
+"""By name, in the order in which `auto` tries them."""
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
@@ -72,9 +90,7 @@ class Backend(Protocol):
 class DeviceBackend(Backend, Protocol):
     """A backend whose memory is "cuda": DevicePath crops into its input and downloads its outputs in one piece.
 
-    ``input`` and the values of ``output`` have ``address``, ``shape``, ``dtype`` and ``bytes``. A backend that has to
-    build something for minutes also has a class method ``open_built`` with the constructor's arguments, which never
-    builds; `auto` calls that.
+    ``input`` and the values of ``output`` have ``address``, ``shape``, ``dtype`` and ``bytes``.
     """
 
     session: Any
@@ -105,7 +121,21 @@ class DeviceBackend(Backend, Protocol):
         ...
 
 
-def open_backend(name: str, artifact: Artifact, precision: str, threads: int | None) -> Backend:
+class BackendClass(Protocol):
+    """The class that a line of the table names."""
+
+    def open(self, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool) -> Backend:
+        """Load the network, a class method; open_backend() says of what, and what it raises.
+
+        Returns:
+            A backend of this class, or of another that fits the machine better.
+        """
+        ...
+
+
+def open_backend(
+    name: str, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool = True
+) -> Backend:
     """Open one backend by its name; never another one.
 
     Args:
@@ -113,48 +143,21 @@ def open_backend(name: str, artifact: Artifact, precision: str, threads: int | N
         artifact: the model.
         precision: one of PRECISIONS.
         threads: host threads, or None for the backend's own default.
+        may_build: build first, which may take minutes, what it needs to be built on this device. `auto` never does.
 
     Returns:
         The backend, its network loaded.
 
     Raises:
         ConfigError: no backend has this name, or the model has no such precision.
-        BackendUnavailable: the backend cannot run here.
+        BackendUnavailable: the backend cannot run here, or something would have to be built and may_build is false.
         ArtifactError: the model's file is missing, altered, or not what its spec says.
     """
     if not isinstance(name, str) or name not in BACKENDS:
         raise ConfigError.of("backend", name, f"auto, {', '.join(BACKENDS)}", 'Use backend="auto".')
-    backend_class = _backend_class(name)
-    backend: Backend = getattr(backend_class, "open", backend_class)(artifact, precision, threads)
-    return backend
-
-
-def _backend_class(name: str) -> Any:
-    """Return the class that the table names; its class method ``open``, if it has one, takes what fits the machine."""
-    module, _, class_name = BACKENDS[name][0].partition(":")
-    return getattr(importlib.import_module(module), class_name)
-
-
-def open_without_building(name: str, artifact: Artifact, precision: str, threads: int | None) -> Backend:
-    """Open one backend as open_backend() does, but never build for minutes: what `auto` may do unasked.
-
-    Args:
-        name: a key of BACKENDS.
-        artifact: the model.
-        precision: one of PRECISIONS.
-        threads: host threads, or None for the backend's own default.
-
-    Returns:
-        The backend, its network loaded.
-
-    Raises:
-        As open_backend(); BackendUnavailable also where something would have to be built first.
-    """
-    backend_class = _backend_class(name)
-    if not hasattr(backend_class, "open_built"):
-        return open_backend(name, artifact, precision, threads)
-    backend: Backend = backend_class.open_built(artifact, precision, threads)
-    return backend
+    module, _, class_name = BACKENDS[name].target.partition(":")
+    backend_class = cast(BackendClass, getattr(importlib.import_module(module), class_name))
+    return backend_class.open(artifact, precision, threads, may_build=may_build)
 
 
 def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> Backend:
@@ -174,11 +177,11 @@ def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> B
     """
     passed_over: list[str] = []
     failures: list[FaceDepthError] = []
-    for name in BACKENDS:
+    for name, entry in BACKENDS.items():
         try:
-            backend = open_without_building(name, artifact, precision, threads)
+            backend = open_backend(name, artifact, precision, threads, may_build=False)
         except (BackendUnavailable, ConfigError) as error:
-            if not hasattr(_backend_class(name), "open_built"):  # that one is an extra which few machines have
+            if not entry.extra:
                 failures.append(error)
             passed_over.append(str(error))
             continue
@@ -186,7 +189,7 @@ def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> B
         return backend
     if isinstance(failures[0], ConfigError):  # of the backend that would have been taken: it says it best
         raise failures[0]
-    hints = "; ".join(hint for _, hint in BACKENDS.values())
+    hints = "; ".join(entry.install for entry in BACKENDS.values())
     where = "backend 'auto'"
     raise BackendUnavailable.of(
         where, "; ".join(passed_over), "one backend that works", f"Try: {hints}."
@@ -196,4 +199,4 @@ def choose_backend(artifact: Artifact, precision: str, threads: int | None) -> B
 def missing_library(name: str, error: ImportError | OSError) -> BackendUnavailable:
     """Build the error for a backend whose library cannot be imported."""
     rule = "its library installed"
-    return BackendUnavailable.of(f"backend {name!r}", str(error), rule, f"Try: {BACKENDS[name][1]}.")
+    return BackendUnavailable.of(f"backend {name!r}", str(error), rule, f"Try: {BACKENDS[name].install}.")

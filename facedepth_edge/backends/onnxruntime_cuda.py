@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from facedepth_edge.cuda import DeviceView, Session, open_session
 from facedepth_edge.cuda_driver import CudaError, cuda_error
 from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.errors import BackendUnavailable
+from facedepth_edge.spec import ModelSpec
 
 DEVICE_TYPE = "cuda"
 GRAPH_VERSION = (1, 18)
@@ -43,6 +45,18 @@ GRAPH_OF_ONE_FACE, NO_GRAPH = "1", "-1"
 OWN_GRAPH = "ONNX Runtime replays the network as a CUDA graph of its own; the crop's kernel is launched before it"
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What a backend and its forks share: the file, which each of them loads again."""
+
+    ort: Any
+    spec: ModelSpec
+    precision: str
+    where: str
+    content: bytes
+    session: Session
+
+
 class OnnxRuntimeCudaBackend:
     """Run an artifact's ONNX file on the GPU's primary context.
 
@@ -50,16 +64,7 @@ class OnnxRuntimeCudaBackend:
     GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``. One face is replayed by ONNX
     Runtime as its own CUDA graph, captured when the backend is made; several faces run kernel by kernel.
 
-    Args:
-        artifact: the model.
-        precision: "fp16", "fp32" or "auto": the first of these that the model has.
-        threads: not used; the host only enqueues.
-
-    Raises:
-        BackendUnavailable: ONNX Runtime, its CUDA provider, PyCUDA, the driver, the GPU or the crop's kernel is missing
-            or does not start.
-        ConfigError: the model has no such precision.
-        ArtifactError: the model's file is missing, altered, or not what its spec says.
+    open() and fork() make the objects.
     """
 
     name = NAME
@@ -67,20 +72,34 @@ class OnnxRuntimeCudaBackend:
     max_batch = MAX_BATCH
     threads = 1
 
-    def __init__(self, artifact: Artifact, precision: str, threads: int | None) -> None:
-        self._ort = import_onnxruntime()
-        chosen = choose_precision(artifact, precision, CUDA)
-        if chosen is None:
-            raise no_file_error(artifact, precision)
-        self.precision = chosen
-        self._spec = artifact.spec
-        self._where = str(artifact.folder / FILES[chosen])
-        self._content = artifact.read(FILES[chosen])  # kept: each fork loads it again
-        self.session: Session = open_session()
-        compiled_kernel(CROP_SOURCE, self.session.gpu.architecture)  # without it frames cannot go this way
+    def __init__(self, loaded: _Loaded) -> None:
+        self._loaded = loaded
+        self._ort, self._spec, self.precision = loaded.ort, loaded.spec, loaded.precision
+        self.session: Session = loaded.session
         self.provider = f"{CUDA} on {self.session.gpu.name}"
         self.notes: tuple[str, ...] = ()
         self._start()
+
+    @classmethod
+    def open(cls, artifact: Artifact, precision: str) -> OnnxRuntimeCudaBackend:
+        """Load the network.
+
+        Args:
+            artifact: the model.
+            precision: "fp16", "fp32" or "auto": the first of these that the model has.
+
+        Raises:
+            As open_backend(); BackendUnavailable also where the CUDA provider, PyCUDA, the driver, the GPU or the
+                crop's kernel is missing or does not start.
+        """
+        ort = import_onnxruntime()
+        chosen = choose_precision(artifact, precision, CUDA)
+        if chosen is None:
+            raise no_file_error(artifact, precision)
+        where = str(artifact.folder / FILES[chosen])
+        loaded = _Loaded(ort, artifact.spec, chosen, where, artifact.read(FILES[chosen]), open_session())
+        compiled_kernel(CROP_SOURCE, loaded.session.gpu.architecture)  # without it frames cannot go this way
+        return cls(loaded)
 
     def reopen(self) -> OnnxRuntimeCudaBackend:
         """Return another backend with the same network loaded anew, after the context was lost."""
@@ -88,10 +107,7 @@ class OnnxRuntimeCudaBackend:
 
     def fork(self) -> OnnxRuntimeCudaBackend:
         """Return another backend with the same network in a session, a stream and buffers of its own."""
-        other = object.__new__(OnnxRuntimeCudaBackend)
-        other.__dict__.update(self.__dict__)
-        other._start()
-        return other
+        return OnnxRuntimeCudaBackend(self._loaded)
 
     def _start(self) -> None:
         """Load the network with a graph, and where it cannot have one, without."""
@@ -127,7 +143,7 @@ class OnnxRuntimeCudaBackend:
             with self.session.current(), self.session.capturing:
                 self.stream: Any = self.session.stream()
                 self._network = self._open_network()
-                self._shapes = checked_outputs(self._network, self._spec, self._where)
+                self._shapes = checked_outputs(self._network, self._spec, self._loaded.where)
                 self.reserve(1)
                 self.enqueue(self.stream)
                 self.session.wait(self.stream)
@@ -144,7 +160,8 @@ class OnnxRuntimeCudaBackend:
             # frame of that size, and need not choose the same ones twice.
             "cudnn_conv_algo_search": "HEURISTIC",
         }
-        network, reason = open_network(self._ort, self._content, self._where, CUDA, self.threads, options)
+        file = self._loaded
+        network, reason = open_network(self._ort, file.content, file.where, CUDA, self.threads, options)
         if reason == NOT_STARTED:
             fix = "Install onnxruntime-gpu of this CUDA and its cuDNN; facedepth-edge doctor says what is there."
             raise BackendUnavailable.of(CUDA, reason, "a provider that starts", fix)
@@ -227,7 +244,7 @@ class OnnxRuntimeCudaBackend:
     def close(self) -> None:
         """Let everything go; a second call does nothing."""
         self.release()
-        self._content = b""
+        self._loaded = None  # type: ignore[assignment]
 
 
 class _Bound:

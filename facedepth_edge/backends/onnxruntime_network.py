@@ -137,10 +137,9 @@ def checked_outputs(network: Any, spec: ModelSpec, where: str) -> dict[str, tupl
     if inputs != expected:
         raise ArtifactError.of(where, f"the inputs {inputs}", f"{expected} as in spec.json", _EXPORT)
     found = {value.name: (tuple(value.shape[1:]), value.type) for value in network.get_outputs()}
-    maps = {spec.outputs.depth.name, *([spec.outputs.mask.name] if spec.outputs.mask else [])}
     for name in spec.outputs.names:
-        shapes = [(1, *spec.output_hw)] if name in maps else [(), (1,)]
+        shapes = spec.output_shapes(name)
         if name not in found or found[name] not in [(shape, "tensor(float)") for shape in shapes]:
-            rule = f"the output {name} of float32 and shape (batch, ...) with {shapes[-1]} as in spec.json"
+            rule = f"the output {name} of float32 and shape (batch, ...) with {shapes[0]} as in spec.json"
             raise ArtifactError.of(where, f"the outputs {found}", rule, _EXPORT)
     return {name: found[name][0] for name in spec.outputs.names}

@@ -40,20 +40,11 @@ class TensorRtBackend:
     Not more than one thread uses one object; fork() gives the other threads theirs, with a context each. ``input`` and
     ``output`` are in the GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``.
 
+    open() and fork() make the objects. They share the engine, ``loaded``, which goes with the last of them.
+
     Args:
         artifact: the model.
-        precision: "int8", "fp16" or "auto": the first of these that the model has.
-        threads: not used; the host only enqueues.
-        may_build: build the engine where the cache has none that fits, which takes minutes.
-        options: how to build it.
-        report: takes the progress of a build, line by line.
-        force: build even if the cache has it.
-
-    Raises:
-        BackendUnavailable: TensorRT, PyCUDA, the driver or the GPU is missing, the build failed, or the engine would
-            have to be built and may_build is false.
-        ConfigError: the model has no such precision.
-        ArtifactError: the model's file is missing, altered, or not what its spec says.
+        precision: "int8" or "fp16".
     """
 
     name = "tensorrt"
@@ -63,9 +54,19 @@ class TensorRtBackend:
     why_no_capture = ""
     loaded: LoadedEngine = None  # type: ignore[assignment]  # before it is loaded, and after close()
     stream: Any = None
+    _output_shapes: Mapping[str, tuple[int, ...]]
 
-    def __init__(
-        self,
+    def __init__(self, artifact: Artifact, precision: str) -> None:
+        self.precision = precision
+        self._artifact = artifact
+        self._spec = artifact.spec
+        self.notes: tuple[str, ...] = ()
+        self.session: Session = open_session()
+        self.session.join(self)  # or another's recovery would tear the context down under what is loaded here
+
+    @classmethod
+    def open(
+        cls,
         artifact: Artifact,
         precision: str,
         threads: int | None,
@@ -74,43 +75,62 @@ class TensorRtBackend:
         options: EngineOptions | None = None,
         report: Report = report_on_stderr,
         force: bool = False,
-    ) -> None:
-        trt = import_tensorrt()
-        self.precision = choose_precisions(artifact, precision)[0]
-        self._artifact = artifact
-        self._spec = artifact.spec
-        self.session: Session = open_session()
-        self.provider = f"TensorRT {trt.__version__} on {self.session.gpu.name}"
-        self.notes: tuple[str, ...] = ()
-        self.session.join(self)  # or another's recovery would tear the context down under what is loaded here
-        try:
-            compiled_kernel(CROP_SOURCE, self.session.gpu.architecture)  # without it frames cannot go this way
-            with self.session.current():
-                self.loaded = load_engine(
-                    trt,
-                    artifact,
-                    self.precision,
-                    self.session.gpu,
-                    EngineOptions() if options is None else options,
-                    report,
-                    may_build=may_build,
-                    force=force,
-                )
-            self._output_shapes = _checked_outputs(self.loaded, self._spec)
-            self._start()
-        except BaseException:
-            self.close()
-            raise
+    ) -> TensorRtBackend:
+        """Load the engine, which is built first where the cache has none that fits and that is allowed.
+
+        Args:
+            artifact: the model.
+            precision: "int8", "fp16" or "auto": the first of these that the model has.
+            threads: not used; the host only enqueues.
+            may_build: build it, which takes minutes.
+            options: how to build it.
+            report: takes the progress of a build, line by line.
+            force: build even if the cache has it.
+
+        Raises:
+            BackendUnavailable: TensorRT, PyCUDA, the driver or the GPU is missing, the build failed, or the engine
+                would have to be built and may_build is false.
+            ConfigError: the model has no such precision.
+            ArtifactError: the model's file is missing, altered, or not what its spec says.
+        """
+        if not may_build:
+            return cls._open_built(artifact, precision)
+        return cls._open_one(artifact, precision, may_build=True, options=options, report=report, force=force)
 
     @classmethod
-    def open_built(cls, artifact: Artifact, precision: str, threads: int | None) -> TensorRtBackend:
-        """Open the backend only if its engine lies in the cache: for `auto`, which never builds for minutes unasked.
+    def _open_one(
+        cls,
+        artifact: Artifact,
+        precision: str,
+        *,
+        may_build: bool,
+        options: EngineOptions | None = None,
+        report: Report = report_on_stderr,
+        force: bool = False,
+    ) -> TensorRtBackend:
+        """Load the engine of the best precision that the model has."""
+        trt = import_tensorrt()
+        backend = cls(artifact, choose_precisions(artifact, precision)[0])
+        gpu, how = backend.session.gpu, EngineOptions() if options is None else options
+        try:
+            compiled_kernel(CROP_SOURCE, gpu.architecture)  # without it frames cannot go this way
+            with backend.session.current():
+                backend.loaded = load_engine(
+                    trt, artifact, backend.precision, gpu, how, report, may_build=may_build, force=force
+                )
+            backend._output_shapes = _checked_outputs(backend.loaded, artifact.spec)
+            backend._start()
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    @classmethod
+    def _open_built(cls, artifact: Artifact, precision: str) -> TensorRtBackend:
+        """Open the backend only if its engine lies in the cache.
 
         Of several the first that fits; its notes say why not those before it. Nothing large is imported before a file
         of that name was found.
-
-        Raises:
-            As the constructor.
         """
         if importlib.util.find_spec("tensorrt") is None:
             raise missing_library(cls.name, ModuleNotFoundError("No module named 'tensorrt'"))
@@ -126,7 +146,7 @@ class TensorRtBackend:
         refusals: list[str] = []  # texts: an error would keep what its frames hold on the GPU alive
         for name in found:
             try:
-                backend = cls(artifact, name, threads, may_build=False)
+                backend = cls._open_one(artifact, name, may_build=False)
             except BackendUnavailable as error:
                 refusals.append(str(error))
                 continue
@@ -136,21 +156,20 @@ class TensorRtBackend:
 
     def reopen(self) -> TensorRtBackend:
         """Return another backend with the same engine loaded anew, after the context was lost."""
-        return TensorRtBackend(self._artifact, self.precision, None, may_build=False)
+        return TensorRtBackend._open_one(self._artifact, self.precision, may_build=False)
 
     def fork(self) -> TensorRtBackend:
         """Return another backend on the same engine, with a context and buffers of its own."""
-        other = object.__new__(TensorRtBackend)
-        other.__dict__.update(self.__dict__)
+        other = TensorRtBackend(self._artifact, self.precision)
+        other.loaded, other._output_shapes = self.loaded, self._output_shapes
         other._start()
         return other
 
     def _start(self) -> None:
+        self.provider = f"TensorRT {self.loaded.trt.__version__} on {self.session.gpu.name}"
         self._contexts: dict[bool, Any] = {}
         self._buffers: dict[int, DeviceBuffers] = {}
         self._batch = 0
-        self.stream = None
-        self.session.join(self)
         try:
             with self.session.current():
                 self.stream = self.session.stream()
@@ -288,11 +307,10 @@ def _checked_outputs(loaded: LoadedEngine, spec: ModelSpec) -> dict[str, tuple[i
             got = f"{name} of {engine.get_tensor_dtype(name)}"
             raise ArtifactError.of(where, got, "inputs and outputs of float32", _EXPORT)
         found[name] = (is_input, tuple(engine.get_tensor_shape(name))[1:])
-    maps = {spec.outputs.depth.name, *([spec.outputs.mask.name] if spec.outputs.mask else [])}
     expected: dict[str, list[tuple[bool, tuple[int, ...]]]] = {}
     expected[spec.input.name] = [(True, (spec.input.channels, *spec.input_hw))]
     for name in spec.outputs.names:
-        expected[name] = [(False, (1, *spec.output_hw))] if name in maps else [(False, (1,)), (False, ())]
+        expected[name] = [(False, shape) for shape in spec.output_shapes(name)]
     missing = [name for name, forms in expected.items() if found.get(name) not in forms]
     unknown_inputs = [name for name, (is_input, _) in found.items() if is_input and name != spec.input.name]
     if missing or unknown_inputs:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from facedepth_edge.cpus import available_cpus
 from facedepth_edge.system_tool import run_tool
 
 _LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda", "torch")
@@ -31,7 +32,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     names = {line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")}
     if names:
         found["cpu"] = ", ".join(sorted(names))
-    found["cpus"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found["cpus"] = available_cpus()
     for line in info.splitlines():
         if line.startswith(("flags", "Features")):
             known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
+from facedepth_edge.cpus import available_cpus
 from facedepth_edge.errors import ConfigError
 
 MODES = ("single-stream", "paced", "throughput")
@@ -71,5 +71,4 @@ class BenchPlan:
 
 def default_streams(threads: int) -> int:
     """Return how many streams of `threads` threads each fill this machine's processors."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, cpus // max(1, threads))
+    return max(1, available_cpus() // max(1, threads))

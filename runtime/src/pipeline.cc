@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "facedepth/depth_maps.h"
@@ -115,6 +116,71 @@ double share_of_border(const FaceDepth& face) {
   return static_cast<double>(head) / static_cast<double>(pixels);
 }
 
+// Of the pixels where a face is looked for; 1 where the map is too small to have one.
+double share_seen(const std::vector<std::uint8_t>& place, std::int64_t place_pixels,
+                  const std::vector<std::uint8_t>& mask) {
+  if (place_pixels == 0) return 1.0;
+  std::int64_t seen = 0;
+  for (std::size_t i = 0; i < place.size(); ++i) seen += place[i] & mask[i];
+  return static_cast<double>(seen) / static_cast<double>(place_pixels);
+}
+
+// The network's maps, and how to read a mask from them.
+struct RawMaps {
+  const float* depth;
+  const float* mask_probability;  // null: the mask is where depth is below mask_threshold
+  double mask_threshold;
+};
+
+// Turns depth along the ray to the head into depth along the optical axis. Writes to nearness where the model has no
+// mask output, and to along_axis; the returned maps point to both.
+RawMaps turn_to_axis(RawMaps maps, const ModelSpec& spec, const FrameView& frame, const HeadPosition& head,
+                     std::vector<float>& nearness, std::vector<float>& along_axis) {
+  if (maps.mask_probability == nullptr) {  // the threshold is for the network's own z: below it is -z above -threshold
+    std::transform(maps.depth, maps.depth + nearness.size(), nearness.begin(), std::negate<>());
+    maps.mask_probability = nearness.data();
+    maps.mask_threshold = -maps.mask_threshold;
+  }
+  const double cx = std::isnan(head.cx) ? 0.5 * frame.width : head.cx;
+  const double cy = std::isnan(head.cy) ? 0.5 * frame.height : head.cy;
+  depth_along_axis(maps.depth, spec.output_width, spec.output_height,
+                   {(head.x - cx) / head.fx, (head.y - cy) / head.fy, head.distance_mm, spec.half_range_mm,
+                    spec.reach_x_mm, spec.reach_y_mm},
+                   along_axis.data());
+  maps.depth = along_axis.data();
+  return maps;
+}
+
+// What is known of one face. As Evidence in validity.py.
+struct Evidence {
+  bool finite;
+  double contrast_levels;
+  double side_px;
+  std::optional<double> validity;
+  bool has_head;
+  std::optional<double> at_border;
+  std::optional<double> face_seen;
+};
+
+// The same rule in the same order as why_not_valid in validity.py. Empty where nothing speaks against the face.
+const char* why_not_valid(const Evidence& known, double validity_threshold) {
+  if (!known.finite) return "the network's depth is not finite";
+  if (!(known.contrast_levels >= kLeastContrastLevels)) return "nothing to see in the box: its contrast is too small";
+  if (known.side_px < kLeastBoxPx - kRounding) return "too few pixels: the head's box is too small in the frame";
+  const bool seen = known.face_seen && *known.face_seen >= kLeastSeen;
+  if (known.validity && !(*known.validity >= validity_threshold)) {
+    return seen ? "a head turned away, or its face covered: its validity is too small"
+                : "no usable face in the box: its validity is too small";
+  }
+  if (!known.has_head) return "no head in the box: the mask is empty";
+  if (known.at_border && *known.at_border > kMostAtBorder) return "the head fills its box, so it is nearer than said";
+  if (known.face_seen && !seen) {
+    return "the face is covered, outside the frame, not in the box's middle or farther away than said: too little of "
+           "its place is head";
+  }
+  return "";
+}
+
 }  // namespace
 
 Engine::~Engine() = default;
@@ -160,60 +226,27 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
     refuse("frame", brightest_level * frame.max_value / 255.0, "pixels of at most frame.max_value",
            "Set max_value to the largest value that the camera can give.");
   }
-  const float* depth = output.depth;
-  const float* mask_probability = output.mask_probability;
-  double mask_threshold = spec_.mask_threshold;
-  if (spec_.along_ray) {
-    if (mask_probability == nullptr) {  // the threshold is for the network's own z: below it is -z above -threshold
-      std::transform(depth, depth + nearness_.size(), nearness_.begin(), std::negate<>());
-      mask_probability = nearness_.data();
-      mask_threshold = -mask_threshold;
-    }
-    const double cx = std::isnan(head.cx) ? 0.5 * frame.width : head.cx;
-    const double cy = std::isnan(head.cy) ? 0.5 * frame.height : head.cy;
-    depth_along_axis(depth, found_.width, found_.height,
-                     {(head.x - cx) / head.fx, (head.y - cy) / head.fy, head.distance_mm, spec_.half_range_mm,
-                      spec_.reach_x_mm, spec_.reach_y_mm},
-                     along_axis_.data());
-    depth = along_axis_.data();
-  }
-  const DepthSummary summary = write_depth_maps({depth, mask_probability, found_.depth_mm.size()},
-                                                {head.distance_mm, spec_.half_range_mm, mask_threshold},
+  RawMaps maps{output.depth, output.mask_probability, spec_.mask_threshold};
+  if (spec_.along_ray) maps = turn_to_axis(maps, spec_, frame, head, nearness_, along_axis_);
+  const DepthSummary summary = write_depth_maps({maps.depth, maps.mask_probability, found_.depth_mm.size()},
+                                                {head.distance_mm, spec_.half_range_mm, maps.mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});
+  const bool own_mask = output.mask_probability != nullptr;
+  Evidence known{};
+  known.finite = summary.finite;
+  known.contrast_levels = output.crop.deviation / spec_.scale;
+  known.side_px = std::min(found_.box.x1 - found_.box.x0, found_.box.y1 - found_.box.y0);
+  if (output.validity != nullptr) known.validity = *output.validity;
   // Before the cut: outside the frame the network sees its border again.
-  const double at_border = output.mask_probability == nullptr ? 0.0 : share_of_border(found_);
-  const bool has_head = cut_to_frame(found_, frame)
-                            ? std::find(found_.mask.begin(), found_.mask.end(), 1) != found_.mask.end()
-                            : summary.has_head;
-  found_.contrast_levels = output.crop.deviation / spec_.scale;
+  if (own_mask) known.at_border = share_of_border(found_);
+  known.has_head = cut_to_frame(found_, frame)
+                       ? std::find(found_.mask.begin(), found_.mask.end(), 1) != found_.mask.end()
+                       : summary.has_head;
+  if (own_mask) known.face_seen = share_seen(place_, place_pixels_, found_.mask);
+  found_.contrast_levels = known.contrast_levels;
   found_.validity = output.validity == nullptr ? -1.0F : *output.validity;
-  found_.face_seen = -1.0;
-  if (output.mask_probability != nullptr) {
-    std::int64_t seen = 0;
-    for (std::size_t i = 0; i < place_.size(); ++i) seen += place_[i] & found_.mask[i];
-    found_.face_seen =
-        place_pixels_ == 0 ? 1.0 : static_cast<double>(seen) / static_cast<double>(place_pixels_);
-  }
-  if (!summary.finite) {
-    found_.reason = "the network's depth is not finite";
-  } else if (!(found_.contrast_levels >= kLeastContrastLevels)) {
-    found_.reason = "nothing to see in the box: its contrast is too small";
-  } else if (std::min(found_.box.x1 - found_.box.x0, found_.box.y1 - found_.box.y0) < kLeastBoxPx - kRounding) {
-    found_.reason = "too few pixels: the head's box is too small in the frame";
-  } else if (output.validity != nullptr && !(static_cast<double>(*output.validity) >= spec_.validity_threshold)) {
-    found_.reason = found_.face_seen >= kLeastSeen ? "a head turned away, or its face covered: its validity is too small"
-                                                   : "no usable face in the box: its validity is too small";
-  } else if (!has_head) {
-    found_.reason = "no head in the box: the mask is empty";
-  } else if (at_border > kMostAtBorder) {
-    found_.reason = "the head fills its box, so it is nearer than said";
-  } else if (output.mask_probability != nullptr && !(found_.face_seen >= kLeastSeen)) {
-    found_.reason =
-        "the face is covered, outside the frame, not in the box's middle or farther away than said: too little of its "
-        "place is head";
-  } else {
-    found_.reason = "";
-  }
+  found_.face_seen = known.face_seen.value_or(-1.0);
+  found_.reason = why_not_valid(known, spec_.validity_threshold);
   found_.valid = found_.reason[0] == '\0';
   return found_;
 }

@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kFormat = 1.0;
 constexpr double kMaxSide = 4096.0;
-constexpr double kLargest = 1e6;  // LARGEST of facedepth_edge/spec.py
+constexpr double kLargest = 1e6;  // LARGEST_IN_SPEC of facedepth_edge/spec.py
 constexpr double kMaxWhole = 9007199254740992.0;  // 2^53: whole numbers beyond are not exact
 
 using Keys = std::initializer_list<std::string_view>;

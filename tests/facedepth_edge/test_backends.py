@@ -67,10 +67,10 @@ def test_forks_do_not_share_buffers(name: str, tiny_reference_artifact: Path) ->
 
 
 def test_table_names_classes_that_exist() -> None:
-    for name, (target, hint) in BACKENDS.items():
-        module, _, class_name = target.partition(":")
+    for name, entry in BACKENDS.items():
+        module, _, class_name = entry.target.partition(":")
         assert getattr(importlib.import_module(module), class_name).name == name
-        assert hint.startswith("pip install")
+        assert entry.install.startswith("pip install")
 
 
 def test_auto_takes_onnxruntime_int8_and_says_why(tiny_artifact: Path) -> None:

@@ -29,7 +29,8 @@ from tests.tiny_model import entry_of
 
 def open_fp16(folder: Path, lines: list[str] | None = None, **options: Any) -> TensorRtBackend:
     said = [] if lines is None else lines
-    return TensorRtBackend(open_artifact(folder), "fp16", None, report=said.append, **options)
+    asked = {"may_build": True, "report": said.append, **options}
+    return TensorRtBackend._open_one(open_artifact(folder), "fp16", **asked)
 
 
 def plan_of(machine: Machine) -> Path:
@@ -300,7 +301,7 @@ def test_version_10_10_is_newer_than_10_3(gpu: Machine, trt_artifact: Path) -> N
 
 def test_timing_cache_is_kept_between_builds(gpu: Machine, trt_artifact: Path) -> None:
     open_fp16(trt_artifact)
-    TensorRtBackend(open_artifact(trt_artifact), "int8", None, report=lambda line: None)
+    TensorRtBackend.open(open_artifact(trt_artifact), "int8", None, report=lambda line: None)
     open_fp16(trt_artifact, force=True)
     assert gpu.trt.caches == [b"", b"timed;", b"timed;timed;"]
     (file,) = (gpu.cache / "timing").iterdir()
@@ -357,7 +358,7 @@ def test_report_that_cannot_be_written_does_not_raise_inside_tensorrt(gpu: Machi
         if line.startswith("Building"):
             raise BrokenPipeError("closed")
 
-    TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=report)
+    TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, report=report)
     assert gpu.trt.builds == 1
 
 

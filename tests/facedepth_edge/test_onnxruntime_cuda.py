@@ -75,7 +75,7 @@ def test_auto_takes_it_where_no_engine_is_built(ort: FakeOnnxRuntime, trt_artifa
     with EdgeDepth(trt_artifact) as edge:
         assert (edge.info["backend"], edge.info["memory"], edge.info["precision"]) == ("onnxruntime", "cuda", "fp16")
         assert ["no engine of tiny yet" in line for line in edge.info["why_not"]] == [True]
-    TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None).close()
+    TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, report=lambda line: None).close()
     with EdgeDepth(trt_artifact) as edge:
         assert (edge.info["backend"], edge.info["graph_why_not"]) == ("tensorrt", "")
 
@@ -95,7 +95,7 @@ def test_one_upload_one_kernel_one_network_one_download(
 
 
 def test_session_computes_on_the_stream_of_the_copies(gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path) -> None:
-    backend = OnnxRuntimeCudaBackend(open_artifact(trt_artifact), "auto", None)
+    backend = OnnxRuntimeCudaBackend.open(open_artifact(trt_artifact), "auto")
     assert ort.opened == [
         {
             "device_id": "0",

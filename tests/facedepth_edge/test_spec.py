@@ -58,6 +58,7 @@ def test_sizes() -> None:
     spec = edge_like_spec()
     assert spec.input_hw == (96, 96)
     assert spec.output_hw == (96, 96)
+    assert [spec.output_shapes(name) for name in spec.outputs.names] == [((1, 96, 96),), ((1, 96, 96),), ((1,), ())]
     assert spec.outputs.names == ("depth", "mask", "validity")
 
 

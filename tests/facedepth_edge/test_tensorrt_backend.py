@@ -35,7 +35,7 @@ from tests.tiny_model import tiny_outputs
 
 
 def build(folder: Path, precision: str = "fp16") -> None:
-    TensorRtBackend(open_artifact(folder), precision, None, report=lambda line: None).close()
+    TensorRtBackend.open(open_artifact(folder), precision, None, report=lambda line: None).close()
 
 
 def test_named_builds_with_progress_on_stderr(
@@ -143,7 +143,7 @@ def test_tensorrt_whose_own_libraries_are_missing(gpu: Machine, monkeypatch: pyt
 def test_engine_that_is_not_what_the_spec_says(gpu: Machine, trt_artifact: Path) -> None:
     gpu.trt.depth_dtype = gpu.trt.DataType.HALF
     with pytest.raises(ArtifactError, match=r"\.plan: got depth of .*HALF, expected inputs and outputs of float32"):
-        TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+        TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
 
 
 def test_engine_with_other_tensors(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +153,12 @@ def test_engine_with_other_tensors(gpu: Machine, trt_artifact: Path, monkeypatch
     with pytest.raises(
         ArtifactError, match=r"\.plan: got the tensors .*48, 48.*expected the tensors face, depth, mask"
     ):
-        TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+        TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
 
 
 def test_golden_faces_through_the_backend(gpu: Machine, trt_artifact: Path) -> None:
     artifact = open_artifact(trt_artifact)
-    backend = TensorRtBackend(artifact, "fp16", None, report=lambda line: None)
+    backend = TensorRtBackend.open(artifact, "fp16", None, report=lambda line: None)
     checks = check_golden_faces(artifact, backend)
     assert len(checks) == 4
     assert all(check.ok and check.mean_mm < 1e-3 for check in checks)
@@ -167,7 +167,7 @@ def test_golden_faces_through_the_backend(gpu: Machine, trt_artifact: Path) -> N
 
 
 def test_run_waits_for_its_own_answer(gpu: Machine, trt_artifact: Path) -> None:
-    backend = TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+    backend = TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
     for batch in (1, 3, 8, 1):
         faces = np.random.default_rng(batch).uniform(-1, 1, (batch, 1, 96, 96)).astype(np.float32)
         backend.reserve(batch)
@@ -342,7 +342,7 @@ def test_what_a_refused_engine_held_is_let_go(
     monkeypatch.setattr(TensorRtBackend, "_start", start)
     gc.disable()
     try:
-        backend = TensorRtBackend.open_built(open_artifact(trt_artifact), "auto", None)
+        backend = TensorRtBackend.open(open_artifact(trt_artifact), "auto", None, may_build=False)
         assert backend.precision == "fp16"
         assert [engine() is None for engine in engines] == [True, False]
     finally:
@@ -353,7 +353,7 @@ def test_what_a_refused_engine_held_is_let_go(
 def test_reopened_whatever_its_workspace_was(gpu: Machine, trt_artifact: Path) -> None:
     """Another process may have built it anew meanwhile."""
     asked = EngineOptions(workspace_mib=256)
-    backend = TensorRtBackend(open_artifact(trt_artifact), "fp16", None, options=asked, report=lambda line: None)
+    backend = TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, options=asked, report=lambda line: None)
     run_cli("build-engine", "--model", str(trt_artifact), "--precision", "fp16", "--workspace-mib", "512")
     assert gpu.trt.builds == 2
     backend.reopen().close()

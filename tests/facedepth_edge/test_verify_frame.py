@@ -37,7 +37,7 @@ WORK = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
 
 @pytest.fixture
 def backend(gpu: Machine, trt_artifact: Path) -> Iterator[TensorRtBackend]:
-    opened = TensorRtBackend(open_artifact(trt_artifact), "int8", None, report=lambda line: None)
+    opened = TensorRtBackend.open(open_artifact(trt_artifact), "int8", None, report=lambda line: None)
     yield opened
     opened.close()
 
@@ -56,7 +56,7 @@ def run_cli(*arguments: str) -> Any:
 @pytest.mark.parametrize("machine", ["gpu", "jetson"])
 def test_right_one_passes(machine: str, trt_artifact: Path, request: pytest.FixtureRequest) -> None:
     there: Machine = request.getfixturevalue(machine)
-    backend = TensorRtBackend(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
+    backend = TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, report=lambda line: None)
     before = there.driver.fake_device_allocations(), there.driver.fake_host_allocations(), there.driver.fake_graphs()
     there.driver.fake_clear_log()
     frame = checked(backend, trt_artifact)
@@ -180,7 +180,7 @@ def statistics_that_never_arrive(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
 
 
 def answers_that_are_no_numbers(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_the_answers(monkeypatch, lambda output: {"depth": np.full_like(output.depth, np.nan)})
+    change_the_answers(monkeypatch, lambda output: {"relative_z": np.full_like(output.relative_z, np.nan)})
 
 
 def answers_of_the_first_frame(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def answers_of_the_first_frame(gpu: Machine, monkeypatch: pytest.MonkeyPatch) ->
     kept: list[dict[str, Any]] = []
 
     def first(output: NetworkOutput) -> dict[str, Any]:
-        kept.append({"depth": np.array(output.depth), "mask": np.array(output.mask)})
+        kept.append({"relative_z": np.array(output.relative_z), "mask": np.array(output.mask)})
         return kept[0]
 
     change_the_answers(monkeypatch, first)
@@ -313,7 +313,7 @@ def test_verify_command(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.Mo
 
 def test_doctor(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("doctor", "--model", str(trt_artifact), "--json")
-    TensorRtBackend(open_artifact(trt_artifact), "int8", None, report=lambda line: None).close()
+    TensorRtBackend.open(open_artifact(trt_artifact), "int8", None, report=lambda line: None).close()
     data = json.loads(run_cli(*command).stdout)
     assert data["ok"] is True
     assert re.search(
@@ -331,7 +331,7 @@ def test_doctor(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_doctor_says_why_there_is_no_graph(gpu: Machine, trt_artifact: Path) -> None:
-    TensorRtBackend(open_artifact(trt_artifact), "int8", None, report=lambda line: None).close()
+    TensorRtBackend.open(open_artifact(trt_artifact), "int8", None, report=lambda line: None).close()
     gpu.driver.fake_fail(b"cuGraphInstantiateWithFlags", 801, -1)
     data = json.loads(run_cli("doctor", "--model", str(trt_artifact), "--json").stdout)
     assert data["ok"] is True

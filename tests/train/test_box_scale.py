@@ -62,6 +62,13 @@ def test_a_plane_s_error_is_the_spread_of_the_depth(data: PackedSet) -> None:
     assert measure_boxes(Plane(-2.0), data, indices, Thresholds())[1] == 0
 
 
+def test_a_box_of_too_few_pixels_is_not_called_valid(data: PackedSet) -> None:
+    """As the runtime, which refuses less than 24 whatever the network says."""
+    indices = data.indices("test", faces_only=True)
+    shares = [measure_boxes(Plane(2.0), data, indices, Thresholds(), pixels=side)[1] for side in (24, 23, 16)]
+    assert shares == [1, 0, 0]
+
+
 def test_the_command_prints_a_line_for_each_size(
     crops_root: Path, edge_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,17 +7,24 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+import torch
 
+from facedepth_edge.api import EdgeDepth
+from facedepth_edge.camera import Camera
 from facedepth_edge.errors import InputError
+from facedepth_edge.face_crop import FaceSampler
+from facedepth_edge.spec import Preprocessing
 from train import groups
 from train.data.batches import Batch
 from train.data.packed import PackedSet, open_packed_set
 from train.face_region import HALF_AXES_MM, face_ellipse
 from train.groups import FrameScore, called_valid, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
-from train.predictors import Thresholds, thresholds_of_model
+from train.predictors import Thresholds, predictors_from_model, thresholds_of_model
 
 GRAY = np.full((96, 96), 120.0)
 
@@ -152,10 +159,46 @@ def test_a_covered_face_is_not_accepted(data: PackedSet) -> None:
 
 def test_a_head_that_fills_its_box_is_not_accepted() -> None:
     mask, validity = np.ones((1, 96, 96), np.float32), np.ones(1, np.float32)
-    assert called_valid({"mask": mask, "validity": validity}, Thresholds()) == 0.0
+    outputs = {"depth": np.zeros((1, 96, 96), np.float32), "mask": mask, "validity": validity}
+    face = np.tile(np.float32([100, 140]), (96, 48))
+    assert called_valid(outputs, face, Thresholds()) == 0.0
     mask[:, :2] = mask[:, -2:] = mask[:, :, :2] = mask[:, :, -2:] = 0.0
-    assert called_valid({"mask": mask, "validity": validity}, Thresholds()) == 1.0
-    assert math.isnan(called_valid({}, Thresholds()))
+    assert called_valid(outputs, face, Thresholds()) == 1.0
+    assert called_valid({**outputs, "depth": np.full((1, 96, 96), np.nan)}, face, Thresholds()) == 0.0
+    assert math.isnan(called_valid({"depth": outputs["depth"]}, face, Thresholds()))
+
+
+def head_of(side_px: int, head: int, around: int) -> np.ndarray:
+    """Draw a square in the middle of a frame and of a box of that side; to the tiny model what is dark is head."""
+    frame, reach = np.full((200, 200), around, np.uint8), side_px // 5
+    frame[100 - reach : 100 + reach, 100 - reach : 100 + reach] = head
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("side_px", "head", "around", "reason"),
+    [
+        (96, 60, 220, ""),
+        (96, 127, 129, "nothing to see in the box"),
+        (20, 60, 220, "too few pixels"),
+        (96, 220, 222, "nothing to see in the box"),
+        (96, 180, 222, "no head in the box"),
+    ],
+)
+def test_the_runtimes_rule_is_the_one_that_is_measured(
+    tiny_artifact: Path, side_px: int, head: int, around: int, reason: str
+) -> None:
+    frame, focal_px = head_of(side_px, head, around), 300.0
+    with EdgeDepth(tiny_artifact, precision="fp32", camera=Camera(focal_px, focal_px)) as edge:
+        result = edge.predict(frame, (100, 100), distance_mm=focal_px * 320 / side_px)
+    assert result.reason.startswith(reason)
+    assert result.valid == (not reason)
+    crop = np.empty((1, 1, 96, 96), np.float32)
+    FaceSampler().sample_into(crop[0, 0], frame, result.box, Preprocessing())
+    predict = predictors_from_model(tiny_artifact)["tiny fp32"]
+    outputs = predict(np.arange(1), cast("Batch", SimpleNamespace(face=torch.from_numpy(crop))))
+    face, thresholds = (crop[0, 0] + 1) * 127.5, thresholds_of_model(tiny_artifact)
+    assert called_valid({name: each[0] for name, each in outputs.items()}, face, thresholds, side_px) == result.valid
 
 
 def test_command(
