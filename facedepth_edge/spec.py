@@ -18,6 +18,7 @@ _FIX = "Export the model again with this version's python -m export, or install 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
+MOST_SIDE_PX = 4096
 LARGEST_IN_SPEC = 1e6  # of any number in a spec.json; what is beyond is a mistake, and overflows sooner or later
 
 
@@ -46,8 +47,9 @@ def _require_probability(where: str, value: object) -> None:
 
 
 def _require_size(where: str, height: object, width: object) -> None:
-    _require(_is_int(height, 1), f"{where}.height", height, "a whole number of pixels, 1 or more")
-    _require(_is_int(width, 1), f"{where}.width", width, "a whole number of pixels, 1 or more")
+    for name, side in (("height", height), ("width", width)):
+        fits = _is_int(side, 1) and side <= MOST_SIDE_PX  # type: ignore[operator]
+        _require(fits, f"{where}.{name}", side, f"a whole number of pixels, 1 to {MOST_SIDE_PX}")
 
 
 @dataclass(frozen=True)
@@ -301,18 +303,27 @@ class ModelSpec:
 def _parse(text: str | bytes) -> Any:
     """Parse JSON strictly: no key twice, no NaN or infinity."""
     import json
+    import math
 
     def object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        _require(not twice, "JSON", f"the keys {twice} twice", "each key once")
-        return dict(pairs)
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            twice = sorted({key for key, _ in pairs if key in seen or seen.add(key)})
+            _require(False, "JSON", f"the keys {twice} twice", "each key once")
+        return found
 
     def refuse_constant(name: str) -> None:
         _require(False, "JSON", name, "finite numbers")
 
+    def finite_number(text: str) -> float:
+        value = float(text)  # of 1e999 infinity
+        _require(math.isfinite(value), "JSON", text, "finite numbers")
+        return value
+
     try:
-        return json.loads(text, object_pairs_hook=object_from_pairs, parse_constant=refuse_constant)
+        return json.loads(text, object_pairs_hook=object_from_pairs, parse_constant=refuse_constant,
+                          parse_float=finite_number)  # fmt: skip
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
         raise ArtifactError.of("JSON", str(error), "valid JSON text", _FIX) from error
 
@@ -348,10 +359,10 @@ def _spec_from_object(data: Any) -> ModelSpec:
         "depth_mask_threshold",
     )
     keys += ("preprocessing", "depth_scale", "opset", "files", "optional_files", "accuracy", "training")
-    if isinstance(data, Mapping) and "format" in data:
-        _require(
-            data["format"] == FORMAT, "format", data["format"], str(FORMAT)
-        )  # a newer file: say that, not its keys
+    if isinstance(data, Mapping) and "format" in data:  # a newer file, or another kind: say that, not its keys
+        _require(_is_int(data["format"], FORMAT) and data["format"] == FORMAT, "format", data["format"], str(FORMAT))
+    if isinstance(data, Mapping) and "kind" in data:
+        _require(False, "kind", data["kind"], "a model that estimates depth, which has no kind")
     top = dict(_checked_object(data, "spec", keys))
     outputs = _checked_object(top["outputs"], "outputs", ("depth",), ("mask", "validity"))
     kinds = (("depth", DepthOutput), ("mask", MaskOutput), ("validity", ValidityOutput))

@@ -219,13 +219,14 @@ FaceDepthPipeline::FaceDepthPipeline(ModelSpec spec, std::unique_ptr<Engine> eng
 const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPosition& head) {
   check_frame(frame);
   check_position(head, frame);
-  found_.box = box_from_head(head, spec_.reach_x_mm, spec_.reach_y_mm);
-  const NetworkOutput output = engine_->run(frame, found_.box);
+  const Box box = box_from_head(head, spec_.reach_x_mm, spec_.reach_y_mm);
+  const NetworkOutput output = engine_->run(frame, box);
   const double brightest_level = (output.crop.largest - spec_.offset) / spec_.scale;
   if (brightest_level > kMostLevels) {
     refuse("frame", brightest_level * frame.max_value / 255.0, "pixels of at most frame.max_value",
            "Set max_value to the largest value that the camera can give.");
   }
+  found_.box = box;  // not before: what refuses a frame leaves the last result as it was
   RawMaps maps{output.depth, output.mask_probability, spec_.mask_threshold};
   if (spec_.along_ray) maps = turn_to_axis(maps, spec_, frame, head, nearness_, along_axis_);
   const DepthSummary summary = write_depth_maps({maps.depth, maps.mask_probability, found_.depth_mm.size()},

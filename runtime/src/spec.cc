@@ -128,6 +128,7 @@ class Field {
 void check_format(const Field& top) {
   const Field format = top.check_object().at("format");
   if (format.number() != kFormat) format.fail("another number", "1");
+  if (top.has("kind")) top.at("kind").fail("a file of another kind", "a model that estimates depth, which has no kind");
 }
 
 bool is_file_name(const std::string& name) {
