@@ -25,7 +25,7 @@ from train.build import build_task
 from train.checkpoint import current_commit, load_checkpoint, save_checkpoint
 from train.config import OptimizerConfig, TrainConfig
 from train.config_reader import plain_from_dataclass
-from train.data.batches import make_batch, step_generator
+from train.data.batches import Augmentation, make_batch, step_generator
 from train.data.packed import PackedSet
 from train.engine import open_fabric
 from train.frames import Frames, choose_frames
@@ -235,9 +235,10 @@ class Run:
         s, fabric = self.config.loop, self.fabric
         rank, world = fabric.global_rank, fabric.world_size
         chosen = self.task.draw(self.data, self.frames.train, s.seed, self.step, s.batch_size, rank, world)
-        augment = self.config.augment if self.config.augment.enabled else None
-        generator = step_generator(s.seed, self.step, fabric.device, rank)
-        batch = make_batch(self.data, chosen, fabric.device, augment, generator)
+        augmentation = None
+        if self.config.augment.enabled:
+            augmentation = Augmentation(self.config.augment, step_generator(s.seed, self.step, fabric.device, rank))
+        batch = make_batch(self.data, chosen, fabric.device, augmentation)
         losses: dict[str, Tensor] = {}
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
