@@ -27,7 +27,7 @@ from train.config import OptimizerConfig, TrainConfig
 from train.config_reader import plain_from_dataclass
 from train.data.batches import Augmentation, make_batch, step_generator
 from train.data.packed import PackedSet
-from train.engine import open_fabric
+from train.fabric import open_fabric
 from train.frames import Frames, choose_frames
 from train.optimizers import build_optimizer
 from train.refusals import (
