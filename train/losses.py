@@ -105,18 +105,18 @@ def mean_squared(generated: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return _mean_over((generated - target).square(), valid)
 
 
-def head_offset(error: Tensor, where: Tensor) -> Tensor:
-    """Return each image's mean error, or mean of anything else, over a mask.
+def mean_per_image(values: Tensor, where: Tensor) -> Tensor:
+    """Return each image's mean over a mask; of errors over the head, that is the head's offset.
 
     Args:
-        error: (B, 1, H, W) float32, finite.
+        values: (B, 1, H, W) float32, finite.
         where: (B, 1, H, W) bool.
 
     Returns:
         (B, 1, 1, 1), 0 where an image's mask is empty.
     """
-    weight = where.to(error.dtype)
-    total = (error * weight).sum(dim=(1, 2, 3), keepdim=True)
+    weight = where.to(values.dtype)
+    total = (values * weight).sum(dim=(1, 2, 3), keepdim=True)
     return total / weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
 
 
@@ -127,7 +127,7 @@ def _large_heads(head: Tensor) -> Tensor:
 
 def _mean_of_images(values: Tensor, where: Tensor) -> Tensor:
     """Mean over the images whose masks are not empty of their means over these."""
-    return head_offset(values, where).sum() / where.flatten(1).any(dim=1).sum().clamp(min=1)
+    return mean_per_image(values, where).sum() / where.flatten(1).any(dim=1).sum().clamp(min=1)
 
 
 def offset_free_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def offset_free_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -
     """
     where = _large_heads(valid & head)
     error = (depth - target) * HALF_RANGE_MM
-    return _mean_of_images((error - head_offset(error, where)).abs(), where)
+    return _mean_of_images((error - mean_per_image(error, where)).abs(), where)
 
 
 def tilt_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tensor:
@@ -170,10 +170,10 @@ def tilt_mm(depth: Tensor, target: Tensor, valid: Tensor, head: Tensor) -> Tenso
     error = (depth - target) * HALF_RANGE_MM
     rows, columns = (torch.linspace(-1, 1, n, dtype=depth.dtype, device=depth.device) for n in depth.shape[-2:])
     across, down = (
-        axis - head_offset(axis, where) for axis in (columns.expand_as(depth), rows[:, None].expand_as(depth))
+        axis - mean_per_image(axis, where) for axis in (columns.expand_as(depth), rows[:, None].expand_as(depth))
     )
     products = (across * across, across * down, down * down, across * error, down * error)
-    xx, xy, yy, xe, ye = (head_offset(product, where) for product in products)
+    xx, xy, yy, xe, ye = (mean_per_image(product, where) for product in products)
     determinant = (xx * yy - xy * xy).clamp(min=LEAST_SPREAD)
     plane = ((yy * xe - xy * ye) * across + (xx * ye - xy * xe) * down) / determinant
     return _mean_of_images(plane.abs(), where)

@@ -23,6 +23,7 @@ from train.command import Outcome, require_counts, run_command
 from train.face_region import face_ellipse
 from train.synth.dataset import SetConfig, Studio
 from train.synth.shot import FrameSize, Shot, shoot
+from train.synth.streams import Stream
 
 SEED, SUBJECTS = 1, 8
 FPS = 30.0
@@ -60,7 +61,7 @@ def measure_subject(model: EdgeDepth, studio: Studio, number: int) -> Stability:
         studio: The set that the subject is of.
         number: The subject, from 1.
     """
-    rng = np.random.default_rng([studio.config.seed, 11, number])
+    rng = Stream.RECORDING_NOISE.rng(studio.config.seed, number)
     turn = TURN_DEG * np.sin(2 * math.pi * TURN_HZ * np.arange(TURN_FRAMES) / FPS)
     still, *turning = _record(studio, number, [4.0, *turn])
     alone, steady = _predict(model, [still] * STILL_FRAMES, rng)
@@ -134,7 +135,7 @@ def _record(studio: Studio, number: int, yaw_deg: Sequence[float]) -> list[Shot]
     size = FrameSize(FOCAL_PX, SIZE_HW)
     return [
         shoot(
-            studio.model, head, outfit, wardrobe, 1, np.random.default_rng([studio.config.seed, 12, number]),
+            studio.model, head, outfit, wardrobe, 1, Stream.RECORDING.rng(studio.config.seed, number),
             frame=size, position_mm=POSITION_MM, angles_deg=(0.0, 2.0, float(yaw)),
         )
         for yaw in yaw_deg

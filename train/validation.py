@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from train.data.batches import Batch, make_batch
 from train.data.packed import PackedSet
 from train.metrics import ScoreSheet
+from train.networks import probabilities
 
 MEASURE_BATCH = 64
 
@@ -72,16 +73,13 @@ def score_batch(
 
 
 @torch.no_grad()
-def measure_network(
-    network: nn.Module, data: PackedSet, indices: np.ndarray, finish: Callable[[dict], dict], device: torch.device | str
-) -> ScoreSheet:
+def measure_network(network: nn.Module, data: PackedSet, indices: np.ndarray, device: torch.device | str) -> ScoreSheet:
     """Measure a network in inference mode; its mode is restored.
 
     Args:
-        network: Takes (B, 1, H, W) faces, returns a dict with `depth`.
+        network: Takes (B, 1, H, W) faces, returns a dict of training outputs: `depth`, and logits.
         data: The packed set.
         indices: Which frames.
-        finish: Turns the network's training outputs into an artifact's (sigmoids).
         device: Where the network is.
 
     Returns:
@@ -91,7 +89,7 @@ def measure_network(
     network.eval()
     sheet = ScoreSheet()
     for _, batch in batches_of(data, indices, device):
-        outputs = finish(network(batch.face))
+        outputs = probabilities(network(batch.face))
         score_batch(sheet, {name: value.float().cpu().numpy() for name, value in outputs.items()}, batch)
     network.train(was_training)
     return sheet

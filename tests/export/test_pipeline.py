@@ -37,7 +37,6 @@ from train.build import build_task
 from train.checkpoint import load_checkpoint
 from train.config_reader import plain_from_dataclass
 from train.data.packed import PackedSet, open_packed_set
-from train.networks import probabilities
 from train.restore import network_from_checkpoint
 from train.start import begin_with, read_start, training_stages
 from train.validation import measure_network
@@ -157,9 +156,7 @@ def test_the_gate_measures_along_what_the_network_was_trained_on(
     network = network_from_checkpoint(checkpoint).network
     indices = export_data.indices("test")
     errors = {
-        along: measure_network(network, export_data.with_depth_along(along), indices, probabilities, "cpu").summary()[
-            "offset_free_mm"
-        ]
+        along: measure_network(network, export_data.with_depth_along(along), indices, "cpu").summary()["offset_free_mm"]
         for along in ("axis", "ray")
     }
     spec = ModelSpec.from_json((artifact / "spec.json").read_bytes())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facedepth_edge.errors import ConfigError
 from train.box_scale import main, measure_boxes, of_few_pixels
-from train.data.batches import AugmentConfig, make_batch
+from train.data.batches import Augmentation, AugmentConfig, make_batch
 from train.data.geometry_augment import fixed_boxes
 from train.data.packed import PackedSet, open_packed_set
 from train.predictors import Thresholds
@@ -103,7 +103,10 @@ def test_boxes_are_turned_in_the_image_plane(data: PackedSet) -> None:
 def test_boxes_and_augmentation_exclude_each_other(data: PackedSet) -> None:
     with pytest.raises(ConfigError, match="make_batch: got augment and placement, expected one of them"):
         make_batch(
-            data, np.arange(1), augment=AugmentConfig(), generator=torch.Generator(), placement=fixed_boxes(1, 144, 96)
+            data,
+            np.arange(1),
+            augmentation=Augmentation(AugmentConfig(), torch.Generator()),
+            placement=fixed_boxes(1, 144, 96),
         )
 
 

@@ -24,7 +24,7 @@ from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import LoopConfig, OptimizerConfig, TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.data.packed import PackedSet, open_packed_set
-from train.engine import choose_precision
+from train.fabric import choose_precision
 from train.loop import fit, learning_rate, update_average
 from train.networks import NETWORKS, Edge, EdgeConfig
 from train.tasks.base import Task

@@ -13,7 +13,7 @@ from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping, mapping_from_yaml
 from train.data.batches import make_batch
 from train.data.packed import open_packed_set
-from train.engine import open_fabric
+from train.fabric import open_fabric
 
 
 def main(config_file: str, root: str, out: str) -> None:

@@ -6,7 +6,7 @@ Both are functions of (seed, step) alone, so an interrupted training goes on wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,19 @@ class AugmentConfig:
     enabled: bool = True
     geometry: GeometryAugment = field(default_factory=GeometryAugment)
     photo: PhotoAugment = field(default_factory=PhotoAugment)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What one batch is augmented by.
+
+    Args:
+        config: How much of what.
+        generator: What chance is drawn from, see `step_generator`; on the batch's device.
+    """
+
+    config: AugmentConfig
+    generator: torch.Generator
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,7 @@ def make_batch(
     data: PackedSet,
     indices: np.ndarray,
     device: torch.device | str = "cpu",
-    augment: AugmentConfig | None = None,
-    generator: torch.Generator | None = None,
+    augmentation: Augmentation | None = None,
     placement: Placement | None = None,
 ) -> Batch:
     """Read samples and turn them into a batch.
@@ -117,63 +129,107 @@ def make_batch(
         data: The packed set.
         indices: (B,) positions in it.
         device: Where the batch is made; augmentation runs there too.
-        augment: The augmentation; None cuts eq. 6's box out as it is.
-        generator: Needed with `augment`; on `device`.
-        placement: Boxes to cut out, in the order of `indices` and on `device`; without `augment`.
+        augmentation: Moves the boxes and changes the images; None cuts eq. 6's box out as it is.
+        placement: Boxes to cut out, in the order of `indices` and on `device`; without `augmentation`.
 
     Returns:
         The batch; it owns its memory.
 
     Raises:
-        ConfigError: `augment` without `generator`, or with `placement`.
+        ConfigError: `augmentation` with `placement`.
     """
-    if augment is not None and placement is not None:
+    if augmentation is not None and placement is not None:
         raise ConfigError.of("make_batch", "augment and placement", "one of them", "Leave one out.")
-    if augment is not None and generator is None:
-        raise ConfigError.of("make_batch", "augment without generator", "both or neither", "Give a generator.")
-    device = torch.device(device)
+    box_px, crop_px = data.crops.box_px, data.crops.crop_px
+    if augmentation is not None:
+        geometry, generator = augmentation.config.geometry, augmentation.generator
+        placement = draw_placement(len(indices), crop_px, box_px, geometry, generator)
+    boxes = _cut_boxes(_read_crops(data, indices, torch.device(device)), placement, box_px)
+    if augmentation is not None and augmentation.config.photo.enabled:
+        boxes = _change_photos(boxes, augmentation.config.photo, augmentation.generator)
+    return _with_targets(boxes, placement, data, indices)
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """What is cut out of the crops; all (B, 1, S, S), on one device.
+
+    Args:
+        gray: float32 in [0, 1].
+        depth_mm: int32, 0 = no measurement.
+        label: uint8.
+        seen: bool, the camera saw the pixel.
+        covered: bool, the augmentation put something before it.
+    """
+
+    gray: Tensor
+    depth_mm: Tensor
+    label: Tensor
+    seen: Tensor
+    covered: Tensor
+
+
+def _read_crops(data: PackedSet, indices: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Read gray float32 in [0, 1], depth int32 in mm and label uint8, (B, P, P) each."""
     order = np.argsort(indices, kind="stable")  # reading in file order spares page faults
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     ordered = np.asarray(indices)[order]
-    gray = torch.from_numpy(data.gray[ordered][back]).to(device).float().div_(255)  # (B, P, P)
-    depth_mm = torch.from_numpy(data.depth_mm[ordered][back].astype(np.int32)).to(device)  # (B, P, P)
-    label = torch.from_numpy(data.label[ordered][back]).to(device)  # (B, P, P)
+    gray = torch.from_numpy(data.gray[ordered][back]).to(device).float().div_(255)
+    depth_mm = torch.from_numpy(data.depth_mm[ordered][back].astype(np.int32)).to(device)
+    label = torch.from_numpy(data.label[ordered][back]).to(device)
+    return gray, depth_mm, label
+
+
+def _cut_boxes(crops: tuple[Tensor, Tensor, Tensor], placement: Placement | None, box_px: int) -> _Boxes:
+    """Cut the boxes out of crops as `_read_crops` returns them; eq. 6's where no placement says otherwise."""
+    if placement is None:
+        gray, depth_mm, label = (center_boxes(plane, box_px) for plane in crops)
+        gray, seen = gray.contiguous(), torch.ones(gray.shape, dtype=torch.bool, device=gray.device)
+    else:
+        gray, depth_mm, label, seen = sample_boxes(*crops, placement, box_px)
+    return _Boxes(gray, depth_mm, label, seen, covered=torch.zeros_like(seen))
+
+
+def _change_photos(boxes: _Boxes, photo: PhotoAugment, generator: torch.Generator) -> _Boxes:
+    gray, covered = cut_out(change_photo(boxes.gray, photo, generator), photo, generator)
+    return replace(boxes, gray=gray, covered=covered)
+
+
+def _with_targets(boxes: _Boxes, placement: Placement | None, data: PackedSet, indices: np.ndarray) -> Batch:
+    """Make the batch of boxes: what the networks see of them, and what they learn."""
+    crops, device = data.crops, boxes.gray.device
     meta = data.meta[indices]
     distance_mm = torch.from_numpy(meta["distance_mm"].copy()).to(device)
-    has_face = torch.from_numpy(meta["face"].copy()).to(device)
-    box_px, crop_px = data.crops.box_px, data.crops.crop_px
-    if augment is not None and generator is not None:
-        placement = draw_placement(len(indices), crop_px, box_px, augment.geometry, generator)
-    if placement is None:
-        gray = center_boxes(gray, box_px).contiguous()
-        depth_mm, label = center_boxes(depth_mm, box_px), center_boxes(label, box_px)
-        seen = torch.ones(gray.shape, dtype=torch.bool, device=device)
-        covered = torch.zeros_like(seen)
-    else:
-        gray, depth_mm, label, seen = sample_boxes(gray, depth_mm, label, placement, box_px)
-        covered = torch.zeros_like(seen)
-        if augment is not None and generator is not None and augment.photo.enabled:
-            gray = change_photo(gray, augment.photo, generator)
-            gray, covered = cut_out(gray, augment.photo, generator)
-    head = (label >= HEAD_LABELS[0]) & (label <= HEAD_LABELS[-1]) & ~covered
-    valid = (depth_mm > 0) & seen & ~covered
-    depth = (depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM
+    box_mm = _box_from_head_mm(crops, placement, distance_mm)  # (B, 2)
+    x_mm, y_mm = _from_head_mm(crops, placement, boxes.gray)  # (B, S, S), or (1, S, S) without a placement
     rays = np.zeros((len(indices), 2), np.float32) if data.ray_xy is None else data.ray_xy[indices]
-    box_mm = _box_from_head_mm(data.crops, placement, distance_mm)  # (B, 2)
     ray_xy = torch.from_numpy(rays).to(device) + box_mm / distance_mm.clamp(min=1)[:, None]
-    x_mm, y_mm = _from_head_mm(data.crops, placement, gray)
+
+    head = (boxes.label >= HEAD_LABELS[0]) & (boxes.label <= HEAD_LABELS[-1]) & ~boxes.covered
+    valid = (boxes.depth_mm > 0) & boxes.seen & ~boxes.covered
+    depth = (boxes.depth_mm - distance_mm[:, None, None, None]) / HALF_RANGE_MM
     if data.along == "ray":
         box_x_mm, box_y_mm = box_mm[:, :, None, None].unbind(1)  # (B, 1, 1)
         right_mm, down_mm = (x_mm - box_x_mm)[:, None], (y_mm - box_y_mm)[:, None]  # (B, 1, S, S)
         depth = relative_along_ray(depth, right_mm, down_mm, ray_xy, distance_mm, HALF_RANGE_MM)
-    depth = torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth))
-    hidden = (label == OCCLUDER_LABEL) | covered | ~seen
-    has_face = has_face if placement is None else has_face & ~placement.rolled
-    validity = validity_target(has_face, share_of_face_seen(x_mm, y_mm, head, hidden))
-    subject = torch.from_numpy(meta["subject"].astype(np.int64)).to(device)
-    shape = torch.from_numpy(shapes_of(data.crops.shapes, meta["subject"])).to(device)
-    return Batch(gray * 2 - 1, depth, valid, head, seen, validity, distance_mm, subject, ray_xy, shape)
+
+    has_face = torch.from_numpy(meta["face"].copy()).to(device)
+    if placement is not None:
+        has_face = has_face & ~placement.rolled
+    hidden = (boxes.label == OCCLUDER_LABEL) | boxes.covered | ~boxes.seen
+    return Batch(
+        face=boxes.gray * 2 - 1,
+        depth=torch.where(valid, depth.clamp(-1, 1), torch.ones_like(depth)),
+        valid=valid,
+        head=head,
+        seen=boxes.seen,
+        validity=validity_target(has_face, share_of_face_seen(x_mm, y_mm, head, hidden)),
+        distance_mm=distance_mm,
+        subject=torch.from_numpy(meta["subject"].astype(np.int64)).to(device),
+        ray_xy=ray_xy,
+        shape=torch.from_numpy(shapes_of(crops.shapes, meta["subject"])).to(device),
+    )
 
 
 def _from_head_mm(crops: CropsSet, placement: Placement | None, boxes: Tensor) -> tuple[Tensor, Tensor]:

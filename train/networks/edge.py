@@ -217,18 +217,6 @@ class Edge(nn.Module):
         """Return the layers that serve the validity alone: without them depth and mask are the same."""
         return [self.validity, *([self.validity_branch] if self.config.validity_width else [])]
 
-    @torch.no_grad()
-    def predict(self, face: Tensor) -> dict[str, Tensor]:
-        """Estimate depth and the probabilities of mask and validity, without gradients.
-
-        Args:
-            face: (B, 1, H, W) float32 gray in [-1, 1].
-
-        Returns:
-            As `forward`, with `mask` and `validity` in [0, 1].
-        """
-        return probabilities(self(face))
-
     def fuse(self) -> Edge:
         """Return a copy in inference mode with every batch norm folded into its convolution."""
         fused = copy.deepcopy(self).eval()

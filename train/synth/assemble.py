@@ -14,6 +14,7 @@ from train.synth.materials import MATERIAL_NAMES, cloth, flat
 from train.synth.mesh import Mesh, compact, vertex_normals
 from train.synth.noise import filtered
 from train.synth.skin import TEXTURE_HW, FaceCanvas, hair_albedo, paint_eye, paint_skin, skin_tone_albedo
+from train.synth.streams import Stream
 from train.synth.subject import Outfit, Subject, portrait_traits, shows_teeth
 from train.synth.tongue import Tongue, tongue_mesh
 from train.synth.tracer import TraceScene
@@ -127,7 +128,7 @@ def _paint_features_and_cloth(
     inner = outfit.mouth_shade * (np.full(3, 0.35) if infrared else np.array([0.30, 0.08, 0.07]))
     textures["eye"] = paint_eye(subject.traits.iris_colour, infrared=infrared, pupil=rng.uniform(0.14, 0.26), rng=rng)
     textures["mouth"], textures["gums"] = flat(inner * 0.8), flat(inner * 1.3)
-    shine = np.random.default_rng([outfit.seed, 14]).uniform(0.7, 1.3)
+    shine = Stream.TONGUE_SHINE.rng(outfit.seed).uniform(0.7, 1.3)
     textures["tongue"] = flat(shine * (np.full(3, 0.5) if infrared else np.array([0.46, 0.17, 0.15])))
     textures["teeth"] = flat(np.array([0.72, 0.68, 0.58]) * rng.uniform(0.7, 1.05))
     dark = rng.uniform() < 0.6
@@ -172,7 +173,7 @@ def pose_head(
         meshes += [_part(vertices, model.part_triangles(name), model.sphere_uv, name) for name in ("gums", "teeth")]
     if tongue is not None:
         meshes.append(tongue_mesh(model, vertices, tongue))
-    rng = np.random.default_rng([outfit.seed, 7])
+    rng = Stream.WORN.rng(outfit.seed)
     style = outfit.style
     covered = outfit.hat == "scarf"
     height = min(style.thickness_mm, _UNDER_HAT_MM)
@@ -204,7 +205,7 @@ def pose_head(
         meshes += accessories.face_mask(model, vertices, rng)
     scene = TraceScene(meshes, MATERIAL_NAMES, wardrobe.alpha)
     if lit:
-        scene.bake_ambient(np.random.default_rng([outfit.seed, 8]))
+        scene.bake_ambient(Stream.AMBIENT.rng(outfit.seed))
     return PosedHead(scene, vertices, skin[~rigid], model.head_center(vertices))
 
 

@@ -23,6 +23,7 @@ from train.synth.light import sample_lighting
 from train.synth.motion import rotation_from_angles, sample_angles, sample_torso
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, View, render, trace
 from train.synth.sensor import depth_picture, expose, structured_light_depth
+from train.synth.streams import Stream
 from train.synth.subject import Outfit, Subject, sample_expression, sample_outfit
 from train.synth.tracer import TraceScene
 
@@ -76,7 +77,7 @@ class BiwiStage:
     def shoot(self, frame: int) -> BiwiFrame:
         """Render a frame; the same for the same seed, sequence and number."""
         studio, seed = self.studio, self.studio.config.seed
-        rng = np.random.default_rng([seed, 10, self.sequence, frame])
+        rng = Stream.BIWI_FRAME.rng(seed, self.sequence, frame)
         angles = sample_angles(rng, _TURNING)
         position = np.array([rng.normal(0, 60), rng.normal(0, 40), rng.uniform(800, 1150)])
         rotation = rotation_from_angles(*angles)

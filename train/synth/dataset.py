@@ -27,8 +27,10 @@ from train.synth.motion import sample_turned_angles
 from train.synth.shot import REACH_MM, Shot, shoot
 from train.synth.skin import FaceCanvas
 from train.synth.sources import source_digests
+from train.synth.streams import Stream
 from train.synth.subject import (
     Outfit,
+    OutfitShares,
     Subject,
     sample_expression,
     sample_outfit,
@@ -134,6 +136,19 @@ class SetConfig:
         """How many people there are in all."""
         return self.train_subjects + self.val_subjects + self.test_subjects
 
+    @property
+    def outfit_shares(self) -> OutfitShares:
+        """The shares that decide over outfits."""
+        return OutfitShares(
+            swept=self.swept,
+            modelled=self.modelled,
+            ears=self.ears,
+            styles=self.styles,
+            portraits=self.portraits,
+            drivers=self.drivers,
+            bare=self.bare,
+        )
+
     def splits(self) -> dict[str, list[int]]:
         """Return the subject numbers of train, val and test."""
         first_val, first_test = self.train_subjects + 1, self.train_subjects + self.val_subjects + 1
@@ -169,8 +184,7 @@ class Studio:
         """Return a subject (1-based) dressed for one of its sequences (1..5)."""
         config = self.config
         subject = self.subject(number)
-        shares = (config.swept, config.modelled, config.portraits, config.drivers, config.bare, config.ears)
-        outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), *shares, config.styles)
+        outfit = sample_outfit(config.seed, subject, sequence, list(self.cards), config.outfit_shares)
         return subject, outfit, dress(self.canvas, subject, outfit, self.cards, config.pictures)
 
     def head(
@@ -194,13 +208,13 @@ class Studio:
         config = self.config
         head, expression, tongue = None, {}, None
         for frame in range(config.frames):
-            rng = np.random.default_rng([config.seed, 4, number, sequence, frame])
+            rng = Stream.FRAME.rng(config.seed, number, sequence, frame)
             if frame % config.frames_per_expression == 0:
                 expression = sample_expression(rng, self.model.expression_names)
                 if outfit.driver or outfit.portrait:
                     expression = yawned(rng, expression, self.model.expression_names)
                 if config.tongues > 0:
-                    moves = np.random.default_rng([config.seed, 14, number, sequence, frame])
+                    moves = Stream.TONGUE.rng(config.seed, number, sequence, frame)
                     expression, tongue = with_tongue(moves, expression, config.tongues)
                 head = self.head(subject, outfit, wardrobe, expression, tongue)
             assert head is not None

@@ -19,6 +19,7 @@ from train.data.registration import Intrinsics
 from train.synth.dataset import Studio
 from train.synth.motion import sample_angles, sample_position
 from train.synth.shot import FrameSize, Shot, shoot
+from train.synth.streams import Stream
 from train.synth.subject import sample_expression
 
 # Kinect One: the depth camera's focal length is the paper's; the colour camera shares its optical centre here.
@@ -48,7 +49,7 @@ def shoot_frame(
         expression: weights by name; drawn when None.
     """
     subject, outfit, wardrobe = studio.cast(number, sequence)
-    rng = np.random.default_rng([studio.config.seed, 6, number, sequence, seed])
+    rng = Stream.FULL_FRAME.rng(studio.config.seed, number, sequence, seed)
     drawn = sample_expression(rng, studio.model.expression_names)
     head = studio.head(subject, outfit, wardrobe, drawn if expression is None else expression)
     return shoot(
@@ -91,7 +92,7 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
         (partial / name).mkdir(parents=True)
     notes = []
     for frame in tqdm(range(frames), desc=f"raw {index:03d}", unit="frame"):
-        rng = np.random.default_rng([studio.config.seed, 9, number, sequence, frame])
+        rng = Stream.RAW_POSE.rng(studio.config.seed, number, sequence, frame)
         angles, position = sample_angles(rng, sequence), sample_position(rng)
         colour, depth = (
             shoot_frame(studio, number, sequence, camera, frame, position, angles)

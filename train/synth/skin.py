@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -212,71 +213,105 @@ def paint_skin(
         (512, 1024, 3) float32 linear RGB albedo.
     """
     own = np.random.default_rng(traits.seed)
-    marks = canvas.marks_mm
     hair = hair_albedo(traits.hair_colour, infrared, hair_floor)
     base = np.full(3, 0.58 - 0.12 * traits.tone) if infrared else skin_tone_albedo(traits.tone)
     red = np.array([0.0, -0.02, -0.02]) if infrared else np.array([0.02, -0.10, -0.10]) * (1 - 0.75 * traits.tone)
+    facial = np.minimum(hair, 0.45 * base)  # brows and stubble stay darker than the skin, whatever the head's hair
+    # The order of what draws from `own` and `rng` is part of a seed's face.
     skin = np.broadcast_to(base.astype(np.float32), (*TEXTURE_HW, 3)).copy()
+    skin += (traits.blood * 0.5 * _blush(canvas))[..., None] * red
+    fine = _mottle(skin, traits, red, own)
+    skin *= np.clip(_age_shades(canvas, traits, own), 0.3, 1.2)[..., None]
+    skin *= (1 - (0.25 if infrared else 0.6) * _freckles(traits, own))[..., None]
+    skin = _painted_lips(skin, canvas, _lip_colour(base, fine, makeup, infrared, rng))
+    for lashes in _lashes(canvas, 0.75 + 0.25 * makeup):
+        skin = _covered(skin, lashes, np.minimum(hair, 0.12))
+    skin *= (1 - 0.75 * _nostrils(canvas))[..., None]
+    skin = _covered(skin, brows(canvas, traits, own), facial)
+    grain = 0.6 + 0.4 * np.tanh(fractal_noise(rng, TEXTURE_HW, (2.5, 2.0), 1))
+    for cover, tint in ((stubble * 0.5 * canvas.beard_region(), facial), (0.93 * beard, hair), (scalp, hair)):
+        skin = _covered(skin, np.clip(cover * grain * 1.15, 0, 0.97), tint.astype(np.float32))
+    return np.clip(skin, 0.004, 0.95).astype(np.float32)
 
+
+def _covered(skin: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Lay a colour, (3,) or (H, W, 3), over the skin, (H, W, 3), as far as (H, W) says."""
+    amount = cover[..., None]
+    return skin * (1 - amount) + amount * colour
+
+
+def _blush(canvas: FaceCanvas) -> np.ndarray:
+    """Return where blood shows, (H, W) from 0: cheeks, tip of the nose, chin, ears."""
+    marks = canvas.marks_mm
     blush = sum(0.8 * canvas.spot(marks[i] * 0.5 + marks[j] * 0.5, 15) for i, j in ((31, 2), (35, 14)))
     blush = blush + 0.7 * canvas.spot(marks[30], 8) + 0.3 * canvas.spot(marks[8], 12)
     ears = smoothstep(np.abs(canvas.azimuth_deg), 76, 86) * smoothstep(-np.abs(canvas.azimuth_deg), -112, -100)
-    blush = blush + 0.6 * ears * (np.abs(canvas.elevation_deg + 12) < 26)
-    skin += (traits.blood * 0.5 * blush)[..., None] * red
+    return blush + 0.6 * ears * (np.abs(canvas.elevation_deg + 12) < 26)
 
+
+def _mottle(skin: np.ndarray, traits: SkinTraits, red: np.ndarray, own: np.random.Generator) -> np.ndarray:
+    """Make the skin uneven in place; return the finest of the noise, (H, W), which the lips share."""
     patches = fractal_noise(own, TEXTURE_HW, (60, 60), 3)
     fine = fractal_noise(own, TEXTURE_HW, (6, 6), 3)
     skin *= (1 + (0.02 + 0.025 * traits.age) * patches + 0.025 * fine)[..., None]
     skin += (0.12 * traits.blood * fractal_noise(own, TEXTURE_HW, (30, 30), 2) * 0.3)[..., None] * red
-    dark = 1.0 - (0.10 + 0.25 * traits.age) * own.uniform(0.2, 1.0) * sum(
+    return fine
+
+
+def _age_shades(canvas: FaceCanvas, traits: SkinTraits, own: np.random.Generator) -> np.ndarray:
+    """Return how bright the skin is left, (H, W) up to 1: under the eyes, in the folds of nose, mouth and forehead."""
+    marks = canvas.marks_mm
+    shade = 1.0 - (0.10 + 0.25 * traits.age) * own.uniform(0.2, 1.0) * sum(
         canvas.spot(marks[[a, b]].mean(0) + _UNDER_EYE_MM, 7) for a, b in ((40, 41), (46, 47))
     )
-    folds = [
-        np.stack([marks[a] + [2 * s, 3, 0], marks[c] + [6 * s, 9, 0], marks[c] + [6 * s, -4, 0]])
-        for a, c, s in ((31, 48, -1), (35, 54, 1))
-    ]
-    for fold in folds:
-        dark = dark - 0.35 * traits.age * canvas.line(canvas.texels(fold), 2, 1.6)
+    for a, c, s in ((31, 48, -1), (35, 54, 1)):
+        fold = np.stack([marks[a] + [2 * s, 3, 0], marks[c] + [6 * s, 9, 0], marks[c] + [6 * s, -4, 0]])
+        shade = shade - 0.35 * traits.age * canvas.line(canvas.texels(fold), 2, 1.6)
     for row in range(int(traits.age * 5)):
         y = 78 + row * 8 + own.uniform(-2, 2)
         x = np.linspace(-42, 42, 9)
         line = np.stack([x, y + 3 * np.sin(x / 17 + own.uniform(0, 6)), np.sqrt(np.maximum(100**2 - x**2, 1))], 1)
-        dark = dark - 0.22 * traits.age * canvas.line(canvas.texels(line), 2, 1.3)
-    skin *= np.clip(dark, 0.3, 1.2)[..., None]
+        shade = shade - 0.22 * traits.age * canvas.line(canvas.texels(line), 2, 1.3)
+    return shade
 
+
+def _freckles(traits: SkinTraits, own: np.random.Generator) -> np.ndarray:
+    """Draw freckles and moles, (H, W) float32 0..1."""
     spots = np.zeros(TEXTURE_HW, np.float32)
     count = int(own.integers(0, 9) + 260 * traits.freckles)
     for _ in range(count):
         at = (int(TEXTURE_HW[1] * own.uniform(0.3, 0.7)), int(TEXTURE_HW[0] * own.uniform(0.3, 0.78)))
         cv2.circle(spots, at, int(own.integers(1, 3)), float(own.uniform(0.2, 0.7)), -1, cv2.LINE_AA)
-    skin *= (1 - (0.25 if infrared else 0.6) * blurred(spots, 0.8))[..., None]
+    return blurred(spots, 0.8)
 
-    lips = canvas.filled(marks[48:60], 1.0)
-    skin = skin.astype(np.float32)
-    lip_colour = base * (np.array([0.95, 0.93, 0.93]) if infrared else np.array([0.92, 0.62, 0.62]))
+
+def _lip_colour(
+    base: np.ndarray, fine: np.ndarray, makeup: float, infrared: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the albedo of the lips, (H, W, 3)."""
+    colour = base * (np.array([0.95, 0.93, 0.93]) if infrared else np.array([0.92, 0.62, 0.62]))
     if makeup > 0 and not infrared:
-        lip_colour = lip_colour * (1 - makeup) + rng.uniform([0.25, 0.02, 0.03], [0.55, 0.16, 0.2]) * makeup
-    lip_colour = lip_colour * (1 + 0.06 * fine[..., None])
-    amount = (0.75 * lips)[..., None]
-    skin = skin * (1 - amount) + amount * lip_colour
+        colour = colour * (1 - makeup) + rng.uniform([0.25, 0.02, 0.03], [0.55, 0.16, 0.2]) * makeup
+    return colour * (1 + 0.06 * fine[..., None])
+
+
+def _painted_lips(skin: np.ndarray, canvas: FaceCanvas, colour: np.ndarray) -> np.ndarray:
+    """Return the skin with lips of that colour, and the shadow between them."""
+    skin = _covered(skin, 0.75 * canvas.filled(canvas.marks_mm[48:60], 1.0), colour)
     skin *= 1 - 0.5 * canvas.line(canvas.marks_px[[60, 61, 62, 63, 64]], 1, 0.7)[..., None]
+    return skin
 
-    lash = 0.75 + 0.25 * makeup
+
+def _lashes(canvas: FaceCanvas, strength: float) -> Iterator[np.ndarray]:
+    """Draw the lash lines of the right and the left eye, (H, W) 0..1 each; the lower one is fainter."""
     for upper, lower in (((36, 37, 38, 39), (39, 40, 41, 36)), ((42, 43, 44, 45), (45, 46, 47, 42))):
-        cover = lash * canvas.line(canvas.marks_px[list(upper)] + [0, -1], 2, 0.6)
-        cover = np.maximum(cover, 0.35 * lash * canvas.line(canvas.marks_px[list(lower)] + [0, 1], 1, 0.6))
-        skin = skin * (1 - cover[..., None]) + cover[..., None] * np.minimum(hair, 0.12)
-    nostrils = sum(canvas.spot(marks[i] + [0, 1, 0], 2.2) for i in (32, 34))
-    skin *= (1 - 0.75 * np.minimum(nostrils, 1))[..., None]
+        cover = strength * canvas.line(canvas.marks_px[list(upper)] + [0, -1], 2, 0.6)
+        yield np.maximum(cover, 0.35 * strength * canvas.line(canvas.marks_px[list(lower)] + [0, 1], 1, 0.6))
 
-    brow = brows(canvas, traits, own)[..., None]
-    facial = np.minimum(hair, 0.45 * base)  # brows and stubble stay darker than the skin, whatever the head's hair
-    skin = skin * (1 - brow) + brow * facial
-    grain = 0.6 + 0.4 * np.tanh(fractal_noise(rng, TEXTURE_HW, (2.5, 2.0), 1))
-    for cover, tint in ((stubble * 0.5 * canvas.beard_region(), facial), (0.93 * beard, hair), (scalp, hair)):
-        amount = np.clip(cover * grain * 1.15, 0, 0.97)[..., None]
-        skin = skin * (1 - amount) + amount * tint.astype(np.float32)
-    return np.clip(skin, 0.004, 0.95).astype(np.float32)
+
+def _nostrils(canvas: FaceCanvas) -> np.ndarray:
+    """Draw the nostrils, (H, W) 0..1."""
+    return np.minimum(sum(canvas.spot(canvas.marks_mm[i] + [0, 1, 0], 2.2) for i in (32, 34)), 1)
 
 
 def hair_albedo(colour: tuple[float, float, float], infrared: bool, floor: float = 0.10) -> np.ndarray:

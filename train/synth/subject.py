@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from train.synth.hair import HairStyle, modelled_style, sample_style, style_of_kind, swept_style
 from train.synth.hair_ears import ear_style
 from train.synth.skin import SkinTraits, sample_traits
+from train.synth.streams import Stream
 from train.synth.warp import Warp, sample_warp
 
 _WIDEST_JAW = 1.3  # of jawOpen: 50 mm between the lips, 39 at 1; beyond, the skin under the chin folds
@@ -79,6 +80,34 @@ class Outfit:
     mouth_shade: float = 1.0
 
 
+@dataclass(frozen=True)
+class OutfitShares:
+    """Which shares of a set's outfits are not everyday ones.
+
+    Where several fall on one outfit, the last of the first four has its hair, the last of all the rest.
+
+    Attributes:
+        swept: with `swept_style`'s hair.
+        modelled: with modelled hair.
+        ears: with `ear_style`'s hair.
+        styles: share by kind of `hair.KINDS_MM` or name of a modelled style; at most 1 in all.
+        portraits: portraits: nothing covers the face, no hat, no infra-red.
+        drivers: a driver camera took the sequence.
+        bare: bare heads.
+    """
+
+    swept: float = 0.0
+    modelled: float = 0.0
+    ears: float = 0.0
+    styles: Mapping[str, float] = field(default_factory=dict)
+    portraits: float = 0.0
+    drivers: float = 0.0
+    bare: float = 0.0
+
+
+EVERYDAY = OutfitShares()
+
+
 def sample_subject(seed: int, number: int, proportions: float = 0.0, warp_mm: float = 0.0) -> Subject:
     """Draw the subject `number` of a set; the same arguments give the same person.
 
@@ -89,29 +118,19 @@ def sample_subject(seed: int, number: int, proportions: float = 0.0, warp_mm: fl
             head model's people are alike in them.
         warp_mm: RMS length of the displacements that bend the head beyond the head model's variety, see `warp.Warp`.
     """
-    rng = np.random.default_rng([seed, 1, number])
-    stretch = np.clip(np.random.default_rng([seed, 5, number]).normal(0, 1, 3), -2, 2)
+    rng = Stream.SUBJECT.rng(seed, number)
+    stretch = np.clip(Stream.PROPORTIONS.rng(seed, number).normal(0, 1, 3), -2, 2)
     return Subject(
         number=number,
         identity=np.clip(rng.normal(0, 0.95, 100), -2.6, 2.6).astype(np.float32),
         scale=np.clip(rng.normal(1.0, 0.03), 0.92, 1.08) * (1 + proportions * stretch),
         traits=sample_traits(rng),
-        warp=sample_warp(np.random.default_rng([seed, 13, number]), warp_mm) if warp_mm > 0 else None,
+        warp=sample_warp(Stream.WARP.rng(seed, number), warp_mm) if warp_mm > 0 else None,
     )
 
 
 def sample_outfit(
-    seed: int,
-    subject: Subject,
-    sequence: int,
-    cards: list[str],
-    swept: float = 0.0,
-    modelled: float = 0.0,
-    portraits: float = 0.0,
-    drivers: float = 0.0,
-    bare: float = 0.0,
-    ears: float = 0.0,
-    styles: Mapping[str, float] | None = None,
+    seed: int, subject: Subject, sequence: int, cards: list[str], shares: OutfitShares = EVERYDAY
 ) -> Outfit:
     """Draw the outfit of one of the subject's sequences, 1..5; S4 and S5 have occlusions and camouflage.
 
@@ -119,37 +138,58 @@ def sample_outfit(
         seed: the set's.
         subject: who wears it.
         sequence: 1..5.
-        cards: names of the modelled hair styles.
-        swept: share of the outfits whose hair is `swept_style`'s, whatever it would have been.
-        modelled: share of the outfits whose hair is one of `cards`, which must not be empty then; over `swept`.
-        portraits: share of the sequences that are portraits: nothing covers the face, no hat, no infra-red.
-        drivers: share of the sequences that a driver camera took; over `portraits`.
-        bare: share of the sequences of bare heads; over all others.
-        ears: share of the outfits whose hair is `ear_style`'s, whatever it would have been; over `modelled`.
-        styles: share of the outfits by kind of `hair.KINDS_MM` or name in `cards`, over `ears`; at most 1 in all.
+        cards: names of the modelled hair styles; not empty where `shares.modelled` is above 0.
+        shares: how often it is no everyday outfit.
     """
-    rng = np.random.default_rng([seed, 2, subject.number, sequence])
+    key = (seed, subject.number, sequence)
+    outfit = _everyday_outfit(key, subject, cards)
+    outfit = replace(outfit, style=_shared_style(key, shares, cards) or outfit.style)
+    if _drawn(Stream.BARE, key, shares.bare):
+        return _bare_outfit(outfit)
+    if rng := _drawn(Stream.DRIVER, key, shares.drivers):
+        return _driver_outfit(outfit, rng)
+    if rng := _drawn(Stream.PORTRAIT, key, shares.portraits):
+        return _portrait_outfit(outfit, rng, _is_beardless(seed, subject.number))
+    return outfit
+
+
+def _shared_style(key: tuple[int, int, int], shares: OutfitShares, cards: list[str]) -> HairStyle | None:
+    """Draw the hair of an outfit that falls into a share of hair; None for the others."""
+    if style := _asked_style(Stream.STYLES.rng(*key), shares.styles, cards):
+        return style
+    if rng := _drawn(Stream.EARS, key, shares.ears):
+        return ear_style(rng)
+    if rng := _drawn(Stream.MODELLED, key, shares.modelled):
+        return modelled_style(rng, cards)
+    if rng := _drawn(Stream.SWEPT, key, shares.swept):
+        return swept_style(rng)
+    return None
+
+
+def _drawn(stream: Stream, key: tuple[int, int, int], share: float) -> np.random.Generator | None:
+    """Return the stream's generator, one number on, if that number falls into the share."""
+    rng = stream.rng(*key)
+    return rng if rng.uniform() < share else None
+
+
+def _is_beardless(seed: int, number: int) -> bool:
+    return bool(Stream.BEARD.rng(seed, number).uniform() < 0.5)
+
+
+def _everyday_outfit(key: tuple[int, int, int], subject: Subject, cards: list[str]) -> Outfit:
+    seed, number, sequence = key
+    rng = Stream.OUTFIT.rng(*key)
     free = sequence >= 4
-    beard_free = np.random.default_rng([seed, 3, subject.number]).uniform() < 0.5
+    beardless = _is_beardless(seed, number)
     beard = str(rng.choice(["none", "stubble", "short", "full", "moustache"], p=[0.3, 0.3, 0.17, 0.15, 0.08]))
-    if beard_free:
+    if beardless:
         beard = "none"
-    style = sample_style(rng, subject.traits.age if not beard_free else 0.3 * subject.traits.age, cards)
-    over = np.random.default_rng([seed, 6, subject.number, sequence])
-    if over.uniform() < swept:
-        style = swept_style(over)
-    over = np.random.default_rng([seed, 8, subject.number, sequence])
-    if over.uniform() < modelled:
-        style = modelled_style(over, cards)
-    over = np.random.default_rng([seed, 12, subject.number, sequence])
-    if over.uniform() < ears:
-        style = ear_style(over)
-    style = _asked_style(np.random.default_rng([seed, 13, subject.number, sequence]), styles or {}, cards) or style
+    style = sample_style(rng, subject.traits.age if not beardless else 0.3 * subject.traits.age, cards)
     hat = str(
         rng.choice(["none", "cap", "beanie", "scarf"], p=[0.76, 0.09, 0.07, 0.08] if free else [0.93, 0.03, 0.02, 0.02])
     )
     dyed = rng.uniform() < 0.06
-    outfit = Outfit(
+    return Outfit(
         style=style,
         hair_colour=tuple(rng.uniform(0.03, 0.5, 3)) if dyed else subject.traits.hair_colour,
         beard=beard,
@@ -163,30 +203,32 @@ def sample_outfit(
         glasses=str(rng.choice(["none", "clear", "dark"], p=[0.56, 0.26, 0.18] if free else [0.66, 0.28, 0.06])),
         hat=hat,
         face_mask=bool(rng.uniform() < (0.13 if free else 0.02)),
-        makeup=float(rng.uniform(0, 1)) if beard_free and rng.uniform() < 0.6 else 0.0,
+        makeup=float(rng.uniform(0, 1)) if beardless and rng.uniform() < 0.6 else 0.0,
         seat=bool(rng.uniform() < 0.35),
         infrared=bool(rng.uniform() < 0.28),
         occlusion_rate=0.4 if free else 0.04,
         seed=int(rng.integers(2**31)),
     )
-    over = np.random.default_rng([seed, 11, subject.number, sequence])
-    if over.uniform() < bare:
-        return replace(
-            outfit, style=HairStyle("bald"), beard="none", beard_mm=0.0, glasses="none", hat="none", face_mask=False,
-            seat=False, occlusion_rate=0.0, bare=True,
-        )  # fmt: skip
-    over = np.random.default_rng([seed, 10, subject.number, sequence])
-    if over.uniform() < drivers:
-        dark = float(over.uniform(-0.03, 0.1))  # black hair comes out from black to the grey of 940 nm
-        return replace(outfit, infrared=True, driver=True, hair_floor=dark, mouth_shade=_sample_mouth_shade(over))
-    over = np.random.default_rng([seed, 9, subject.number, sequence])
-    if over.uniform() >= portraits:
-        return outfit
-    glasses = "clear" if outfit.glasses != "none" and over.uniform() < 0.6 else "none"
-    makeup = float(over.uniform(0.3, 1)) if beard_free else 0.0
+
+
+def _bare_outfit(outfit: Outfit) -> Outfit:
+    return replace(
+        outfit, style=HairStyle("bald"), beard="none", beard_mm=0.0, glasses="none", hat="none", face_mask=False,
+        seat=False, occlusion_rate=0.0, bare=True,
+    )  # fmt: skip
+
+
+def _driver_outfit(outfit: Outfit, rng: np.random.Generator) -> Outfit:
+    dark = float(rng.uniform(-0.03, 0.1))  # black hair comes out from black to the grey of 940 nm
+    return replace(outfit, infrared=True, driver=True, hair_floor=dark, mouth_shade=_sample_mouth_shade(rng))
+
+
+def _portrait_outfit(outfit: Outfit, rng: np.random.Generator, beardless: bool) -> Outfit:
+    glasses = "clear" if outfit.glasses != "none" and rng.uniform() < 0.6 else "none"
+    makeup = float(rng.uniform(0.3, 1)) if beardless else 0.0
     return replace(
         outfit, glasses=glasses, hat="none", face_mask=False, makeup=makeup, seat=False, infrared=False,
-        occlusion_rate=0.0, portrait=True, mouth_shade=_sample_mouth_shade(over),
+        occlusion_rate=0.0, portrait=True, mouth_shade=_sample_mouth_shade(rng),
     )  # fmt: skip
 
 
@@ -206,7 +248,7 @@ def _sample_mouth_shade(rng: np.random.Generator) -> float:
 
 def portrait_traits(traits: SkinTraits, seed: int) -> SkinTraits:
     """Return the traits with brows as dense as photographs show them; `sample_traits` draws thinner ones."""
-    return replace(traits, brow_density=float(np.random.default_rng([seed, 9]).uniform(1.6, 2.6)))
+    return replace(traits, brow_density=float(Stream.PORTRAIT_BROWS.rng(seed).uniform(1.6, 2.6)))
 
 
 def sample_expression(rng: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from facedepth_edge.errors import ConfigError
 from train.data.batches import Batch, sample_order
 from train.data.packed import PackedSet
-from train.networks import probabilities
 from train.validation import measure_network
 
 
@@ -128,7 +127,7 @@ class Task(nn.Module):
         Returns:
             Scores by name; `selects` is among them where it can be measured.
         """
-        return measure_network(network, data, indices, probabilities, device).summary()
+        return measure_network(network, data, indices, device).summary()
 
 
 class AdversarialTask(Task):

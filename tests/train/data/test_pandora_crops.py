@@ -14,7 +14,7 @@ import torch
 
 from facedepth_edge.errors import InputError
 from tests.oracles.face_crop import crop_levels, nearest_depth
-from train.data.batches import AugmentConfig, make_batch, step_generator
+from train.data.batches import Augmentation, AugmentConfig, make_batch, step_generator
 from train.data.packed import open_packed_set
 from train.data.pandora_crops import open_pandora_crops
 from train.data.reader_config import ReaderConfig
@@ -99,7 +99,7 @@ def test_batches_need_no_margin(root: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(plain.face[:, 0].numpy(), data.gray[:3] / 127.5 - 1.0, atol=1e-6)
     np.testing.assert_array_equal(plain.valid[:, 0].numpy(), data.depth_mm[:3] > 0)
     cpu = torch.device("cpu")
-    moved = make_batch(data, np.arange(9), cpu, AugmentConfig(), step_generator(1, 0, cpu))
+    moved = make_batch(data, np.arange(9), cpu, Augmentation(AugmentConfig(), step_generator(1, 0, cpu)))
     assert moved.face.shape == (9, 1, 96, 96)
     assert torch.isfinite(moved.face).all()
     assert not moved.seen.all()  # a box that moves out of the crop sees nothing there

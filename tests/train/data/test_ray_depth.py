@@ -15,7 +15,7 @@ from facedepth_edge.errors import ConfigError, InputError
 from facedepth_edge.ray_depth import along_axis
 from tests.train.conftest import write_crops_set
 from train.config import DataConfig
-from train.data.batches import AugmentConfig, make_batch
+from train.data.batches import Augmentation, AugmentConfig, make_batch
 from train.data.packed import PackedSet, open_packed_set
 
 RAYS = [(0.2, -0.1), (-0.15, 0.3), (0.0, 0.0), (0.35, 0.05)]
@@ -82,7 +82,7 @@ def coded(data: PackedSet, seed: int, per_row: bool) -> torch.Tensor:
     depth_mm = np.broadcast_to(1000 + code, data.depth_mm.shape)
     flat = replace(data, depth_mm=depth_mm, meta=data.meta.copy())
     flat.meta["distance_mm"] = 1000.0 + side / 2
-    batch = make_batch(flat, np.arange(8), "cpu", AugmentConfig(), torch.Generator().manual_seed(seed))
+    batch = make_batch(flat, np.arange(8), "cpu", Augmentation(AugmentConfig(), torch.Generator().manual_seed(seed)))
     assert bool((batch.depth[batch.valid].abs() < 1).all())
     return batch.depth[:, 0] * 160 + side / 2
 
@@ -92,8 +92,8 @@ def test_augmented_boxes_against_the_points_in_space(data: PackedSet, seed: int)
     """The ray goes to the placed box's middle, and depth is along that ray: by where in the crop each pixel lies."""
     indices = np.arange(8)
     generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
-    axis = make_batch(data, indices, "cpu", AugmentConfig(), generators[0])
-    ray = make_batch(data.with_depth_along("ray"), indices, "cpu", AugmentConfig(), generators[1])
+    axis = make_batch(data, indices, "cpu", Augmentation(AugmentConfig(), generators[0]))
+    ray = make_batch(data.with_depth_along("ray"), indices, "cpu", Augmentation(AugmentConfig(), generators[1]))
     assert torch.equal(axis.ray_xy, ray.ray_xy)
     column, row = coded(data, seed, per_row=False), coded(data, seed, per_row=True)
     moved = 0.0

@@ -12,7 +12,7 @@ import torch
 
 from facedepth_edge.face_region import ellipse_in_box
 from train.data import batches
-from train.data.batches import AugmentConfig, Batch, make_batch, step_generator
+from train.data.batches import Augmentation, AugmentConfig, Batch, make_batch, step_generator
 from train.data.geometry_augment import GeometryAugment, Placement, draw_placement
 from train.data.packed import PackedSet, open_packed_set
 from train.data.photo_augment import PhotoAugment
@@ -38,7 +38,7 @@ def placed(monkeypatch: pytest.MonkeyPatch, data: PackedSet, **changes: float) -
     chosen = Placement(**tensors, low_xy_px=torch.zeros(1, 2), high_xy_px=torch.full((1, 2), 144.0))
     monkeypatch.setattr(batches, "draw_placement", lambda *_: chosen)
     settings = AugmentConfig(geometry=GeometryAugment(), photo=PhotoAugment(enabled=False))
-    return make_batch(data, np.arange(1), "cpu", settings, step_generator(0, 0, torch.device("cpu")))
+    return make_batch(data, np.arange(1), "cpu", Augmentation(settings, step_generator(0, 0, torch.device("cpu"))))
 
 
 def face_with(covered: np.ndarray) -> np.ndarray:
@@ -122,6 +122,6 @@ def test_rolled_samples_are_turned_and_refused_and_the_others_stay(data: PackedS
     assert degrees.min() < -90 < 90 < degrees.max()
     assert torch.equal(still.angle_rad[~rolled], places[1].angle_rad[~rolled])
     settings = AugmentConfig(geometry=GeometryAugment(rolled=1.0), photo=PhotoAugment(enabled=False))
-    batch = make_batch(data, np.arange(12), "cpu", settings, step_generator(0, 0, device))
+    batch = make_batch(data, np.arange(12), "cpu", Augmentation(settings, step_generator(0, 0, device)))
     assert batch.validity.max() == 0.0
     assert batch.head.any()

@@ -87,16 +87,14 @@ def test_validity_branch_starts_as_nothing_and_serves_the_validity_alone() -> No
     assert without.validity_layers() == [without.validity]
 
 
-def test_predict_gives_probabilities() -> None:
+def test_probabilities_of_the_outputs() -> None:
     torch.manual_seed(0)
-    network = Edge().eval()
-    face = torch.rand(1, 1, 96, 96) * 2 - 1
-    predicted, raw = network.predict(face), network(face)
-    assert not predicted["depth"].requires_grad
-    torch.testing.assert_close(predicted["depth"], raw["depth"])
+    raw = Edge().eval()(torch.rand(1, 1, 96, 96) * 2 - 1)
+    promised = probabilities(raw)
+    torch.testing.assert_close(promised["depth"], raw["depth"])
     for name in ("mask", "validity"):
-        torch.testing.assert_close(predicted[name], torch.sigmoid(raw[name]))
-    assert list(probabilities(raw)) == ["depth", "mask", "validity"]
+        torch.testing.assert_close(promised[name], torch.sigmoid(raw[name]))
+    assert list(promised) == ["depth", "mask", "validity"]
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,16 @@ from train.synth.assemble import dress
 from train.synth.dataset import SetConfig, Studio, render_set, set_note
 from train.synth.headmodel import HeadModel
 from train.synth.renderer import View
-from train.synth.subject import sample_outfit, sample_subject
+from train.synth.subject import OutfitShares, sample_outfit, sample_subject
 
 
 def test_bare_heads_wear_nothing() -> None:
     people = [sample_subject(7, number) for number in range(1, 60)]
-    outfits = [sample_outfit(7, one, n, [], portraits=1.0, drivers=1.0, bare=1.0) for one in people for n in (1, 5)]
+    outfits = [
+        sample_outfit(7, one, n, [], OutfitShares(portraits=1.0, drivers=1.0, bare=1.0))
+        for one in people
+        for n in (1, 5)
+    ]
     assert all(one.bare and one.style.kind == "bald" for one in outfits)
     assert all(one.hat == one.glasses == one.beard == "none" and not one.seat for one in outfits)
     assert not any(one.beard_mm or one.occlusion_rate or one.face_mask or one.driver or one.portrait for one in outfits)
@@ -31,7 +35,7 @@ def test_bare_heads_wear_nothing() -> None:
 def test_a_share_of_the_sequences_is_bare_and_the_others_are_as_before() -> None:
     people = [sample_subject(7, number) for number in range(1, 200)]
     plain = [sample_outfit(7, one, 2, []) for one in people]
-    mixed = [sample_outfit(7, one, 2, [], bare=0.5) for one in people]
+    mixed = [sample_outfit(7, one, 2, [], OutfitShares(bare=0.5)) for one in people]
     share = np.mean([one.bare for one in mixed])
     assert 0.4 < share < 0.6
     assert all(a == b for a, b in zip(plain, mixed, strict=True) if not b.bare)
@@ -39,7 +43,7 @@ def test_a_share_of_the_sequences_is_bare_and_the_others_are_as_before() -> None
 
 def test_bare_heads_and_drivers_are_drawn_apart() -> None:
     people = [sample_subject(7, number) for number in range(1, 400)]
-    outfits = [sample_outfit(7, one, 2, [], drivers=0.5, bare=0.5) for one in people]
+    outfits = [sample_outfit(7, one, 2, [], OutfitShares(drivers=0.5, bare=0.5)) for one in people]
     assert 0.42 < np.mean([one.bare for one in outfits]) < 0.58
     assert 0.18 < np.mean([one.driver for one in outfits]) < 0.32
 
@@ -89,7 +93,7 @@ def test_a_set_of_bare_heads_of_depth_alone(head_file: Path, small_set: SetConfi
 
 def test_a_bare_head_of_depth_alone_needs_no_paint(studio: Studio, small_set: SetConfig) -> None:
     subject = sample_subject(small_set.seed, 1)
-    outfit = sample_outfit(small_set.seed, subject, 1, [], bare=1.0)
+    outfit = sample_outfit(small_set.seed, subject, 1, [], OutfitShares(bare=1.0))
     assert not dress(studio.canvas, subject, outfit, {}, painted=False).textures
     assert "skin" in dress(studio.canvas, subject, outfit, {}, painted=True).textures
 

@@ -21,12 +21,14 @@ from train.synth.light import sample_driver_lighting
 from train.synth.motion import sample_driver_angles, sample_driver_position
 from train.synth.sensor import expose_driver
 from train.synth.skin import hair_albedo
-from train.synth.subject import Outfit, sample_expression, sample_outfit, sample_subject, yawned
+from train.synth.subject import Outfit, OutfitShares, sample_expression, sample_outfit, sample_subject, yawned
 
 
 def outfits(share: float, portraits: float = 0.0) -> list[Outfit]:
     people = [sample_subject(7, number) for number in range(1, 41)]
-    return [sample_outfit(7, one, n, [], portraits=portraits, drivers=share) for one in people for n in (1, 5)]
+    return [
+        sample_outfit(7, one, n, [], OutfitShares(portraits=portraits, drivers=share)) for one in people for n in (1, 5)
+    ]
 
 
 def test_drivers_are_seen_in_the_near_infrared() -> None:

@@ -20,7 +20,7 @@ from train.synth.hair_cards import CardHair, fitted, load_cards
 from train.synth.headmodel import PARTS, SPHERE_CENTRE_MM, HeadModel
 from train.synth.mesh import vertex_normals
 from train.synth.sources import source_digests
-from train.synth.subject import sample_outfit, sample_subject
+from train.synth.subject import OutfitShares, sample_outfit, sample_subject
 
 _UP_DM = 8.0  # the base mesh stands on the ground
 # Up and forwards: as far off as styles are that were made for other bodies.
@@ -138,7 +138,7 @@ def test_a_share_of_outfits_has_modelled_hair() -> None:
     subjects = [sample_subject(7, number) for number in range(1, 81)]
     shares = (0.0, 0.5, 1.0)
     plain, some, every = (
-        [sample_outfit(7, s, 2, ["bob", "long"], modelled=share) for s in subjects] for share in shares
+        [sample_outfit(7, s, 2, ["bob", "long"], OutfitShares(modelled=share)) for s in subjects] for share in shares
     )
     assert np.mean([outfit.style.card != "" for outfit in plain]) < 0.4
     assert 0.4 < np.mean([outfit.style.card != "" for outfit in some]) < 0.85
@@ -151,12 +151,12 @@ def test_shares_of_outfits_have_the_styles_that_are_asked_for() -> None:
     subjects = [sample_subject(7, number) for number in range(1, 201)]
     plain = [sample_outfit(7, s, 2, ["bob", "long01"]) for s in subjects]
     asked = {"afro": 0.4, "long01": 0.3}
-    some = [sample_outfit(7, s, 2, ["bob", "long01"], ears=1.0, styles=asked) for s in subjects]
+    some = [sample_outfit(7, s, 2, ["bob", "long01"], OutfitShares(ears=1.0, styles=asked)) for s in subjects]
     assert 0.3 < np.mean([outfit.style.kind == "afro" for outfit in some]) < 0.5
     assert 0.2 < np.mean([outfit.style.card == "long01" for outfit in some]) < 0.4
     assert {outfit.style.kind for outfit in some} == {"afro", "cards", "short", "medium", "long"}  # the rest is `ears`'
     turned = dict(reversed(asked.items()))
-    assert some == [sample_outfit(7, s, 2, ["bob", "long01"], ears=1.0, styles=turned) for s in subjects]
+    assert some == [sample_outfit(7, s, 2, ["bob", "long01"], OutfitShares(ears=1.0, styles=turned)) for s in subjects]
     for one, other in zip(plain, some, strict=True):  # nothing else changes
         assert dataclasses.replace(other, style=one.style) == one
 

@@ -16,7 +16,7 @@ from train.synth.headmodel import SPHERE_CENTRE_MM, azimuth_elevation
 from train.synth.mesh import Mesh
 from train.synth.shot import shoot
 from train.synth.skin import hairline_deg
-from train.synth.subject import sample_outfit, sample_subject
+from train.synth.subject import OutfitShares, sample_outfit, sample_subject
 
 
 def placed(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
@@ -27,14 +27,16 @@ def placed(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_share_of_outfits_has_hair_around_the_ears() -> None:
     subjects = [sample_subject(7, number) for number in range(1, 81)]
-    plain, some, every = ([sample_outfit(7, s, 2, ["bob"], ears=share) for s in subjects] for share in (0.0, 0.4, 1.0))
+    plain, some, every = (
+        [sample_outfit(7, s, 2, ["bob"], OutfitShares(ears=share)) for s in subjects] for share in (0.0, 0.4, 1.0)
+    )
     changed = [one.style != other.style for one, other in zip(some, plain, strict=True)]
     assert 0.25 < np.mean(changed) < 0.55
     assert {one.style.kind for one in every} == {"short", "medium", "long"}
     for one, other in zip(plain, every, strict=True):  # nothing else changes
         assert other.style != one.style
         assert dataclasses.replace(other, style=one.style) == one
-    over = [sample_outfit(7, s, 2, ["bob"], swept=1.0, modelled=1.0, ears=1.0) for s in subjects]
+    over = [sample_outfit(7, s, 2, ["bob"], OutfitShares(swept=1.0, modelled=1.0, ears=1.0)) for s in subjects]
     assert [one.style for one in over] == [one.style for one in every]
 
 

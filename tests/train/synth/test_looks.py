@@ -19,7 +19,7 @@ from train.synth.hair import HairStyle
 from train.synth.sensor import depth_picture, expose, structured_light_depth
 from train.synth.shot import shoot
 from train.synth.skin import FaceCanvas, hairline_deg, paint_skin, sample_traits, skin_tone_albedo
-from train.synth.subject import Outfit, sample_expression, sample_outfit, sample_subject
+from train.synth.subject import Outfit, OutfitShares, sample_expression, sample_outfit, sample_subject
 
 PLAIN = {
     "hat": "none",
@@ -84,7 +84,9 @@ def test_a_swept_fringe_hides_one_eye(studio: Studio, bald, sweep: float) -> Non
 
 def test_a_share_of_outfits_is_swept() -> None:
     subjects = [sample_subject(7, number) for number in range(1, 61)]
-    plain, some, every = ([sample_outfit(7, s, 2, ["bob"], share) for s in subjects] for share in (0.0, 0.4, 1.0))
+    plain, some, every = (
+        [sample_outfit(7, s, 2, ["bob"], OutfitShares(swept=share)) for s in subjects] for share in (0.0, 0.4, 1.0)
+    )
     assert all(outfit.style.sweep == 0 for outfit in plain)
     assert 0.25 < np.mean([outfit.style.sweep != 0 for outfit in some]) < 0.55
     assert {np.sign(outfit.style.sweep) for outfit in every} == {-1, 1}

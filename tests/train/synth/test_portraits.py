@@ -14,12 +14,14 @@ from train.synth.dataset import SetConfig, Studio, set_note
 from train.synth.motion import sample_portrait_angles, sample_portrait_position
 from train.synth.sensor import expose
 from train.synth.skin import FaceCanvas, brows
-from train.synth.subject import Outfit, portrait_traits, sample_outfit, sample_subject
+from train.synth.subject import Outfit, OutfitShares, portrait_traits, sample_outfit, sample_subject
 
 
 def outfits(share: float) -> list[Outfit]:
     subjects = [sample_subject(7, number) for number in range(1, 41)]
-    return [sample_outfit(7, one, sequence, [], portraits=share) for one in subjects for sequence in (1, 5)]
+    return [
+        sample_outfit(7, one, sequence, [], OutfitShares(portraits=share)) for one in subjects for sequence in (1, 5)
+    ]
 
 
 def test_portraits_leave_the_face_free() -> None:
