@@ -304,12 +304,13 @@ def _parse(text: str | bytes) -> Any:
     """Parse JSON strictly: no key twice, no NaN or infinity."""
     import json
     import math
+    from itertools import pairwise
 
     def object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            seen: set[str] = set()
-            twice = sorted({key for key, _ in pairs if key in seen or seen.add(key)})
+            keys = sorted(key for key, _ in pairs)
+            twice = sorted({key for key, following in pairwise(keys) if key == following})
             _require(False, "JSON", f"the keys {twice} twice", "each key once")
         return found
 
