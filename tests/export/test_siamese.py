@@ -115,9 +115,7 @@ def test_artifact(data: PackedSet, tmp_path: Path) -> None:
         program = torch.export.load(str(folder / "reference.pt2")).module()
         got = program(*(torch.from_numpy(pairs[name]) for name in INPUTS)).detach().numpy()
         np.testing.assert_allclose(got, golden["same"], atol=1e-6)
-    with pytest.raises(
-        ArtifactError, match=r"spec\.json: kind: got pair-verification, expected a model"
-    ):
+    with pytest.raises(ArtifactError, match=r"spec\.json: kind: got pair-verification, expected a model"):
         open_artifact(folder)
     with pytest.raises(ArtifactError, match="got a folder that exists"):
         siamese.write_folder(folder, {})
