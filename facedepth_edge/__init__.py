@@ -14,6 +14,7 @@ from facedepth_edge.errors import (
 )
 from facedepth_edge.eyes import HeadPlace, head_from_eyes
 from facedepth_edge.head import distance_from_head_point
+from facedepth_edge.head_pose import HeadPose
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
 from facedepth_edge.stream import DepthStream, StreamConfig
@@ -28,6 +29,7 @@ __all__ = [
     "EdgeDepth",
     "FaceDepthError",
     "HeadPlace",
+    "HeadPose",
     "InputError",
     "ModelSpec",
     "StreamConfig",

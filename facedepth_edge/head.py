@@ -201,11 +201,20 @@ def distance_from_head_point(point_z_mm: float, *, yaw_deg: float = 0.0) -> floa
     if not (is_number(yaw_deg) and -90.0 <= float(yaw_deg) <= 90.0):
         fix = "Give the head's yaw in degrees; turned by more there is no face to see."
         raise InputError.of("yaw_deg", shown(yaw_deg), "a number from -90 to 90", fix)
-    angles, depths = zip(*BEHIND_BY_YAW_MM, strict=True)
-    behind_mm = float(np.interp(abs(float(yaw_deg)), angles, depths))
+    behind_mm = point_behind_face_mm(float(yaw_deg))
     fix = "Give the z of the point between the ears in millimetres."
     point_mm = check_positive(point_z_mm, "point_z_mm", 0.0, "a finite number above 0", fix)
     return _check_distance(point_mm - behind_mm, "point_z_mm less the head's depth", fix)
+
+
+def point_behind_face_mm(yaw_deg: float) -> float:
+    """Return how far the point between the ears lies behind the face's surface around the head centre, in mm.
+
+    Args:
+        yaw_deg: how far the head is turned to either side; BEHIND_BY_YAW_MM, between its angles linearly.
+    """
+    angles, depths = zip(*BEHIND_BY_YAW_MM, strict=True)
+    return float(np.interp(abs(yaw_deg), angles, depths))
 
 
 def decide_distance(

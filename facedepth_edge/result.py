@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from facedepth_edge.head_pose import HeadPose
+
 
 @dataclass(eq=False)
 class DepthResult:
@@ -122,6 +124,22 @@ class DepthResult:
         columns, from_columns = _covered(self.box.x0, self.box.x1, source.shape[1], self.frame_hw[1])
         frame[rows, columns] = source[from_rows[:, None], from_columns]
         return frame
+
+    def head_pose(self) -> HeadPose | None:
+        """Estimate how the head is turned, by its depth and mask alone, and where it is.
+
+        It is computed at each call, in about 0.1 ms. Of a DepthStream's result it is that of the filtered depth.
+
+        Returns:
+            The pose; None where the result is not valid.
+
+        Raises:
+            InputError: the model has no mask of its own, or maps whose sides 12 does not divide.
+            ArtifactError: the file with the weights is missing or damaged.
+        """
+        from facedepth_edge.head_pose import estimate_head_pose
+
+        return estimate_head_pose(self) if self.valid else None
 
     def picture(self, frame: NDArray[Any] | None = None) -> NDArray[np.uint8]:
         """Draw the depth in colour with its scale in mm, and the head from the side.

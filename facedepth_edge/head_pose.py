@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a head is turned, by its depth map: a small network of its own, which sees no picture.
+
+Ours. The depth along the ray to the head and the mask, each averaged over 12 x 12 cells, go through three dense layers,
+which tell the head's rotation as a camera that is turned towards the head would see it; the ray turns that into the
+camera's own axes. `python -m train.head_pose` made the weights, from the depth that `edge` gives of rendered heads.
+
+Convention: the camera's axes, x right, y down, z forward.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.head import point_behind_face_mm
+from facedepth_edge.ray_depth import ray_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facedepth_edge.result import DepthResult
+
+CELLS = 12
+"""The maps are averaged over CELLS x CELLS squares."""
+SCALE_MM = 40.0
+"""Depth in the network's input is in this unit."""
+WEIGHTS_FILE = os.path.join(os.path.dirname(__file__), "models", "head_pose.npz")
+_LAYERS = ("first", "second", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPose:
+    """How a head is turned, and where it is.
+
+    Attributes:
+        yaw_deg: Above 0 the face looks to the right of the picture, as `head_from_eyes` counts.
+        pitch_deg: Above 0 the face looks down.
+        roll_deg: Above 0 the head's top leans to the right of the picture.
+        rotation: (3, 3) float64, the head's own axes in the camera's: the identity looks into the camera, upright.
+            R = Rz(roll) Ry(-yaw) Rx(pitch).
+        position_mm: (x, y, z) of the point midway between the ears in the camera's axes, by the result's distance.
+    """
+
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+    rotation: NDArray[np.float64]
+    position_mm: tuple[float, float, float]
+
+
+def estimate_head_pose(result: DepthResult) -> HeadPose:
+    """Estimate the pose of a result's head; see DepthResult.head_pose.
+
+    Raises:
+        InputError: The model has no mask of its own, or its maps are of a size that CELLS does not divide.
+        ArtifactError: The weights that come with the package are missing or damaged.
+    """
+    if result.mask_source != "model":
+        fix = "Use the model edge: of others nobody knows what a head's outline looks like."
+        raise InputError.of("head_pose", f"a mask by {result.mask_source}", "a model with a mask of its own", fix)
+    ray_xy = ray_of(result.head_center, result.camera, result.frame_hw)
+    rotation = rotation_along_ray(ray_xy) @ rotation_from_maps(_depth_along_ray_mm(result, ray_xy), result.mask)
+    roll_deg, pitch_deg, yaw_deg = angles_from_rotation(rotation)
+    z_mm = float(result.distance_mm) + point_behind_face_mm(yaw_deg)
+    position_mm = (ray_xy[0] * z_mm, ray_xy[1] * z_mm, z_mm)
+    return HeadPose(yaw_deg, pitch_deg, roll_deg, rotation, position_mm)
+
+
+def rotation_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Estimate how a head is turned, in the axes of a camera that is turned towards it.
+
+    Args:
+        depth_mm: (h, w) along the ray to the head centre, less the distance along it; CELLS divides both sides.
+        mask: (h, w) bool, the head.
+
+    Returns:
+        (3, 3) float64 rotation.
+
+    Raises:
+        InputError: CELLS does not divide a side.
+        ArtifactError: The weights are missing or damaged.
+    """
+    x = features_from_maps(depth_mm, mask)
+    weights = _weights(WEIGHTS_FILE)
+    x = x - weights["mean"]
+    for name in _LAYERS:
+        x = x @ weights[f"{name}_weight"] + weights[f"{name}_bias"]
+        if name != _LAYERS[-1]:
+            x = np.maximum(x, np.float32(0))
+    return rotation_from_columns(x.astype(np.float64))
+
+
+def features_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return what the network sees: the head's depth in SCALE_MM, 0 beside it, and the mask, averaged over the cells.
+
+    Args:
+        depth_mm: (h, w), as for rotation_from_maps.
+        mask: (h, w) bool.
+
+    Returns:
+        (2 * CELLS * CELLS,) float32, the depth's cells row by row, then the mask's.
+
+    Raises:
+        InputError: CELLS does not divide a side.
+    """
+    height, width = mask.shape
+    if height % CELLS or width % CELLS:
+        rule = f"sides that {CELLS} divides"
+        raise InputError.of("head_pose", f"maps of {width} x {height}", rule, "Use a model of 96 x 96, as edge.")
+    planes = np.stack([np.where(mask, depth_mm, 0) / SCALE_MM, mask]).astype(np.float32)
+    cells = planes.reshape(2, CELLS, height // CELLS, CELLS, width // CELLS)
+    return cells.mean(axis=(2, 4)).ravel()
+
+
+def rotation_from_columns(six: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation whose first two columns are nearest to six numbers, by Gram and Schmidt.
+
+    Source: Zhou et al., "On the continuity of rotation representations in neural networks", CVPR 2019, section 4.2.
+    """
+    first = six[:3] / np.linalg.norm(six[:3])
+    second = six[3:] - (first @ six[3:]) * first
+    second /= np.linalg.norm(second)
+    return np.stack([first, second, np.cross(first, second)], axis=1)
+
+
+def rotation_along_ray(ray_xy: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the smallest rotation that takes the optical axis to a ray.
+
+    Args:
+        ray_xy: x / z and y / z of the ray.
+    """
+    x, y = ray_xy
+    norm = math.sqrt(1 + x * x + y * y)
+    x, y, z = x / norm, y / norm, 1 / norm
+    share = 1 / (1 + z)
+    return np.array([[1 - x * x * share, -x * y * share, x], [-x * y * share, 1 - y * y * share, y], [-x, -y, z]])
+
+
+def angles_from_rotation(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return (roll, pitch, yaw) in degrees of a head's rotation, counted as HeadPose says."""
+    roll = math.atan2(rotation[1, 0], rotation[0, 0])
+    pitch = math.atan2(rotation[2, 1], rotation[2, 2])
+    yaw = math.asin(min(1.0, max(-1.0, float(rotation[2, 0]))))
+    return math.degrees(roll), math.degrees(pitch), math.degrees(yaw)
+
+
+def _depth_along_ray_mm(result: DepthResult, ray_xy: tuple[float, float]) -> NDArray[np.float32]:
+    """Return (h, w): how far each pixel's point lies behind the head's distance, along the ray to the head centre."""
+    a, b = ray_xy
+    norm = math.sqrt(1 + a * a + b * b)
+    cx, cy = result.camera.center_px(result.frame_hw)
+    columns, rows = result.pixel_centers()
+    u, v = (columns - cx) / result.camera.fx, (rows - cy) / result.camera.fy
+    along: NDArray[np.float64] = result.depth_mm * (1 + a * u + (b * v)[:, None]) / norm
+    return (along - norm * float(result.distance_mm)).astype(np.float32)
+
+
+@functools.cache
+def _weights(path: str) -> dict[str, NDArray[np.float32]]:
+    import zipfile
+
+    names = ("mean", *(f"{layer}_{part}" for layer in _LAYERS for part in ("weight", "bias")))
+    fix = "Install the package again, or make the file by python -m train.head_pose."
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            weights = {name: archive[name].astype(np.float32) for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtifactError.of(path, f"{type(error).__name__}: {error}", "the head pose's weights", fix) from error
+    first, second = weights["first_bias"].size, weights["second_bias"].size
+    inputs = 2 * CELLS * CELLS
+    expected = [(inputs,), (inputs, first), (first,), (first, second), (second,), (second, 6), (6,)]
+    shapes = [weights[name].shape for name in names]
+    if shapes != expected or not all(np.isfinite(array).all() for array in weights.values()):
+        raise ArtifactError.of(path, f"arrays of {shapes}", f"finite ones of {expected}", fix)
+    return weights

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the head pose as the package gives it, against the true angles of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedepth_edge.box import Box
+from facedepth_edge.camera import Camera
+from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.head_pose import angles_from_rotation, estimate_head_pose
+from facedepth_edge.result import DepthResult
+from train.data.packed import PackedSet
+from train.data.subsets import is_frontal
+from train.groups import ENOUGH_SEEN, called_valid
+from train.metrics import HALF_RANGE_MM
+from train.predictors import predictors_from_model, thresholds_of_model
+from train.synth.motion import rotation_from_angles
+from train.validation import batches_of, spread_indices
+
+FOCAL_PX = 1000.0
+FRAME_HW = (4000, 4000)
+WITHIN_DEG = 10.0
+
+
+@dataclass(frozen=True)
+class PoseRow:
+    """The errors over some frames of a set.
+
+    Args:
+        data: The set's name.
+        group: Which frames.
+        frames: How many, all of them called valid.
+        mean_deg: Mean absolute errors of yaw, pitch and roll.
+        median_deg: Their medians.
+        guess_deg: Mean absolute yaw, pitch and roll: the errors of whoever says that all look into the camera.
+        within: Share of the frames whose rotation is right to WITHIN_DEG.
+    """
+
+    data: str
+    group: str
+    frames: int
+    mean_deg: tuple[float, float, float]
+    median_deg: tuple[float, float, float]
+    guess_deg: tuple[float, float, float]
+    within: float
+
+
+def result_of(depth: np.ndarray, mask: np.ndarray, ray_xy: tuple[float, float], distance_mm: float) -> DepthResult:
+    """Return the result that a camera would have given whose ray to the head centre is this one.
+
+    Args:
+        depth: (H, W) relative depth along the axis.
+        mask: (H, W) bool.
+        ray_xy: x / z and y / z of the head centre.
+        distance_mm: D.
+    """
+    camera = Camera(FOCAL_PX, FOCAL_PX, FRAME_HW[1] / 2, FRAME_HW[0] / 2)
+    x, y = (FOCAL_PX * slope + side / 2 for slope, side in zip(ray_xy, (FRAME_HW[1], FRAME_HW[0]), strict=True))
+    half_px = 0.5 * FOCAL_PX * 320.0 / distance_mm
+    depth_mm = (distance_mm + HALF_RANGE_MM * depth).astype(np.float32)
+    box = Box(x - half_px, y - half_px, x + half_px, y + half_px)
+    return DepthResult(depth_mm, depth, mask, "model", box, (x, y), distance_mm, "distance_mm",
+                       None, True, "", camera, FRAME_HW)  # fmt: skip
+
+
+def measure_set(model: Path, data: PackedSet, split: str, count: int | None = None) -> list[PoseRow]:
+    """Measure on one set: all frames that are called valid, and groups of them.
+
+    Args:
+        model: The artifact's folder; its int8.onnx runs.
+        data: The packed set.
+        split: Whose frames.
+        count: Most of them, spread over the split.
+
+    Returns:
+        A row each for all, for heads within 10 degrees of looking into the camera, for those turned by up to 40 degrees
+        and by more, and for faces of which less than ENOUGH_SEEN can be seen; groups without frames are left out.
+
+    Raises:
+        ArtifactError: The model has no int8.onnx.
+        InputError: No frame is called valid.
+    """
+    predictors = [each for name, each in predictors_from_model(model).items() if name.endswith(" int8")]
+    if not predictors:
+        raise ArtifactError.of(str(model), "no int8.onnx", "it", "Export the model again without --files.")
+    predict, thresholds = predictors[0], thresholds_of_model(model)
+    data.require_runtimes_reach()
+    indices = spread_indices(data, split, count, faces_only=True)
+    kept: list[int] = []
+    found: list[np.ndarray] = []
+    for chosen, batch in batches_of(data, indices):
+        outputs = predict(chosen, batch)
+        levels = (batch.face[:, 0].numpy() + 1) * 127.5
+        for i, index in enumerate(chosen):
+            if not called_valid({name: each[i] for name, each in outputs.items()}, levels[i], thresholds):
+                continue
+            mask = outputs["mask"][i, 0] > thresholds.mask
+            ray_xy = (float(batch.ray_xy[i, 0]), float(batch.ray_xy[i, 1]))
+            result = result_of(outputs["depth"][i, 0], mask, ray_xy, float(batch.distance_mm[i]))
+            kept.append(int(index))
+            found.append(estimate_head_pose(result).rotation)
+    if not kept:
+        rule = "at least one"
+        raise InputError.of(f"{data.name}, split {split}", "no frame that is called valid", rule, "Look at the set.")
+    meta = data.meta[np.array(kept, dtype=np.int64)]
+    true = np.stack([rotation_from_angles(*map(float, angles)) for angles in meta["roll_pitch_yaw_deg"]])
+    turned = np.degrees(np.arccos(np.clip(true[:, 2, 2], -1, 1)))  # between the face's direction and the camera's axis
+    groups = {
+        "all": np.ones(len(kept), bool),
+        "within 10 degrees (A1)": is_frontal(meta),
+        "turned by up to 40": (turned <= 40) & ~is_frontal(meta),
+        "by more": turned > 40,
+        f"less than {ENOUGH_SEEN:.0%} seen": meta["visible"] < ENOUGH_SEEN,
+    }
+    both = np.stack(found)
+    return [_row(data.name, group, true[where], both[where]) for group, where in groups.items() if where.any()]
+
+
+def _row(data: str, group: str, true: np.ndarray, found: np.ndarray) -> PoseRow:
+    angles = np.array([[angles_from_rotation(one)[::-1] for one in each] for each in (true, found)])  # yaw, pitch, roll
+    errors = np.abs((angles[1] - angles[0] + 180) % 360 - 180)
+    cosine = (np.einsum("nij,nij->n", true, found) - 1) / 2
+    within = float((np.degrees(np.arccos(np.clip(cosine, -1, 1))) <= WITHIN_DEG).mean())
+    means = (errors.mean(axis=0), np.median(errors, axis=0), np.abs(angles[0]).mean(axis=0))
+    mean, median, guess = (tuple(map(float, each)) for each in means)
+    return PoseRow(data, group, len(true), mean, median, guess, within)  # type: ignore[arg-type]
+
+
+def table_of(rows: list[PoseRow]) -> str:
+    """Return the rows as a Markdown table."""
+    header = ["set", "heads", "frames", "yaw", "pitch", "roll", f"right to {WITHIN_DEG:g} degrees",
+              "all look into the camera"]  # fmt: skip
+    lines = ["| " + " | ".join(header) + " |", "|---|---|" + "---|" * (len(header) - 2)]
+    for row in rows:
+        cells = [f"{mean:.1f} ({median:.1f})" for mean, median in zip(row.mean_deg, row.median_deg, strict=True)]
+        guess = ", ".join(f"{value:.1f}" for value in row.guess_deg)
+        lines.append(f"| {row.data} | {row.group} | {row.frames} | {' | '.join(cells)} | {row.within:.2f} | {guess} |")
+    return "\n".join(["Mean absolute error in degrees, in brackets the median:", "", *lines])
