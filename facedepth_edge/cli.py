@@ -26,7 +26,6 @@ from facedepth_edge.image_files import read_depth, read_frame, write_picture
 if TYPE_CHECKING:
     from facedepth_edge.api import EdgeDepth
     from facedepth_edge.head_detector import HeadDetector
-    from facedepth_edge.head_pose import HeadPose
     from facedepth_edge.result import DepthResult
 
 OUT_SUFFIXES = (".png", ".npy", ".ply")
@@ -286,7 +285,7 @@ def _measured(result: DepthResult) -> dict[str, Any]:
     span = None
     if head_mm.size and np.isfinite(head_mm).all():
         span = {"nearest": float(head_mm.min()), "median": float(np.median(head_mm)), "farthest": float(head_mm.max())}
-    pose = _pose_of(result)
+    pose = result.head_pose()
     return {
         "head_center": list(result.head_center),
         "box": [float(value) for value in result.box],
@@ -311,15 +310,10 @@ def _measured(result: DepthResult) -> dict[str, Any]:
     }
 
 
-def _pose_of(result: DepthResult) -> HeadPose | None:
-    """Return the head's pose; None where the result is not valid, or the model has no mask of its own."""
-    return result.head_pose() if result.mask_source == "model" else None
-
-
 def _in_words(result: DepthResult) -> str:
     """Say in one line what was measured."""
     x, y = result.head_center
-    pose = _pose_of(result)
+    pose = result.head_pose()
     turn = f", yaw {pose.yaw_deg:.0f}, pitch {pose.pitch_deg:.0f}, roll {pose.roll_deg:.0f} degrees" if pose else ""
     head_mm = result.depth_mm[result.mask]
     span = f"head {head_mm.min():.0f} to {head_mm.max():.0f} mm" if head_mm.size else "no head pixel"

@@ -55,16 +55,18 @@ class HeadPose:
     position_mm: tuple[float, float, float]
 
 
-def estimate_head_pose(result: DepthResult) -> HeadPose:
+def estimate_head_pose(result: DepthResult) -> HeadPose | None:
     """Estimate the pose of a result's head; see DepthResult.head_pose.
 
+    Returns:
+        None where the result is not valid, where its model has no mask of its own, so that nobody knows what a head's
+        outline looks like, and where CELLS does not divide the sides of its maps.
+
     Raises:
-        InputError: The model has no mask of its own, or its maps are of a size that CELLS does not divide.
         ArtifactError: The weights that come with the package are missing or damaged.
     """
-    if result.mask_source != "model":
-        fix = "Use the model edge: of others nobody knows what a head's outline looks like."
-        raise InputError.of("head_pose", f"a mask by {result.mask_source}", "a model with a mask of its own", fix)
+    if not result.valid or result.mask_source != "model" or any(side % CELLS for side in result.mask.shape):
+        return None
     ray_xy = ray_of(result.head_center, result.camera, result.frame_hw)
     rotation = rotation_along_ray(ray_xy) @ rotation_from_maps(_depth_along_ray_mm(result, ray_xy), result.mask)
     roll_deg, pitch_deg, yaw_deg = angles_from_rotation(rotation)

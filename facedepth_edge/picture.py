@@ -30,6 +30,8 @@ MAX_FRAME_WIDTH_PX = 930
 SCALE_WIDTH_PX = 96
 CAPTION_PX = 40
 TURN_DEGREES = 45.0
+AXIS_SHARE = 0.3
+"""Length of the head's axes that are drawn, as a share of the box's side."""
 MIN_FACING = 0.15  # cosine to the camera; steeper parts are the jump from one surface to the next
 SOURCE_WORDS = {
     "distance_mm": "given",
@@ -45,6 +47,7 @@ _EMPTY = (48, 45, 42)
 _INK = (235, 235, 235)
 _FAINT = (165, 165, 165)
 _BOX = (90, 220, 255)
+_AXES = ((90, 90, 255), (110, 230, 110), (255, 170, 70))
 
 
 def draw_result(result: DepthResult, frame: NDArray[Any] | None) -> Image:
@@ -148,6 +151,7 @@ def _frame_panel(result: DepthResult, frame: Image) -> Image:
     x0, y0, x1, y1 = (round(value * scale) for value in result.box)
     cv2.rectangle(small, (x0, y0), (x1, y1), _BOX, 2, cv2.LINE_AA)
     center = (round(result.head_center[0] * scale), round(result.head_center[1] * scale))
+    _draw_axes(small, result, center, scale)
     cv2.drawMarker(small, center, _BOX, cv2.MARKER_CROSS, 16, 2, cv2.LINE_AA)
     panel = np.full((PANEL_PX, size[0], 3), _PAPER, np.uint8)
     top = (PANEL_PX - size[1]) // 2
@@ -235,6 +239,20 @@ def _scale(near_mm: float, far_mm: float) -> Image:
     return panel
 
 
+def _draw_axes(image: NDArray[Any], result: DepthResult, center: tuple[int, int], scale: float) -> None:
+    """Draw where the head's right side, its chin and its face point to, as rays from the head centre."""
+    import cv2
+
+    pose = result.head_pose()
+    if pose is None:
+        return
+    length = AXIS_SHARE * result.box.width * scale
+    axes = (pose.rotation[:2, 0], pose.rotation[:2, 1], -pose.rotation[:2, 2])  # the face looks along -z of the head
+    for (x, y), colour in zip(axes, _AXES, strict=True):
+        end = (round(center[0] + length * x), round(center[1] + length * y))
+        cv2.line(image, center, end, colour, 2, cv2.LINE_AA)
+
+
 def _title(result: DepthResult) -> str:
     said = SOURCE_WORDS.get(result.distance_source, result.distance_source)
     text = f"distance {result.distance_mm:.0f} mm ({said})"
@@ -242,6 +260,9 @@ def _title(result: DepthResult) -> str:
         text += f"   validity {result.validity:.2f}"
     if result.face_seen is not None:
         text += f"   seen {100 * result.face_seen:.0f} %"
+    pose = result.head_pose()
+    if pose is not None:
+        text += f"   yaw {pose.yaw_deg:.0f}, pitch {pose.pitch_deg:.0f}, roll {pose.roll_deg:.0f} degrees"
     return text if result.valid else f"{text}   NOT VALID: {result.reason}"
 
 
