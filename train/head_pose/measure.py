@@ -36,6 +36,7 @@ class PoseRow:
         frames: How many, all of them called valid.
         mean_deg: Mean absolute errors of yaw, pitch and roll.
         median_deg: Their medians.
+        offset_deg: Medians of the errors with their signs: where a head model's own zero is another one, here it shows.
         guess_deg: Mean absolute yaw, pitch and roll: the errors of whoever says that all look into the camera.
         within: Share of the frames whose rotation is right to WITHIN_DEG.
     """
@@ -45,6 +46,7 @@ class PoseRow:
     frames: int
     mean_deg: tuple[float, float, float]
     median_deg: tuple[float, float, float]
+    offset_deg: tuple[float, float, float]
     guess_deg: tuple[float, float, float]
     within: float
 
@@ -122,21 +124,24 @@ def measure_set(model: Path, data: PackedSet, split: str, count: int | None = No
 
 def _row(data: str, group: str, true: np.ndarray, found: np.ndarray) -> PoseRow:
     angles = np.array([[angles_from_rotation(one)[::-1] for one in each] for each in (true, found)])  # yaw, pitch, roll
-    errors = np.abs((angles[1] - angles[0] + 180) % 360 - 180)
+    signed = (angles[1] - angles[0] + 180) % 360 - 180
+    errors = np.abs(signed)
     cosine = (np.einsum("nij,nij->n", true, found) - 1) / 2
     within = float((np.degrees(np.arccos(np.clip(cosine, -1, 1))) <= WITHIN_DEG).mean())
-    means = (errors.mean(axis=0), np.median(errors, axis=0), np.abs(angles[0]).mean(axis=0))
-    mean, median, guess = (tuple(map(float, each)) for each in means)
-    return PoseRow(data, group, len(true), mean, median, guess, within)  # type: ignore[arg-type]
+    middle, offset = np.median(errors, axis=0), np.median(signed, axis=0)
+    found_deg = (errors.mean(axis=0), middle, offset, np.abs(angles[0]).mean(axis=0))
+    return PoseRow(data, group, len(true), *(tuple(map(float, each)) for each in found_deg), within)  # type: ignore[arg-type]
 
 
 def table_of(rows: list[PoseRow]) -> str:
     """Return the rows as a Markdown table."""
     header = ["set", "heads", "frames", "yaw", "pitch", "roll", f"right to {WITHIN_DEG:g} degrees",
-              "all look into the camera"]  # fmt: skip
+              "median with sign", "all look into the camera"]  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---|---|" + "---|" * (len(header) - 2)]
     for row in rows:
         cells = [f"{mean:.1f} ({median:.1f})" for mean, median in zip(row.mean_deg, row.median_deg, strict=True)]
+        offset = ", ".join(f"{value:+.1f}" for value in row.offset_deg)
         guess = ", ".join(f"{value:.1f}" for value in row.guess_deg)
-        lines.append(f"| {row.data} | {row.group} | {row.frames} | {' | '.join(cells)} | {row.within:.2f} | {guess} |")
+        cells += [f"{row.within:.2f}", offset, guess]
+        lines.append(f"| {row.data} | {row.group} | {row.frames} | {' | '.join(cells)} |")
     return "\n".join(["Mean absolute error in degrees, in brackets the median:", "", *lines])
