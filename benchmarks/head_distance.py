@@ -17,7 +17,7 @@ import numpy as np
 
 from facedepth_edge.camera import MAX_DISTANCE_MM
 from facedepth_edge.errors import InputError
-from facedepth_edge.head import HEAD_WIDTH_MM, HEAD_WIDTH_PLANE_OFFSET_MM
+from facedepth_edge.head import EARS_BEHIND_FACE_MM, HEAD_WIDTH_MM
 from train.command import Outcome, require_counts, run_command
 from train.synth.headmodel import PARTS, HeadModel
 from train.synth.mesh import Mesh
@@ -79,7 +79,7 @@ def measure(model: HeadModel, scene: TraceScene, vertices: np.ndarray, yaw_deg: 
     apart = float(np.hypot(*(eyes[0] - eyes[1])))
     middle = -eyes.mean(axis=0) / apart  # the head centre is seen at (0, 0)
     apparent = float(np.ptp(seen(tragi)[:, 0]))
-    by_width = (HEAD_WIDTH_MM / apparent - HEAD_WIDTH_PLANE_OFFSET_MM) / distance_mm
+    by_width = (HEAD_WIDTH_MM / apparent - EARS_BEHIND_FACE_MM) / distance_mm
     by_picture = np.array([by_width, middle[1], abs(middle[0]), frontal / apart])
     if yaw_deg > WIDEST_DEG:
         by_picture[:] = np.nan

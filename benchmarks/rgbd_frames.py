@@ -15,7 +15,7 @@ Convention: pixel i covers [i, i + 1), so cx and cy are half a pixel larger than
 were cut out of larger ones and nobody knows where: then only the columns beside a plane mean anything. `distance_mm`
 may be given; else it is measured.
 
-Compared are the measured pixels of the face: the ellipse of train/face_region.py about the head centre, within
+Compared are the measured pixels of the face: the ellipse of train/face_ellipse.py about the head centre, within
 HALF_RANGE_MM of the distance, and at most BEHIND_NOSE_MM behind the nearest of them, where the background begins. A
 depth camera errs too: structured light and time of flight by some millimetres, most at edges, at hair, in open mouths.
 """
@@ -38,7 +38,7 @@ from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import sample_depth
 from train.command import Outcome, run_command, write_json
 from train.data.strict_files import number_in, read_colour, read_json, read_plane
-from train.face_region import face_ellipse, planes_over
+from train.face_ellipse import face_ellipse, planes_over
 from train.metrics import HALF_RANGE_MM
 from train.synth.full_frame import write_image
 

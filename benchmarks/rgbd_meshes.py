@@ -25,7 +25,7 @@ from benchmarks.rgbd_frames import LEAST_PIXELS, Comparison, compare_all, read_f
 from facedepth_edge.errors import InputError
 from facedepth_edge.ray_depth import along_axis, ray_of
 from train.command import Outcome, run_command
-from train.face_region import planes_over
+from train.face_ellipse import planes_over
 from train.metrics import HALF_RANGE_MM
 
 _FIX = "Write it with benchmarks/face_mesh.py --recording, see there."

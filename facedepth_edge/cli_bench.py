@@ -9,16 +9,57 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from facedepth_edge.api import EdgeDepth
 from facedepth_edge.backends.base import PRECISIONS
-from facedepth_edge.bench.plan import FULL_QUERIES, FULL_SECONDS, MODES, QUICK_QUERIES, QUICK_SECONDS, BenchPlan
+from facedepth_edge.bench.compare import Comparison, compare_runs, read_bench, require_common_mode
+from facedepth_edge.bench.plan import (
+    FULL_QUERIES,
+    FULL_SECONDS,
+    MODES,
+    QUICK_QUERIES,
+    QUICK_SECONDS,
+    BenchPlan,
+    default_streams,
+)
+from facedepth_edge.bench.record import Bench, BenchRun
+from facedepth_edge.bench.run import describe_bench
+from facedepth_edge.bench.text import lines_from_run
 from facedepth_edge.cli_report import BACKEND_HELP, BACKEND_NAMES, MODEL_HELP, PRECISION_HELP, Report, reported
 from facedepth_edge.cli_types import FrameSize, OutFile, PositiveNumber
 from facedepth_edge.errors import InputError
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options that say what is timed, by click's names; each model, precision and mode is a run of its own."""
+
+    models: tuple[str, ...]
+    backend: str
+    precisions: tuple[str, ...]
+    modes: tuple[str, ...]
+    fps: float
+    resolution: tuple[int, int]
+    threads: int | None
+    streams: int | None
+    seconds: float
+    queries: int
+    full: bool
+    no_cold_start: bool
+
+    def plan(self, mode: str, threads_used: int) -> BenchPlan:
+        """Return the plan of a run in this mode, of a network that uses so many threads."""
+        seconds, queries, streams = self.seconds, self.queries, 1
+        if self.full:
+            seconds, queries = max(seconds, FULL_SECONDS), max(queries, FULL_QUERIES)
+        if mode == "throughput":
+            streams = self.streams or default_streams(threads_used)
+        return BenchPlan(mode, self.fps, self.resolution, seconds, queries, streams=streams)
 
 
 @click.command()
@@ -59,85 +100,85 @@ from facedepth_edge.errors import InputError
               help="With --compare: fail for grown counts alone, the KiB that a frame takes and leaves behind, "
               "not for times.")  # fmt: skip
 def bench(
-    models: tuple[str, ...],
-    backend: str,
-    precisions: tuple[str, ...],
-    modes: tuple[str, ...],
-    fps: float,
-    resolution: tuple[int, int],
-    threads: int | None,
-    streams: int | None,
-    seconds: float,
-    queries: int,
-    full: bool,
-    no_cold_start: bool,
-    json_file: Path | None,
-    report_file: Path | None,
-    compare: Path | None,
-    counts_only: bool,
+    json_file: Path | None, report_file: Path | None, compare: Path | None, counts_only: bool, **options: Any
 ) -> None:
     """Time predict(), frame to result, with its stages, percentiles, missed deadlines, memory and power."""
+    asked = _Asked(**options)
     if counts_only and compare is None:
         raise click.UsageError("--counts-only: got no --compare, expected both. Give the older file.")
-    if streams is not None and "throughput" not in modes:
+    if asked.streams is not None and "throughput" not in asked.modes:
         raise click.UsageError("--streams: got it without --mode throughput, expected both. Leave one out.")
     for file in (json_file, report_file, report_file and report_file.with_suffix(".png")):
         if file is not None:
             _require_writable(file)
-    if full:
-        seconds, queries = max(seconds, FULL_SECONDS), max(queries, FULL_QUERIES)
     with reported("bench", False) as report:
-        from facedepth_edge.api import EdgeDepth
-        from facedepth_edge.bench.compare import compare_runs, read_bench, require_common_mode
-        from facedepth_edge.bench.plan import default_streams
-        from facedepth_edge.bench.report import write_report, write_text
-        from facedepth_edge.bench.run import describe_bench, run_bench
-        from facedepth_edge.bench.text import lines_from_run
-
         older = None if compare is None else read_bench(compare)
         if older is not None:
-            require_common_mode(older, modes)
-        variants = list(itertools.product(models, precisions))
-        used = []
-        for model, precision in variants:  # what cannot run fails before anything is timed
-            with EdgeDepth(model, backend, precision, threads=threads) as edge:
-                used.append(edge.info["threads"])
-        runs: list[dict[str, Any]] = []
-        found: dict[str, Any] = {}
-        saved: list[str] = []
-        try:
-            for (model, precision), per_run in zip(variants, used, strict=True):
-                for mode in modes:
-                    many = (streams or default_streams(per_run)) if mode == "throughput" else 1
-                    plan = BenchPlan(mode, fps, resolution, seconds, queries, streams=many)
-                    cold = not no_cold_start and mode == modes[0]
-                    with _progress(f"{model} {precision} {mode}") as tick:
-                        run = run_bench(
-                            plan, model=model, backend=backend, precision=precision, threads=threads, tick=tick,
-                            cold_start=cold,
-                        )  # fmt: skip
-                    runs.append(run)
-                    _print_now(report, lines_from_run(run))
-                    found = describe_bench(runs)
-                    if json_file is not None:
-                        write_text(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
-                        saved = [str(json_file)]
-        finally:  # also where a later run failed or was interrupted
-            if saved:
-                _print_now(report, saved)
-            if found and report_file is not None:
-                _print_now(report, [str(path) for path in write_report(found, report_file)])
+            require_common_mode(older, asked.modes)
+        found = _time_and_write(asked, report, json_file, report_file)
         if older is not None:
             result = compare_runs(older, found)
             report.lines += result.lines
-            bad = result.grown + ([] if counts_only else result.slower)
-            if bad:
-                rule = f"nothing slower or larger than in {compare}"
-                raise InputError.of("--compare", "; ".join(bad), rule, "Look at what changed since.")
-            if not result.judged and not counts_only:
-                rule = f"one with little noise, on the machine of {compare}"
-                fix = "Repeat it on that machine when it is quiet, or use --counts-only."
-                raise InputError.of("--compare", "no run whose times can be judged", rule, fix)
+            _require_no_worse(result, str(compare), counts_only)
+
+
+def _time_and_write(asked: _Asked, report: Report, json_file: Path | None, report_file: Path | None) -> Bench:
+    """Time the runs; print and write each when it is done, so that an error or Ctrl-C later leaves what there is."""
+    from facedepth_edge.bench.report import write_report, write_text
+
+    runs: list[BenchRun] = []
+    found: Bench | None = None
+    saved: list[str] = []
+    try:
+        for run in _finished_runs(asked):
+            runs.append(run)
+            _print_now(report, lines_from_run(run))
+            found = describe_bench(runs)
+            if json_file is not None:
+                write_text(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
+                saved = [str(json_file)]
+    finally:  # also where a later run failed or was interrupted
+        if saved:
+            _print_now(report, saved)
+        if found is not None and report_file is not None:
+            _print_now(report, [str(path) for path in write_report(found, report_file)])
+    assert found is not None  # click gives at least one model, precision and mode
+    return found
+
+
+def _finished_runs(asked: _Asked) -> Iterator[BenchRun]:
+    """Time one run after the other. What cannot run fails before anything is timed.
+
+    For that each model is opened and closed first: were all kept open, each would be timed beside the others' memory.
+    """
+    from facedepth_edge.bench.run import run_bench
+
+    backend, threads = asked.backend, asked.threads
+    variants = []
+    for model, precision in itertools.product(asked.models, asked.precisions):
+        with EdgeDepth(model, backend, precision, threads=threads) as edge:
+            variants.append((model, precision, edge.info["threads"]))
+    for model, precision, threads_used in variants:
+        for mode in asked.modes:
+            plan = asked.plan(mode, threads_used)
+            cold = not asked.no_cold_start and mode == asked.modes[0]
+            with _progress(f"{model} {precision} {mode}") as tick:
+                run = run_bench(
+                    plan, model=model, backend=backend, precision=precision, threads=threads, tick=tick, cold_start=cold
+                )  # fmt: skip
+            yield run
+
+
+def _require_no_worse(result: Comparison, older_file: str, counts_only: bool) -> None:
+    """Refuse what got slower or larger, and a comparison in which no time could be judged."""
+    bad = result.grown + ([] if counts_only else result.slower)
+    if bad:
+        rule = f"nothing slower or larger than in {older_file}"
+        raise InputError.of("--compare", "; ".join(bad), rule, "Look at what changed since.")
+    if not result.judged and not counts_only:
+        rule = f"one with little noise, on the machine of {older_file}"
+        fix = "Repeat it on that machine when it is quiet, or use --counts-only."
+        raise InputError.of("--compare", "no run whose times can be judged", rule, fix)
 
 
 def _require_writable(file: Path) -> None:

@@ -27,7 +27,7 @@ Measured on 300 random identities of ICT-FaceKit (weights ~ N(0, 1)): 147.4 mm, 
 next two by `python -m benchmarks.head_distance --head ict_facekit.npz`.
 """
 
-HEAD_WIDTH_PLANE_OFFSET_MM = 102.0
+EARS_BEHIND_FACE_MM = 102.0
 """How far the point between the tragi lies behind the head's distance, on a head that faces the camera.
 
 Measured on the same identities with that point at 700 mm: 102.0 mm, standard deviation 7.1 mm; from 600 to 1100 mm it
@@ -36,7 +36,7 @@ by 6 % in width.
 """
 
 BEHIND_BY_YAW_MM = (
-    (0.0, HEAD_WIDTH_PLANE_OFFSET_MM),
+    (0.0, EARS_BEHIND_FACE_MM),
     *((10.0, 95.0), (20.0, 91.0), (30.0, 91.0), (40.0, 89.0), (60.0, 80.0), (90.0, 73.0)),
 )  # fmt: skip
 """The same by the head's yaw in degrees, standard deviation 4 to 7 mm: beside the nose the face is flatter."""
@@ -157,7 +157,7 @@ def distance_from_depth(
 def distance_from_head_width(head_width_px: float, camera: Camera) -> float:
     """Compute the head's distance from its width in the frame.
 
-    D = fx * 147 mm / width - 102 mm (HEAD_WIDTH_MM, HEAD_WIDTH_PLANE_OFFSET_MM). A turned head looks narrower by about
+    D = fx * 147 mm / width - 102 mm (HEAD_WIDTH_MM, EARS_BEHIND_FACE_MM). A turned head looks narrower by about
     the cosine of its yaw, and so farther: by 6 % turned by 20 degrees, by 32 % turned by 40. A box around
     hair and ears is wider, which makes the head nearer.
 
@@ -173,9 +173,9 @@ def distance_from_head_width(head_width_px: float, camera: Camera) -> float:
     """
     fix = "Give the width between the ears of a head that faces the camera, in pixels of this frame."
     width_px = check_positive(head_width_px, "head_width_px", 0.0, "a finite number above 0", fix)
-    distance_mm = camera.fx * HEAD_WIDTH_MM / width_px - HEAD_WIDTH_PLANE_OFFSET_MM
+    distance_mm = camera.fx * HEAD_WIDTH_MM / width_px - EARS_BEHIND_FACE_MM
     if distance_mm < MIN_DISTANCE_MM:
-        largest_px = camera.fx * HEAD_WIDTH_MM / (HEAD_WIDTH_PLANE_OFFSET_MM + MIN_DISTANCE_MM)
+        largest_px = camera.fx * HEAD_WIDTH_MM / (EARS_BEHIND_FACE_MM + MIN_DISTANCE_MM)
         rule = f"at most {largest_px:.1f} with the camera's fx of {camera.fx:g}"
         raise InputError.of("head_width_px", head_width_px, rule, fix)
     if distance_mm > MAX_DISTANCE_MM:

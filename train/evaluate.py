@@ -17,7 +17,7 @@ from train.command import Outcome, require_counts, run_command, write_json
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
-from train.face_region import face_ellipse
+from train.face_ellipse import face_ellipse
 from train.metrics import METRICS, ScoreSheet
 from train.predictors import Predictor, predictor_from_file, predictors_from_model, trivial_answers
 from train.validation import batches_of, score_batch, spread_indices
@@ -55,7 +55,7 @@ def evaluate(
     Returns:
         One row a predictor and region: `name`, `region`, `frames`, `answered` (the share of frames with a measured head
         that got an answer), and the means of METRICS over the frames that have them. The regions are the head, the
-        face (what of it lies in the ellipse of face_region.py), and the pixels of each of `external`.
+        face (what of it lies in the ellipse of face_ellipse.py), and the pixels of each of `external`.
     """
     data.require_runtimes_reach()
     external = external or {}

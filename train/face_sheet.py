@@ -23,7 +23,7 @@ from train.command import Outcome, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_sets
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
-from train.face_region import face_ellipse
+from train.face_ellipse import face_ellipse
 from train.metrics import HALF_RANGE_MM, score_depth
 from train.synth.full_frame import write_image
 from train.validation import batches_of

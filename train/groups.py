@@ -26,7 +26,7 @@ from train.command import Outcome, require_counts, run_command, write_json
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
-from train.face_region import face_ellipse
+from train.face_ellipse import face_ellipse
 from train.metrics import score_depth
 from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
 from train.validation import batches_of, spread_indices
@@ -46,7 +46,7 @@ class FrameScore:
 
     Attributes:
         head_mm: mean error over the head after removing the mean offset; NaN where no head is measured.
-        face_mm: the same over the face, the ellipse of face_region.py.
+        face_mm: the same over the face, the ellipse of face_ellipse.py.
         correlation: Pearson's, over the face.
         accepted: whether the runtime would call the face valid, 1 or 0; NaN where the model gives neither validity nor
             mask.

@@ -21,8 +21,7 @@ from facedepth_edge.ray_depth import along_axis
 from facedepth_edge.spec import DEPTH_ALONG, DepthScale, MaskOutput, Preprocessing, ValidityOutput
 from train.data.batches import Batch
 from train.data.packed import PackedSet
-from train.measured import VERIFIER
-from train.networks import NETWORKS, probabilities
+from train.networks import NETWORKS, Siamese, probabilities
 from train.validation import batches_of, spread_indices
 from train.weights import network_from_file
 
@@ -100,9 +99,10 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
     if path.is_dir():
         return _artifact_predictors(path)
     trained = network_from_file(path)
-    if trained.architecture == VERIFIER:  # every other network of NETWORKS gives depth
-        rule = f"a network that gives depth: one of {', '.join(name for name in NETWORKS if name != VERIFIER)}"
-        got = f"a checkpoint of {VERIFIER}, which compares two faces"
+    if isinstance(trained.network, Siamese):  # every other network of NETWORKS gives depth
+        depth_networks = ", ".join(name for name, kind in NETWORKS.items() if kind is not Siamese)
+        rule = f"a network that gives depth: one of {depth_networks}"
+        got = f"a checkpoint of {trained.architecture}, which compares two faces"
         raise ArtifactError.of(str(path), got, rule, "Give another model; train.report measures verification.")
     network, scale = trained.network, DepthScale(along=trained.config.data.depth_along)
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from facedepth_edge import Camera, DepthResult, DepthStream, EdgeDepth
 from facedepth_edge.errors import ConfigError
 from train.command import Outcome, require_counts, run_command
-from train.face_region import face_ellipse
+from train.face_ellipse import face_ellipse
 from train.synth.dataset import SetConfig, Studio
 from train.synth.shot import FrameSize, Shot, shoot
 from train.synth.streams import Stream

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.bench.drawing import BLACK, GRAY, LIGHT, Box, Dot, Drawing, Line, Word, nice_ticks
+from facedepth_edge.bench.record import BenchRun, name_of_run
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 28, 44
@@ -18,14 +19,7 @@ MISSED = "#c0302c"
 Scale = Callable[[float], float]
 
 
-def name_of_run(run: dict[str, Any]) -> str:
-    """Return what tells a run from the others of a report."""
-    model = run["model"]
-    text = f"{model['model']} {model['precision']}, {model['backend']}, {run['mode']}"
-    return text + (f" x {run['streams']}" if run["streams"] > 1 else "")
-
-
-def draw_histogram(run: dict[str, Any]) -> Drawing:
+def draw_histogram(run: BenchRun) -> Drawing:
     """Draw how many queries took how long, with median and 99th percentile."""
     edges, counts = np.array(run["histogram"]["edges_ms"]), np.array(run["histogram"]["counts"])
     drawing, across, up = _axes(
@@ -46,7 +40,7 @@ def draw_histogram(run: dict[str, Any]) -> Drawing:
     return drawing
 
 
-def draw_curve(runs: list[dict[str, Any]]) -> Drawing:
+def draw_curve(runs: list[BenchRun]) -> Drawing:
     """Draw the latency at each percentile, the last tenths drawn out: 90, 99, 99.9 at equal steps."""
     tail = max(max(run["curve"]["percent"]) for run in runs)
     high = max(max(run["curve"]["ms"]) for run in runs) * 1.05
@@ -67,7 +61,7 @@ def draw_curve(runs: list[dict[str, Any]]) -> Drawing:
     return drawing
 
 
-def draw_timeline(run: dict[str, Any]) -> Drawing:
+def draw_timeline(run: BenchRun) -> Drawing:
     """Draw every query's latency over time; those that missed the deadline in red."""
     at, ms = run["timeline"]["at_s"], run["timeline"]["ms"]
     deadline = run["deadline_ms"]
@@ -84,7 +78,7 @@ def draw_timeline(run: dict[str, Any]) -> Drawing:
     return drawing
 
 
-def draw_stages(runs: list[dict[str, Any]]) -> Drawing:
+def draw_stages(runs: list[BenchRun]) -> Drawing:
     """Draw the stages of each run as a stacked bar, medians."""
     high = max(sum(run["stages_p50_ms"].values()) for run in runs) * 1.05
     names: list[str] = []
@@ -107,26 +101,27 @@ def draw_stages(runs: list[dict[str, Any]]) -> Drawing:
     return drawing
 
 
-def draw_accuracy(runs: list[dict[str, Any]]) -> Drawing | None:
+def draw_accuracy(runs: list[BenchRun]) -> Drawing | None:
     """Draw error beside latency, one dot a variant, with the front that no other variant beats in both.
 
     Returns:
         The drawing; None where no run's model says its error.
     """
-    known = [run for run in runs if (run["model"].get("accuracy") or {}).get("offset_free_mm") is not None]
+    known = [run for run in runs if _accuracy_of(run).get("offset_free_mm") is not None]
     if not known:
         return None
-    variants: dict[tuple[str, ...], dict[str, Any]] = {}
+    variants: dict[tuple[str, ...], BenchRun] = {}
     for run in known:  # one dot a variant: back to back where that was run
-        key = tuple(str(run["model"][name]) for name in ("model", "precision", "provider"))
+        model = run["model"]
+        key = (model["model"], model["precision"], model["provider"])
         if key not in variants or variants[key]["mode"] != "single-stream":
             variants[key] = run
     runs = list(variants.values())
-    points = [(run["latency_ms"]["p50"], float(run["model"]["accuracy"]["offset_free_mm"])) for run in runs]
+    points = [(run["latency_ms"]["p50"], float(_accuracy_of(run)["offset_free_mm"])) for run in runs]
     errors = [error for _, error in points]
     pad = max(0.15 * (max(errors) - min(errors)), 0.05 * max(errors))
     low, high = max(0.0, min(errors) - pad), max(errors) + pad
-    data = runs[0]["model"]["accuracy"].get("data")
+    data = _accuracy_of(runs[0]).get("data")
     title = f"Error beside latency: mm after the offset on {data}, as the model's spec says"
     drawing, across, up = _axes(title, "p50, ms", "", (0.0, max(ms for ms, _ in points) * 1.15), (low, high))
     front: list[tuple[float, float]] = []
@@ -140,6 +135,10 @@ def draw_accuracy(runs: list[dict[str, Any]]) -> Drawing | None:
         drawing.add(Dot(across(ms), up(error), 5, color, label))
         drawing.add(Word(LEFT + 8, TOP + 14 + 15 * index, label, color=color))
     return drawing
+
+
+def _accuracy_of(run: BenchRun) -> dict[str, Any]:
+    return run["model"].get("accuracy") or {}
 
 
 def _nines(percent: float) -> float:

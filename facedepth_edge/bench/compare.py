@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facedepth_edge.bench.record import BENCH_FORMAT, Bench, BenchRun, can_be_compared, full_name_of_run
 from facedepth_edge.errors import InputError
 
-FORMAT = 1
 # Two runs of one build agree within these on a quiet machine; the further out, the fewer queries a figure rests on.
 LEAST_CHANGE = {"p50": 0.05, "p90": 0.10, "p99": 0.20}
 MOST_NOISE = 0.25  # a tolerance above this would let any slow-down pass
@@ -35,7 +34,7 @@ class Comparison:
     judged: list[str]
 
 
-def read_bench(path: str | Path) -> dict[str, Any]:
+def read_bench(path: str | Path) -> Bench:
     """Read a file that `facedepth-edge bench --json` wrote.
 
     Raises:
@@ -47,31 +46,15 @@ def read_bench(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError.of(where, f"{type(error).__name__}: {error}", rule, "Check the path.") from error
     runs = data.get("runs") if isinstance(data, dict) else None
-    if not isinstance(runs, list) or data.get("bench_format") != FORMAT:
+    if not isinstance(runs, list) or data.get("bench_format") != BENCH_FORMAT:
         raise InputError.of(where, "another content", rule, "Run the benchmark again with this version.")
     for run in runs:
-        if not _is_whole(run):
+        if not can_be_compared(run, LEAST_CHANGE):
             raise InputError.of(where, "a run without its figures", rule, "Run the benchmark again.")
     return data
 
 
-def _is_whole(run: Any) -> bool:
-    """Say whether a run has what is compared, each of its kind."""
-    if not isinstance(run, dict) or not isinstance(run.get("model"), dict):
-        return False
-    figures, counts, noise = run.get("latency_ms"), run.get("counts", {}), run.get("noise", {})
-    if not isinstance(figures, dict) or not isinstance(counts, dict) or not isinstance(noise, dict):
-        return False
-    times: list[Any] = [figures.get(name) for name in LEAST_CHANGE]
-    numbers: list[Any] = [*times, *counts.values(), run.get("block_spread", 0.0), noise.get("control_spread", 0.0)]
-    if run.get("mode") == "paced":
-        numbers.append(run.get("fps"))
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers):
-        return False
-    return all(0 <= value < math.inf for value in numbers) and min(times) > 0
-
-
-def require_common_mode(old: dict[str, Any], modes: Sequence[str]) -> None:
+def require_common_mode(old: Bench, modes: Sequence[str]) -> None:
     """Refuse an older file that has nothing to compare with, before anything is timed.
 
     Args:
@@ -87,8 +70,8 @@ def require_common_mode(old: dict[str, Any], modes: Sequence[str]) -> None:
         raise InputError.of("--compare", f"runs in {', '.join(there)}", rule, "Give the same --mode as then.")
 
 
-def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
-    """Compare the runs that both have in common: those with the same `_name`.
+def compare_runs(old: Bench, new: Bench) -> Comparison:
+    """Compare the runs that both have in common: those with the same `full_name_of_run`.
 
     A latency counts as changed where it differs by more than its LEAST_CHANGE and by more than twice the larger spread
     of the block medians of the two runs. Nothing is said of times where that is above MOST_NOISE or the machine was
@@ -101,8 +84,8 @@ def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
     Raises:
         InputError: They have no run in common.
     """
-    before = {_name(run): run for run in old["runs"]}
-    names = [_name(run) for run in new["runs"]]
+    before = {full_name_of_run(run): run for run in old["runs"]}
+    names = [full_name_of_run(run) for run in new["runs"]]
     if not set(before) & set(names):
         got = f"{', '.join(before)} and {', '.join(names)}"
         rule = "one run with the same model, backend, precision, mode, fps, frame, streams and threads in both"
@@ -122,9 +105,7 @@ def compare_runs(old: dict[str, Any], new: dict[str, Any]) -> Comparison:
     return result
 
 
-def _compare_times(
-    result: Comparison, name: str, past: dict[str, Any], run: dict[str, Any], same_machine: bool
-) -> None:
+def _compare_times(result: Comparison, name: str, past: BenchRun, run: BenchRun, same_machine: bool) -> None:
     spread = max(one.get("block_spread", 0.0) for one in (past, run))
     controls = [one["noise"].get("control_spread", 0.0) for one in (past, run) if one.get("noise", {}).get("noisy")]
     unclear = bool(controls) or 2 * spread > MOST_NOISE
@@ -146,7 +127,7 @@ def _compare_times(
         result.lines.append(f"{name}: {figure} {change}, {ratio:.2f} times, {verdict}")
 
 
-def _compare_counts(result: Comparison, name: str, past: dict[str, Any], run: dict[str, Any]) -> None:
+def _compare_counts(result: Comparison, name: str, past: BenchRun, run: BenchRun) -> None:
     for count, value in sorted(run.get("counts", {}).items()):
         earlier = past.get("counts", {}).get(count)
         if earlier is not None and value != earlier:
@@ -161,12 +142,3 @@ def _identity(machine: Any) -> Any:
         return machine
     rows = [str(gpu).split(", ") for gpu in machine["gpus"]]
     return {**machine, "gpus": [[*row[:2], row[4]] if len(row) == 5 else row for row in rows]}
-
-
-def _name(run: dict[str, Any]) -> str:
-    what = run.get("model", {})
-    pace = f" at {run['fps']:g} fps" if run.get("mode") == "paced" else ""
-    return (
-        f"{what.get('model')} {what.get('precision')} on {what.get('backend')}, {run.get('mode')}{pace}, "
-        f"{run.get('resolution')}, {run.get('streams', 1)} streams, {what.get('threads')} threads"
-    )

@@ -16,9 +16,9 @@ from facedepth_edge.bench.charts import (
     draw_histogram,
     draw_stages,
     draw_timeline,
-    name_of_run,
 )
 from facedepth_edge.bench.drawing import Drawing, Word, picture_from_drawing, svg_from_drawing
+from facedepth_edge.bench.record import Bench, name_of_run
 from facedepth_edge.bench.text import lines_from_run
 from facedepth_edge.errors import InputError
 from facedepth_edge.image_files import write_picture
@@ -35,7 +35,7 @@ pre { background: #f5f5f5; padding: 10px; overflow-x: auto; }
 _COLUMNS = ("p50", "p90", "p99", "p99.9", "max", "jitter")
 
 
-def charts_of_bench(bench: dict[str, Any]) -> list[tuple[str, list[tuple[str, Drawing]]]]:
+def charts_of_bench(bench: Bench) -> list[tuple[str, list[tuple[str, Drawing]]]]:
     """Return the charts of a benchmark in groups: a heading, and charts with their labels."""
     runs = bench["runs"]
     together = [("Percentile curve of all runs", draw_curve(runs)), ("Stages of all runs", draw_stages(runs))]
@@ -50,7 +50,7 @@ def charts_of_bench(bench: dict[str, Any]) -> list[tuple[str, list[tuple[str, Dr
     return groups
 
 
-def html_from_bench(bench: dict[str, Any]) -> str:
+def html_from_bench(bench: Bench) -> str:
     """Return a benchmark as a page of HTML without scripts and without anything from elsewhere."""
     runs = bench["runs"]
     head = "".join(f"<th>{name}</th>" for name in ("run", *_COLUMNS, "qps", "missed"))
@@ -108,7 +108,7 @@ frame was due.</p>
 """
 
 
-def picture_from_bench(bench: dict[str, Any]) -> NDArray[np.uint8]:
+def picture_from_bench(bench: Bench) -> NDArray[np.uint8]:
     """Return all charts of a benchmark in one picture, two in a row, (H, W, 3) uint8 BGR."""
     rows: list[NDArray[np.uint8]] = []
     for heading, charts in charts_of_bench(bench):
@@ -121,7 +121,7 @@ def picture_from_bench(bench: dict[str, Any]) -> NDArray[np.uint8]:
     return np.vstack(rows)
 
 
-def write_report(bench: dict[str, Any], path: str | Path) -> tuple[Path, Path]:
+def write_report(bench: Bench, path: str | Path) -> tuple[Path, Path]:
     """Write the page, and the picture beside it with the suffix .png.
 
     Args:

@@ -23,6 +23,7 @@ from facedepth_edge import __version__
 from facedepth_edge.bench.machine import checkout_commit, describe_machine, describe_versions, memory_mib
 from facedepth_edge.bench.plan import BenchPlan
 from facedepth_edge.bench.power import PowerMeter
+from facedepth_edge.bench.record import BENCH_FORMAT, Bench, BenchModel, BenchRun, Timeline
 from facedepth_edge.bench.statistics import curve_of, histogram_of, judge_noise, spread_of_blocks, summarise_times
 from facedepth_edge.camera import Camera
 from facedepth_edge.demo import DemoFrame, load_demo_frame
@@ -103,7 +104,7 @@ def run_bench(
     threads: int | None = None,
     tick: Callable[[float], None] | None = None,
     cold_start: bool = True,
-) -> dict[str, Any]:
+) -> BenchRun:
     """Benchmark one variant of a model.
 
     Args:
@@ -126,7 +127,7 @@ def run_bench(
     demo = scaled_demo(plan.size_wh)
     with EdgeDepth(model, backend, precision, demo.camera, threads) as edge:
         result = edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm)
-        info, spec = edge.info, edge.spec
+        described = _describe_model(edge)
         _warm_up(edge, demo, plan.warm_up_seconds)
         with PowerMeter() as meter:
             began = time.perf_counter()
@@ -134,19 +135,12 @@ def run_bench(
             wall_s = time.perf_counter() - began
         counts = _count_allocations(edge, demo)
         memory = memory_mib()
+    power = meter.summary()
+    if power:
+        power["energy_per_frame_mj"] = 1e3 * power["mean_w"] * wall_s / len(times.latency_ms)
     latency, service = np.array(times.latency_ms), np.array(times.service_ms)
-    missed = int((latency > plan.period_ms).sum())
-    files = {name: entry.sha256 for name, entry in spec.files.items()}
-    run: dict[str, Any] = {
-        "model": {
-            **{name: info[name] for name in ("model", "version", "backend", "provider", "precision", "threads")},
-            "crop": info.get("crop"),
-            "memory": info.get("memory"),
-            "graph_why_not": info.get("graph_why_not", ""),
-            "files_sha256": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
-            "training_commit": dict(spec.training).get("commit"),
-            "accuracy": _accuracy_of(spec.accuracy, info["precision"]),
-        },
+    run: BenchRun = {
+        "model": described,
         "valid": bool(result.valid),
         "mode": plan.mode,
         "fps": plan.fps,
@@ -161,24 +155,22 @@ def run_bench(
         "stages_p50_ms": {name: float(np.median(values)) for name, values in times.stages_ms.items()},
         "outside_network_p50_ms": float(np.median(service - np.array(times.stages_ms["network"]))),
         "deadline_ms": plan.period_ms,
-        "missed_deadlines": missed,
+        "missed_deadlines": int((latency > plan.period_ms).sum()),
         "block_spread": spread_of_blocks(service),
         "noise": judge_noise(np.array(times.control_ms)),
         "histogram": histogram_of(latency),
         "curve": curve_of(latency),
         "timeline": _thinned(np.array(times.at_s), latency),
         "memory_mib": memory,
-        "power": meter.summary(),
+        "power": power,
         "counts": counts,
     }
-    if run["power"]:
-        run["power"]["energy_per_frame_mj"] = 1e3 * run["power"]["mean_w"] * wall_s / len(latency)
     if cold_start:
         run["cold_start_ms"] = _cold_start(model, backend, precision, threads, plan.size_wh)
     return run
 
 
-def describe_bench(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def describe_bench(runs: list[BenchRun]) -> Bench:
     """Return runs with what they ran on, as the JSON file has it; `machine` is without the clocks of the moment."""
     machine = describe_machine()
     clocks = machine.pop("cpu_clocks", {})
@@ -186,7 +178,7 @@ def describe_bench(runs: list[dict[str, Any]]) -> dict[str, Any]:
     if gpu_clocks:
         clocks["gpu"] = "; ".join(gpu_clocks)
     return {
-        "bench_format": 1,
+        "bench_format": BENCH_FORMAT,
         "program": f"facedepth-edge {__version__}",
         "commit": checkout_commit(),
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -342,6 +334,25 @@ def _plain_env() -> dict[str, str]:
     return environment
 
 
+def _describe_model(edge: EdgeDepth) -> BenchModel:
+    info, spec = edge.info, edge.spec
+    files = {name: entry.sha256 for name, entry in spec.files.items()}
+    return {
+        "model": info["model"],
+        "version": info["version"],
+        "backend": info["backend"],
+        "provider": info["provider"],
+        "precision": info["precision"],
+        "threads": info["threads"],
+        "crop": info["crop"],
+        "memory": info["memory"],
+        "graph_why_not": info["graph_why_not"],
+        "files_sha256": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+        "training_commit": dict(spec.training).get("commit"),
+        "accuracy": _accuracy_of(spec.accuracy, info["precision"]),
+    }
+
+
 def _accuracy_of(accuracy: Any, precision: str) -> dict[str, Any] | None:
     """Return what spec.json says of a precision's error, with the data that it was measured on."""
     table = dict(accuracy) if accuracy else {}
@@ -351,7 +362,7 @@ def _accuracy_of(accuracy: Any, precision: str) -> dict[str, Any] | None:
     return {"data": table.get("data"), "split": table.get("split"), **figures}
 
 
-def _thinned(at_s: NDArray[np.float64], latency_ms: NDArray[np.float64]) -> dict[str, list[float]]:
+def _thinned(at_s: NDArray[np.float64], latency_ms: NDArray[np.float64]) -> Timeline:
     """Return the time line with at most TIMELINE_POINTS points: of each stretch its slowest query."""
     if len(at_s) > TIMELINE_POINTS:
         parts = np.array_split(np.arange(len(at_s)), TIMELINE_POINTS)

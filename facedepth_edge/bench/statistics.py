@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from facedepth_edge.bench.plan import FULL_QUERIES
+from facedepth_edge.bench.record import Curve, Histogram, Noise
 
 PERCENTILES = (50.0, 90.0, 99.0)
 BLOCKS = 10
@@ -51,7 +50,7 @@ def spread_of_blocks(times_ms: NDArray[np.float64], blocks: int = BLOCKS) -> flo
     return float((medians.max() - medians.min()) / np.median(medians))
 
 
-def judge_noise(control_ms: NDArray[np.float64]) -> dict[str, Any]:
+def judge_noise(control_ms: NDArray[np.float64]) -> Noise:
     """Say whether the machine was quiet, by a fixed piece of work that was timed in between.
 
     Args:
@@ -65,7 +64,7 @@ def judge_noise(control_ms: NDArray[np.float64]) -> dict[str, Any]:
     return {"control_p50_ms": float(np.median(control_ms)), "control_spread": spread, "noisy": spread > NOISY_CONTROL}
 
 
-def histogram_of(times_ms: NDArray[np.float64]) -> dict[str, list[float]]:
+def histogram_of(times_ms: NDArray[np.float64]) -> Histogram:
     """Return a histogram up to the 99.5th percentile; slower queries are in the last bin.
 
     Returns:
@@ -78,7 +77,7 @@ def histogram_of(times_ms: NDArray[np.float64]) -> dict[str, list[float]]:
     return {"edges_ms": edges.tolist(), "counts": counts.tolist()}
 
 
-def curve_of(times_ms: NDArray[np.float64]) -> dict[str, list[float]]:
+def curve_of(times_ms: NDArray[np.float64]) -> Curve:
     """Return the percentile curve, denser towards its end: `percent` and `ms`."""
     tail = 100 - 100 / np.geomspace(1, max(len(times_ms), 2), 60)
     percents = np.unique(np.concatenate([np.linspace(0, 90, 31), tail]))

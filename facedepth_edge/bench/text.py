@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from facedepth_edge.bench.plan import FULL_QUERIES
+from facedepth_edge.bench.record import BenchRun
 
 KEPT_PACE = 0.99  # of the asked frames a second: fewer is a backlog, however few deadlines were missed
 _BACKLOG = "the latency below is backlog"
 
 
-def lines_from_run(run: dict[str, Any]) -> list[str]:
+def lines_from_run(run: BenchRun) -> list[str]:
     """Return a run as lines.
 
     Args:
@@ -64,7 +63,7 @@ def lines_from_run(run: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _falls_behind(run: dict[str, Any]) -> bool:
+def _falls_behind(run: BenchRun) -> bool:
     """Say whether a paced run's frames queued up; a single late frame at the end is none."""
     if run["mode"] != "paced" or run["throughput_qps"] >= run["fps"]:
         return False

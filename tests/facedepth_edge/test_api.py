@@ -16,7 +16,7 @@ import pytest
 from facedepth_edge import ConfigError, DepthResult, EdgeDepth
 from facedepth_edge.box import box_from_head
 from facedepth_edge.camera import Camera
-from facedepth_edge.head import HEAD_WIDTH_PLANE_OFFSET_MM
+from facedepth_edge.head import EARS_BEHIND_FACE_MM
 from tests.oracles.face_crop import crop_levels
 from tests.tiny_model import tiny_outputs, write_tiny_artifact
 
@@ -72,7 +72,7 @@ def test_an_upright_frame_is_of_the_same_lens(tiny_edge: EdgeDepth, frame: np.nd
 
 def test_sources_of_the_distance(tiny_edge: EdgeDepth, frame: np.ndarray) -> None:
     depth = np.full((360, 480), 580, np.uint16)
-    width_px = 0.87 * 480 * 147 / (480 + HEAD_WIDTH_PLANE_OFFSET_MM)
+    width_px = 0.87 * 480 * 147 / (480 + EARS_BEHIND_FACE_MM)
     cases = {
         "distance_mm": (500.0, {"distance_mm": 500.0, "depth": depth, "head_width_px": width_px}),
         "depth": (580.0, {"depth": depth, "head_width_px": width_px}),

@@ -12,8 +12,8 @@ import pytest
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import InputError, UnmeasuredHead
 from facedepth_edge.head import (
+    EARS_BEHIND_FACE_MM,
     HEAD_WIDTH_MM,
-    HEAD_WIDTH_PLANE_OFFSET_MM,
     check_head_center,
     decide_distance,
     distance_from_depth,
@@ -79,7 +79,7 @@ def test_the_first_source_counts() -> None:
     del rule["distance_mm"]
     assert decide_distance(CENTER, SIZE_HW, CAMERA, **rule) == (810.0, "depth")
     del rule["depth"]
-    expected = 600.0 * HEAD_WIDTH_MM / 120.0 - HEAD_WIDTH_PLANE_OFFSET_MM
+    expected = 600.0 * HEAD_WIDTH_MM / 120.0 - EARS_BEHIND_FACE_MM
     assert decide_distance(CENTER, SIZE_HW, CAMERA, **rule) == (pytest.approx(expected), "head_width_px")
     assert decide_distance(CENTER, SIZE_HW, CAMERA) == (700.0, "nominal")
 

@@ -22,7 +22,7 @@ from facedepth_edge.spec import Preprocessing
 from train import groups
 from train.data.batches import Batch
 from train.data.packed import PackedSet, open_packed_set
-from train.face_region import HALF_AXES_MM, face_ellipse
+from train.face_ellipse import HALF_AXES_MM, face_ellipse
 from train.groups import FrameScore, called_valid, groups_of, main, markdown, rows_by_group, score_frames, validity_rows
 from train.predictors import Thresholds, predictors_from_model, thresholds_of_model
 

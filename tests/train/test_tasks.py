@@ -17,7 +17,7 @@ from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.data.batches import Batch, make_batch
 from train.data.packed import open_packed_set
-from train.face_region import face_ellipse
+from train.face_ellipse import face_ellipse
 from train.loop import fit
 from train.networks import (
     Edge,

@@ -17,9 +17,16 @@ from urllib.parse import quote
 from facedepth_edge.errors import BackendUnavailable, InputError
 from train.command import Outcome, run_command
 from train.data.command_line import add_reading_arguments, open_set
-from train.measured import Measured, hashes_of_about, hashes_of_files, read_about, read_measured, write_measured
 from train.report.bootstrap import RESAMPLES, SEED
 from train.report.document import describe_origin, report_markdown
+from train.report.measurement import (
+    Measured,
+    hashes_of_about,
+    hashes_of_files,
+    read_about,
+    read_measured,
+    write_measured,
+)
 from train.report.order import compare_orders, plain_from_orders, sentences_from_orders
 from train.report.pictures import draw_figures
 from train.report.summary import Summary, summarise
@@ -142,7 +149,7 @@ def measurement_of_set(args: argparse.Namespace) -> Measured:
     """
     import torch
 
-    from train.measure import describe_data, measure_files
+    from train.report.measure import describe_data, measure_files
 
     if args.measured is None:
         fix = f"Add --measured DIR, or report the committed measurement with --data {COMMITTED}."

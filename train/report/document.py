@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from train.measured import SYSTEMS, VERIFIER
 from train.metrics import MIN_HEAD_PIXELS
 from train.paper_metrics import PIXEL_METRICS
+from train.report.measurement import SYSTEMS, VERIFIER
 from train.report.order import compare_orders, reversals_markdown, sentences_from_orders
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import combinations, groupby, pairwise
 from typing import Any
 
-from train.measured import SYSTEMS
 from train.paper_metrics import PIXEL_METRICS, VERIFICATION, MetricName
 from train.report.bootstrap import Estimate, estimate_difference
+from train.report.measurement import SYSTEMS
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary
 from train.report.tables import format_value, markdown_table

@@ -7,7 +7,7 @@ Source: "Learning to Generate Facial Depth Maps", 3DV 2018, tables 1 and 2.
 from __future__ import annotations
 
 from train.data.subsets import CELLS
-from train.measured import SYSTEMS
+from train.report.measurement import SYSTEMS
 
 # The paper's columns are cGAN, AE, [14], [5], which is the order of SYSTEMS.
 SYSTEM_LABELS = {"paper": "cGAN", "autoencoder": "autoencoder", "pix2pix": "pix2pix", "cui": "Cui et al."}

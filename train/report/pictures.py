@@ -2,7 +2,7 @@
 """Draws the paper's figures 1 and 4 as grids of faces, and a third one with all four systems.
 
 Source: figures 1 and 4. Rows are the gray face, the true depth and generated depth; columns are frames chosen by
-`train.measure.choose_samples`. Gray pictures show the 8-bit levels as they are: farther is brighter, holes are black.
+`choose_samples` of measure.py. Gray pictures show the 8-bit levels as they are: farther is brighter, holes are black.
 Coloured ones stretch each column between the nearest and the farthest depth of its true head: near is red, far is blue.
 All pictures are (rows, columns, 3) uint8 BGR.
 """
@@ -17,9 +17,9 @@ import numpy as np
 from facedepth_edge.errors import InputError
 from facedepth_edge.image_files import write_picture
 from facedepth_edge.picture import colour_from_depth
-from train.measured import SYSTEMS, FrameList, Measured, Samples
 from train.metrics import HALF_RANGE_MM
 from train.paper_metrics import LEVELS_PER_Z
+from train.report.measurement import SYSTEMS, FrameList, Measured, Samples
 from train.report.paper_figures import SYSTEM_LABELS
 
 TILE_PX = 144

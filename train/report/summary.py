@@ -10,7 +10,6 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 from train.data.subsets import CELLS
-from train.measured import REGIONS, SOURCES, SYSTEMS, Measured
 from train.paper_metrics import RATIO_METRICS, metrics_from_totals, totals_from_sums
 from train.report.bootstrap import (
     RESAMPLES,
@@ -20,6 +19,7 @@ from train.report.bootstrap import (
     estimate_accuracy,
     estimate_metrics,
 )
+from train.report.measurement import REGIONS, SOURCES, SYSTEMS, Measured
 from train.report.paper_figures import TABLE_1
 
 SAME_ABOVE = 0.5  # section 4.3

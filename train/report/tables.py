@@ -8,9 +8,9 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from train.measured import SYSTEMS
 from train.paper_metrics import DEPTH_METRICS, PIXEL_METRICS, VERIFICATION, MetricName
 from train.report.bootstrap import Estimate
+from train.report.measurement import SYSTEMS
 from train.report.paper_figures import SYSTEM_LABELS, TABLE_1, TABLE_2
 from train.report.summary import Summary
 

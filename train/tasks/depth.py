@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from facedepth_edge.errors import ConfigError
 from train import losses
 from train.data.batches import Batch
-from train.face_region import face_ellipse
+from train.face_ellipse import face_ellipse
 from train.metrics import METRICS
 from train.tasks.base import Task, require_weights
 
@@ -23,7 +23,7 @@ class DepthTaskConfig:
 
     Args:
         offset_free: Of `offset_free_mm`.
-        face: Of `offset_free_mm` over the head's part of the ellipse of train/face_region.py.
+        face: Of `offset_free_mm` over the head's part of the ellipse of train/face_ellipse.py.
         tilt: Of `tilt_mm` over that part.
         absolute: Of `absolute_mm` over the head.
         background: Of `absolute_mm` over measured pixels outside the head.

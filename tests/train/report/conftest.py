@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from train.data.subsets import CELLS
-from train.measured import (
+from train.paper_metrics import sums_of_images
+from train.report.measurement import (
     REGIONS,
     SOURCES,
     SYSTEMS,
@@ -21,7 +22,6 @@ from train.measured import (
     file_sha256,
     write_measured,
 )
-from train.paper_metrics import sums_of_images
 
 SUBJECTS, FRAMES, SIDE = 6, 30, 12
 

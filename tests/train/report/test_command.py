@@ -13,10 +13,10 @@ import pytest
 
 from facedepth_edge.errors import InputError
 from tests.train.report.conftest import make_measured
-from train.measured import SYSTEMS, Measured, write_measured
 from train.paper_metrics import PIXEL_METRICS
 from train.report.command import COMMITTED_MEASURED, committed_measurement, main
 from train.report.document import report_markdown
+from train.report.measurement import SYSTEMS, Measured, write_measured
 from train.report.summary import summarise
 
 ALL_FILES = {"figure1.png", "figure1_colour.png", "figure4.png", "figure4_colour.png", "systems.png",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.measured import SYSTEMS
 from train.paper_metrics import PIXEL_METRICS
 from train.report.command import COMMITTED_MODELS, ROOT, main
+from train.report.measurement import SYSTEMS
 from train.start import at_full_width
 from train.weights import network_from_weights
 

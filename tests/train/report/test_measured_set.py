@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from facedepth_edge.errors import ArtifactError
-from tests.train.test_measure import write_test_set
+from tests.train.report.test_measure import write_test_set
 from train.config import TrainConfig
 from train.config_reader import dataclass_from_mapping
 from train.data.batches import make_batch
 from train.data.packed import PackedSet, open_packed_set
 from train.data.pairs import draw_pairs, read_pairs, write_pairs
-from train.measure import TASKS, measure_files
-from train.measured import SYSTEMS, hashes_of_about, hashes_of_files, read_about, read_measured
 from train.networks import NETWORKS
 from train.report.command import main
+from train.report.measure import TASKS, measure_files
+from train.report.measurement import SYSTEMS, hashes_of_about, hashes_of_files, read_about, read_measured
 from train.restore import TrainedNetwork
 from train.verification import verification_input
 from train.weights import network_from_weights, save_weights
@@ -149,7 +149,7 @@ def test_a_set_is_measured_once_and_again_when_something_changed(
     assert plain["measured_on"]["frames"] == 12
     assert (tmp_path / "report" / "systems_colour.png").stat().st_size > 10_000
     calls = []
-    monkeypatch.setattr("train.measure.measure_systems", lambda *args: calls.append(args))
+    monkeypatch.setattr("train.report.measure.measure_systems", lambda *args: calls.append(args))
     assert main(arguments) == 0
     assert capsys.readouterr().out == first
     assert not calls

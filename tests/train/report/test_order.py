@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from train.measured import SYSTEMS, Measured
 from train.report.bootstrap import estimate_from_draws
+from train.report.measurement import SYSTEMS, Measured
 from train.report.order import compare_orders, plain_from_orders, reversals_markdown, sentences_from_orders
 from train.report.paper_figures import TABLE_1
 from train.report.summary import WHOLE_CELL, Summary, summarise

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facedepth_edge.errors import InputError
-from train.measured import SYSTEMS, Measured, Samples
+from train.report.measurement import SYSTEMS, Measured, Samples
 from train.report.pictures import (
     COLUMN_PX,
     GAP_PX,

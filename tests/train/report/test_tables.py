@@ -15,7 +15,6 @@ import pytest
 
 from facedepth_edge.errors import InputError
 from tests.train.report.conftest import make_measured
-from train.measured import SOURCES, SYSTEMS, Measured
 from train.paper_metrics import (
     DEPTH_METRICS,
     PIXEL_METRICS,
@@ -25,6 +24,7 @@ from train.paper_metrics import (
 )
 from train.report.bootstrap import Estimate
 from train.report.document import report_markdown
+from train.report.measurement import SOURCES, SYSTEMS, Measured
 from train.report.paper_figures import TABLE_1, TABLE_2
 from train.report.summary import Summary, summarise
 from train.report.tables import (

@@ -20,9 +20,9 @@ from train.data.batches import make_batch
 from train.data.packed import PackedSet, open_packed_set
 from train.data.pairs import PairList
 from train.data.subsets import is_frontal
-from train.measure import choose_samples, describe_data, measure_systems
-from train.measured import SOURCES, SYSTEMS, Measured, read_measured, write_measured
 from train.paper_metrics import sums_of_images
+from train.report.measure import choose_samples, describe_data, measure_systems
+from train.report.measurement import SOURCES, SYSTEMS, Measured, read_measured, write_measured
 from train.report.summary import summarise
 from train.synth.sources import settle_note
 

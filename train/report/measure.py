@@ -24,7 +24,8 @@ from train.data.crops_set import generator_note
 from train.data.packed import PackedSet
 from train.data.pairs import PairList, read_pairs
 from train.data.subsets import is_frontal
-from train.measured import (
+from train.paper_metrics import IMAGE_SUMS, level_from_relative, sums_of_images
+from train.report.measurement import (
     REGIONS,
     SOURCES,
     SYSTEMS,
@@ -35,7 +36,6 @@ from train.measured import (
     Samples,
     file_sha256,
 )
-from train.paper_metrics import IMAGE_SUMS, level_from_relative, sums_of_images
 from train.restore import TrainedNetwork
 from train.start import training_stages
 from train.validation import batches_of

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the face is in a box, without hair, ears and neck: depth on real faces is judged there, and planes fitted."""
+"""Where the face is in a box, without hair, ears and neck: depth on real faces is judged there, and planes fitted.
+
+The runtime's ellipse, in which it looks for a face, is a smaller one: facedepth_edge/face_region.py.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from facedepth_edge.errors import InputError
 from tests.train.report.conftest import make_measured, write_inputs
-from train.measured import (
+from train.report.measurement import (
     ARRAY_FILES,
     Measured,
     file_sha256,
@@ -141,7 +141,7 @@ def test_an_interrupted_writing_leaves_no_description(
     def interrupt(*args: object, **arrays: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("train.measured.np.savez_compressed", interrupt)
+    monkeypatch.setattr("train.report.measurement.np.savez_compressed", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_measured(folder, measured)
     assert not (folder / "about.json").exists()
