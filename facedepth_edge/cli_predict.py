@@ -18,6 +18,7 @@ from facedepth_edge.cli_report import Report, json_option, model_options, report
 from facedepth_edge.cli_result import json_from_result, words_from_result
 from facedepth_edge.cli_types import CameraFile, HeadCenter, OutFile, PositiveNumber
 from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.head import FROM_WIDTH, NOMINAL
 from facedepth_edge.image_files import read_depth, read_frame, write_picture
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def _outcome_of(
         outcome = _predict_one(edge, detector, job, frame, options)
     except (FaceDepthError, OSError) as error:
         return Outcome({"image": str(job.image), "ok": False}, failure=error)
-    if camera is None and outcome.entry["distance_source"] == "head_width_px":
+    if camera is None and outcome.entry["distance_source"] == FROM_WIDTH:
         _warn_of_a_near_head(job.image, outcome.entry["distance_mm"])
     return outcome
 
@@ -320,7 +321,7 @@ def _warn_of_a_near_head(image: Path, distance_mm: float) -> None:
 
 def _warn_of_the_nominal_distance(entries: Sequence[dict[str, Any]]) -> None:
     """Say so, in one line for all images, where nothing said how far away the head is."""
-    guessed = [entry for entry in entries if entry.get("distance_source") == "nominal"]
+    guessed = [entry for entry in entries if entry.get("distance_source") == NOMINAL]
     if guessed:
         where = guessed[0]["image"] if len(guessed) == 1 else f"{len(guessed)} images"
         click.echo(
