@@ -132,9 +132,9 @@ def run_faces(backend: Backend, faces: NDArray[np.float32]) -> dict[str, NDArray
         Output name -> (N, ...) float32, fresh arrays.
     """
     answers: dict[str, list[NDArray[np.float32]]] = {}
+    run = _run_on_gpu if backend.memory == "cuda" else _run_on_host
     backend.reserve(1)
     for face in faces:
-        run = _run_on_gpu if backend.memory == "cuda" else _run_on_host
         for name, value in run(backend, face).items():
             answers.setdefault(name, []).append(value)
     return {name: np.concatenate(values) for name, values in answers.items()}
@@ -185,9 +185,9 @@ def compare_faces(
         mean_mm, largest_mm = float(difference_mm.mean()), float(difference_mm.max())
         ok, iou, away = mean_mm <= limits.mean_mm, None, None
         if mask is not None:
-            ours, theirs = (values[mask.name][index] > mask.threshold for values in (got, reference))
-            union = int((ours | theirs).sum())
-            iou = int((ours & theirs).sum()) / union if union else 1.0
+            got_head, reference_head = (values[mask.name][index] > mask.threshold for values in (got, reference))
+            union = int((got_head | reference_head).sum())
+            iou = int((got_head & reference_head).sum()) / union if union else 1.0
             ok = ok and iou >= limits.mask_iou and bool(np.isfinite(got[mask.name][index]).all())
         if validity is not None:
             away = float(np.abs(got[validity.name][index] - reference[validity.name][index]).max())
