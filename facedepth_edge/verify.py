@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from facedepth_edge.artifacts import GOLDEN_FILE, Artifact
 from facedepth_edge.backends.base import Backend, open_backend
 from facedepth_edge.errors import ArtifactError, BackendUnavailable
+from facedepth_edge.json_values import finite_or_none
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class FaceCheck:
     validity: float | None
     """Absolute difference; None where the model does not say."""
     ok: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, null for what is not a finite number."""
+        return {name: finite_or_none(value) for name, value in asdict(self).items()}
 
 
 def load_golden_faces(artifact: Artifact) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:

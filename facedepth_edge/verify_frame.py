@@ -9,7 +9,6 @@ that EdgeDepth gets, does all of that.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -125,10 +124,7 @@ class FrameCheck:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON values, null for what is not a finite number."""
-        faces = [
-            {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row}
-            for row in (asdict(face).items() for face in self.faces)
-        ]
+        faces = [face.as_json() for face in self.faces]
         limit = CROP_LIMITS_LEVELS[self.crop]
         graph = self.why_no_graph
         return {"ok": self.ok, "crop": self.crop, "crop_limit_levels": limit, "graph_why_not": graph, "faces": faces}
