@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from export.onnx_from_torch import INPUT, MAX_ERROR_OF_RANGE, open_session, run_
 from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.artifacts import REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.json_values import finite_or_none
 from facedepth_edge.spec import ModelSpec
 from train.command import Outcome, require_counts, require_writable, run_command, write_json
 from train.data.packed import PackedSet
@@ -263,7 +263,8 @@ def require_gate(report: GateReport, where: str) -> None:
 
 
 def _plain(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 6)
+    finite = finite_or_none(value)
+    return None if finite is None else round(finite, 6)
 
 
 def gate_of_artifact(folder: Path, data: PackedSet, count: int | None = None) -> GateReport:

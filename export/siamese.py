@@ -42,6 +42,7 @@ from export.parity import EMULATED, FILES, FOR_TENSORRT
 from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.artifacts import GOLDEN_FILE, REFERENCE_FILE
 from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.json_values import finite_or_none
 from facedepth_edge.spec import SPEC_FILE
 from train.data.batches import make_batch
 from train.data.packed import PackedSet
@@ -197,8 +198,8 @@ def siamese_gate(
         if name in FOR_TENSORRT:
             faults += [f"TensorRT: {fault}" for fault in tensorrt_faults(model)]
         row = {"mean": float(error.mean()), "p99": float(np.percentile(error, 99)), "max": float(error.max())}
-        row = {key: value if np.isfinite(value) else None for key, value in row.items()}  # type: ignore[misc]
-        report[name] = {**row, "flipped": flipped, "largest_activation": None, "faults": faults}
+        plain = {key: finite_or_none(value) for key, value in row.items()}
+        report[name] = {**plain, "flipped": flipped, "largest_activation": None, "faults": faults}
         if emulation is not None:
             try:
                 report[name]["largest_activation"] = require_fp16_range(emulation.largest, model, name)

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
 
 import click
 
@@ -39,7 +37,7 @@ def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) 
             "model": artifact.spec.name, "version": artifact.spec.version, "backend": opened.name,
             "provider": opened.provider, "precision": opened.precision, "memory": opened.memory,
             "why_not": list(opened.notes), "limits": dataclasses.asdict(limits),
-            "faces": [_without_nan(dataclasses.asdict(check)) for check in checks],
+            "faces": [check.as_json() for check in checks],
             "frame": None if frame is None else frame.as_json(),
         }  # fmt: skip
         opened.close()
@@ -50,13 +48,6 @@ def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) 
             *([] if frame is None else frame.lines()),
         ]
         report.data["ok"] = all(check.ok for check in checks) and (frame is None or frame.ok)
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """Return JSON values, null for what is not a finite number."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
-    }
 
 
 @click.command()

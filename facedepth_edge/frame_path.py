@@ -20,7 +20,7 @@ from facedepth_edge.box import Box, box_from_head
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, FaceDepthError
 from facedepth_edge.face_crop import FaceSampler, check_frame
-from facedepth_edge.head import check_head_center, decide_distance
+from facedepth_edge.head import DistanceSource, check_head_center, decide_distance
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Face(NamedTuple):
 
     head_center: tuple[float, float]
     distance_mm: float
-    distance_source: str
+    distance_source: DistanceSource
     box: Box
 
 

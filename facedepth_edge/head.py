@@ -9,7 +9,7 @@ lies behind it, see distance_from_head_point.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -19,6 +19,14 @@ from facedepth_edge.errors import InputError, UnmeasuredHead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+DistanceSource = Literal["distance_mm", "depth", "head_width_px", "nominal", "held"]
+"""Where a head's distance comes from, as results say it; the first three are named like the argument that brings it."""
+GIVEN: Final = "distance_mm"
+FROM_DEPTH: Final = "depth"  # read from a depth image
+FROM_WIDTH: Final = "head_width_px"
+NOMINAL: Final = "nominal"  # the camera's: nobody said anything
+HELD: Final = "held"  # a stream's last one, for a frame that brought none
 
 HEAD_WIDTH_MM = 147.0
 """Width of a head between the two tragi (just before the ears; the ears do not count).
@@ -226,7 +234,7 @@ def decide_distance(
     depth: NDArray[Any] | None = None,
     head_width_px: float | None = None,
     average: str = "median",
-) -> tuple[float, str]:
+) -> tuple[float, DistanceSource]:
     """Decide the head's distance by the first source that was given.
 
     The order is distance_mm, depth, head_width_px, the camera's nominal distance. A depth image that has only holes
@@ -250,14 +258,14 @@ def decide_distance(
     """
     if distance_mm is not None:
         fix = "Give the z of the face's surface around the head centre in millimetres, or leave it out."
-        return _check_distance(distance_mm, "distance_mm", fix), "distance_mm"
+        return _check_distance(distance_mm, "distance_mm", fix), GIVEN
     if depth is not None:
         depth = check_depth(depth, size_hw)
         try:
-            return distance_from_depth(depth, head_center_xy, camera, average), "depth"
+            return distance_from_depth(depth, head_center_xy, camera, average), FROM_DEPTH
         except UnmeasuredHead:
             if head_width_px is None:
                 raise
     if head_width_px is not None:
-        return distance_from_head_width(head_width_px, camera), "head_width_px"
-    return camera.nominal_distance_mm, "nominal"
+        return distance_from_head_width(head_width_px, camera), FROM_WIDTH
+    return camera.nominal_distance_mm, NOMINAL

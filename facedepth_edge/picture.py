@@ -12,6 +12,7 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import FaceSampler, check_frame
+from facedepth_edge.head import FROM_DEPTH, FROM_WIDTH, GIVEN, HELD, NOMINAL
 from facedepth_edge.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ AXIS_SHARE = 0.3
 """Length of the head's axes that are drawn, as a share of the box's side."""
 MIN_FACING = 0.15  # cosine to the camera; steeper parts are the jump from one surface to the next
 SOURCE_WORDS = {
-    "distance_mm": "given",
-    "depth": "from the depth image",
-    "head_width_px": "from the head's width",
-    "nominal": "nominal",
-    "held": "held from an earlier frame",
+    GIVEN: "given",
+    FROM_DEPTH: "from the depth image",
+    FROM_WIDTH: "from the head's width",
+    NOMINAL: "nominal",
+    HELD: "held from an earlier frame",
 }
 """DepthResult.distance_source -> what the picture says of it."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from facedepth_edge.head import DistanceSource
     from facedepth_edge.head_pose import HeadPose
 
 
@@ -50,7 +51,7 @@ class DepthResult:
     distance_mm: float
     """The head's distance, to which the depth is relative. Of a DepthStream it is the filtered one, while the box is
     made by the frame's own distance, or by the one that was held."""
-    distance_source: str
+    distance_source: DistanceSource
     """Where the distance comes from: "distance_mm", "depth", "head_width_px", "nominal", or "held": the last one
     of a DepthStream, for a frame that brought none."""
     validity: float | None

@@ -21,6 +21,7 @@ import numpy as np
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.box import Box
 from facedepth_edge.errors import ConfigError, InputError, UnmeasuredHead
+from facedepth_edge.head import HELD, NOMINAL
 from facedepth_edge.result import DepthResult
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ LEAST_OVERLAP = 0.3  # of two boxes, intersection over union: below it is anothe
 WARN_AFTER = 5  # frames in a row, each too late after the one before to be filtered
 LEAST_GAP_S = 1e-4  # between two frames; nearer ones are the same frame twice, or stamps in another unit
 MOST = 1e6  # of a setting
-HELD, NOMINAL = "held", "nominal"  # of distance_source
-_DISTANCES = ("distance_mm", "depth", "head_width_px")
 MOST_SECONDS = 1e11  # of a time stamp: beyond it doubles do not tell frames apart
 
 
@@ -138,6 +137,10 @@ class DepthStream:
     ) -> DepthResult:
         """Estimate the depth of the next frame's face.
 
+        A frame without distance_mm, depth and head_width_px, or with a depth image that has only holes at the head,
+        keeps the stream's distance where a frame at most the configuration's longest_gap_s before brought one; the
+        result's distance_source is then "held".
+
         Args:
             frame: As for EdgeDepth.predict().
             head_center: As for EdgeDepth.predict().
@@ -148,10 +151,6 @@ class DepthStream:
                 file cv2.CAP_PROP_POS_MSEC over 1000); LEAST_GAP_S or more after the one before. None: now, for all
                 frames of the stream or none. Only a live camera may leave it out: a recording is read faster than it
                 was taken.
-
-        A frame without distance_mm, depth and head_width_px, or with a depth image that has only holes at the head,
-        keeps the stream's distance where a frame at most the configuration's longest_gap_s before brought one; the
-        result's distance_source is then "held".
 
         Returns:
             The result, with `relative`, `distance_mm` and so `depth_mm` filtered; mask, box and validity are the
@@ -166,9 +165,9 @@ class DepthStream:
                 and another has not.
             ConfigError: The model is closed.
         """
-        located = {"distance_mm": distance_mm, "depth": depth, "head_width_px": head_width_px}
+        distances = {"distance_mm": distance_mm, "depth": depth, "head_width_px": head_width_px}
         now = self._time(time_s)
-        return self._filtered(self._predict(frame, head_center, located, now), now, time_s is None)
+        return self._take(self._predict(frame, head_center, distances, now), now, time_s is None)
 
     def update(self, result: DepthResult, *, time_s: float | None = None) -> DepthResult:
         """Filter a result that was predicted elsewhere, such as this person's of predict_batch().
@@ -194,60 +193,57 @@ class DepthStream:
             rule = f"a DepthResult of {size_hw} as predict_batch() returns it"
             raise InputError.of("result", got, rule, "Give a result of the stream's model.")
         now = self._time(time_s)
-        return self._filtered(replace(result, relative=result.relative.copy()), now, time_s is None)
+        return self._take(replace(result, relative=result.relative.copy()), now, time_s is None)
 
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
         self._state, self._known, self._late_frames = None, None, 0
 
-    def _predict(self, frame: Frame, head_center: Point, located: dict[str, Any], now: float) -> DepthResult:
+    def _predict(self, frame: Frame, head_center: Point, distances: dict[str, Any], now: float) -> DepthResult:
         """Predict; a frame that brings no distance takes the last one, as long as it is fresh and of the same head."""
         known, unmeasured = self._known, None
         if known is None or now - known.time_s > self._config.longest_gap_s:
-            return self._model.predict(frame, head_center, **located)
-        if any(located.get(name) is not None for name in _DISTANCES):
+            return self._model.predict(frame, head_center, **distances)
+        if any(value is not None for value in distances.values()):
             try:
-                return self._model.predict(frame, head_center, **located)
+                return self._model.predict(frame, head_center, **distances)
             except UnmeasuredHead as error:
                 unmeasured = error
-        with_known = {**located, "depth": None, "distance_mm": known.distance_mm}
+        with_known = {**distances, "depth": None, "distance_mm": known.distance_mm}
         result = self._model.predict(frame, head_center, **with_known)
         if known.box.overlap(result.box) >= LEAST_OVERLAP:
             return replace(result, distance_source=HELD)
         if unmeasured is not None:  # another head, of whose distance nothing is known
             raise unmeasured
-        return self._model.predict(frame, head_center, **located)
+        return self._model.predict(frame, head_center, **distances)
 
-    def _filtered(self, result: DepthResult, now: float, own_clock: bool) -> DepthResult:
-        """Return the result with its depth filtered; one that is not valid as it is."""
-        distance_mm = float(result.distance_mm)
-        if result.valid:
-            scale = self._model.spec.depth_scale.half_range_mm
-            relative, distance_mm = self._filter(result, now, own_clock, scale)
-            depth_mm = np.float32(distance_mm) + relative * np.float32(scale)
-            result = replace(result, relative=relative, depth_mm=depth_mm, distance_mm=distance_mm)
-        else:
-            self._state = None
+    def _take(self, result: DepthResult, now: float, own_clock: bool) -> DepthResult:
+        """Return a frame's result with its depth filtered, and keep what the next frame is filtered with."""
+        if self._state is not None and result.valid:
+            self._count_late(now - self._state.time_s)
+        self._state, result = self._filter(self._state, result, now, own_clock)
         if result.distance_source == HELD:
             assert self._known is not None, "what was held is known"
             self._known = replace(self._known, box=result.box)
+        elif result.distance_source == NOMINAL:
+            self._known = None
         else:
-            self._known = None if result.distance_source == NOMINAL else _Known(distance_mm, now, result.box)
+            self._known = _Known(float(result.distance_mm), now, result.box)
         return result
 
     def _filter(
-        self, result: DepthResult, now: float, own_clock: bool, scale: float
-    ) -> tuple[NDArray[np.float32], float]:
-        """Return the filtered map, which is the caller's, and distance; keep both."""
-        config, state, measured = self._config, self._state, result.relative
-        distance_mm, nominal = float(result.distance_mm), result.distance_source == NOMINAL
-        gap = math.inf if state is None else now - state.time_s
-        if state is not None:
-            self._count_late(gap)
-        if state is None or gap > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
+        self, state: _State | None, result: DepthResult, now: float, own_clock: bool
+    ) -> tuple[_State | None, DepthResult]:
+        """Return the state after a frame, and its result with the depth filtered; one that is not valid as it is."""
+        if not result.valid:
+            return None, result
+        config, scale = self._config, self._model.spec.depth_scale.half_range_mm
+        measured, distance_mm = result.relative, float(result.distance_mm)
+        if state is None or now - state.time_s > config.longest_gap_s or state.box.overlap(result.box) < LEAST_OVERLAP:
             relative = _Track(measured, measured, np.zeros_like(measured))
             distance, distance_s = _Track(distance_mm, distance_mm, 0.0), now
         else:
+            gap = now - state.time_s
             speed = state.relative.speed_at(measured, gap)
             moving_mm = float(np.abs(speed[result.mask]).mean()) * scale if result.mask.any() else 0.0
             amount = _amount(config.still_cutoff_hz + config.cutoff_per_speed * moving_mm, gap)
@@ -255,8 +251,11 @@ class DepthStream:
             jumps = np.abs(measured - old) > np.float32(config.jump_mm / scale)
             relative = _Track(measured, np.where(jumps, measured, _towards(old, measured, amount)), speed)
             distance, distance_s = self._filter_distance(state, result, now)
-        self._state = _State(now, own_clock, result.box, relative, distance, distance_s, nominal)
-        return relative.filtered.copy(), distance.filtered
+        nominal = result.distance_source == NOMINAL
+        after = _State(now, own_clock, result.box, relative, distance, distance_s, nominal)
+        filtered = relative.filtered.copy()  # the caller's; the track's own stays
+        depth_mm = np.float32(distance.filtered) + filtered * np.float32(scale)
+        return after, replace(result, relative=filtered, depth_mm=depth_mm, distance_mm=distance.filtered)
 
     def _filter_distance(self, state: _State, result: DepthResult, now: float) -> tuple[_Track, float]:
         """Return the distance's track with a frame's own distance, and the time of its last sample."""
@@ -280,7 +279,7 @@ class DepthStream:
                 f"the one before, expected at most {longest:g} s. Give time_s in seconds, or for so few frames "
                 "StreamConfig(longest_gap_s=...)."
             )
-            warnings.warn(text, RuntimeWarning, stacklevel=5)
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _time(self, time_s: float | None) -> float:
         """Return the frame's time in seconds, checked against the last one's."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from facedepth_edge.artifacts import GOLDEN_FILE, Artifact
 from facedepth_edge.backends.base import Backend, open_backend
 from facedepth_edge.errors import ArtifactError, BackendUnavailable
+from facedepth_edge.json_values import finite_or_none
 from facedepth_edge.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class FaceCheck:
     validity: float | None
     """Absolute difference; None where the model does not say."""
     ok: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, null for what is not a finite number."""
+        return {name: finite_or_none(value) for name, value in asdict(self).items()}
 
 
 def load_golden_faces(artifact: Artifact) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
@@ -132,9 +137,9 @@ def run_faces(backend: Backend, faces: NDArray[np.float32]) -> dict[str, NDArray
         Output name -> (N, ...) float32, fresh arrays.
     """
     answers: dict[str, list[NDArray[np.float32]]] = {}
+    run = _run_on_gpu if backend.memory == "cuda" else _run_on_host
     backend.reserve(1)
     for face in faces:
-        run = _run_on_gpu if backend.memory == "cuda" else _run_on_host
         for name, value in run(backend, face).items():
             answers.setdefault(name, []).append(value)
     return {name: np.concatenate(values) for name, values in answers.items()}
@@ -185,9 +190,9 @@ def compare_faces(
         mean_mm, largest_mm = float(difference_mm.mean()), float(difference_mm.max())
         ok, iou, away = mean_mm <= limits.mean_mm, None, None
         if mask is not None:
-            ours, theirs = (values[mask.name][index] > mask.threshold for values in (got, reference))
-            union = int((ours | theirs).sum())
-            iou = int((ours & theirs).sum()) / union if union else 1.0
+            got_head, reference_head = (values[mask.name][index] > mask.threshold for values in (got, reference))
+            union = int((got_head | reference_head).sum())
+            iou = int((got_head & reference_head).sum()) / union if union else 1.0
             ok = ok and iou >= limits.mask_iou and bool(np.isfinite(got[mask.name][index]).all())
         if validity is not None:
             away = float(np.abs(got[validity.name][index] - reference[validity.name][index]).max())

@@ -9,7 +9,6 @@ that EdgeDepth gets, does all of that.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -125,10 +124,7 @@ class FrameCheck:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON values, null for what is not a finite number."""
-        faces = [
-            {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row}
-            for row in (asdict(face).items() for face in self.faces)
-        ]
+        faces = [face.as_json() for face in self.faces]
         limit = CROP_LIMITS_LEVELS[self.crop]
         graph = self.why_no_graph
         return {"ok": self.ok, "crop": self.crop, "crop_limit_levels": limit, "graph_why_not": graph, "faces": faces}
@@ -200,12 +196,31 @@ def require_frame(artifact: Artifact, backend: Backend) -> None:
     raise BackendUnavailable.of(f"self-test of backend {backend.name!r}", got, rule, SELF_TEST_FIX)
 
 
+@dataclass(frozen=True)
+class _TakenFace:
+    """One face of a frame that went the GPU's way, with what the CPU makes of the same box; all copies."""
+
+    what: str  # the frame's form, and the batch where there is one
+    gpu_crop: NDArray[np.float32]  # (1, h, w), as the network takes it; so is the next
+    cpu_crop: NDArray[np.float32]
+    gpu_contrast: float  # gray levels; so is the next
+    cpu_contrast: float
+    answers: dict[str, NDArray[np.float32]]  # of the network for the GPU's crop, by the spec's names
+
+
 def _check(artifact: Artifact, backend: DeviceBackend, demo: DemoFrame) -> FrameCheck:
-    spec, sampler = artifact.spec, FaceSampler()
+    sampler = FaceSampler()
+    taken, why_no_graph = _take_frames(artifact.spec, backend, demo, sampler)
+    faces = _compare(artifact, backend, taken, CROP_LIMITS_LEVELS[sampler.crop])
+    return FrameCheck(faces, sampler.crop, why_no_graph)
+
+
+def _take_frames(
+    spec: ModelSpec, backend: DeviceBackend, demo: DemoFrame, sampler: FaceSampler
+) -> tuple[list[_TakenFace], str]:
+    """Take all of _RUNS through DevicePath; returns the faces in order, and why there is no CUDA graph."""
     camera = dataclasses.replace(demo.camera, max_value=_MAX_VALUE)
-    got: dict[str, list[NDArray[np.float32]]] = {name: [] for name in spec.outputs.names}
-    crops: list[NDArray[np.float32]] = []
-    notes: list[tuple[str, float, float]] = []  # what, crop_levels, contrast_levels
+    taken = []
     with closing(backend.fork()) as own, closing(DevicePath(own, spec)) as path:
         for form, heads in _RUNS:
             what = form.what if len(heads) == 1 else f"{form.what}, batch of {len(heads)}"
@@ -223,25 +238,29 @@ def _check(artifact: Artifact, backend: DeviceBackend, demo: DemoFrame) -> Frame
             except InputError as error:  # of a crop that is too bright; the frame itself is not
                 rule = "a crop as the CPU's"
                 raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, SELF_TEST_FIX) from error
-            for box, output, theirs in zip(boxes, outputs, _input_of(own), strict=True):
-                ours = np.empty_like(theirs)
-                contrast = sampler.sample_into(ours[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
-                away = float(np.abs(theirs - ours).max()) / spec.preprocessing.scale
-                notes.append((what, away, abs(output.contrast - contrast)))
-                crops.append(ours)
-                for name, value in _named(spec, output).items():
-                    got[name].append(value)
-        why_no_graph = path.why_no_graph
-    reference = run_faces(backend, np.stack(crops))
-    arrays = {name: np.stack(values) for name, values in got.items()}
-    checks = compare_faces(artifact, arrays, reference, LIMITS[backend.precision], AGAINST)
-    limit = CROP_LIMITS_LEVELS[sampler.crop]
+            for box, output, gpu_crop in zip(boxes, outputs, _input_of(own), strict=True):
+                cpu_crop = np.empty_like(gpu_crop)
+                contrast = sampler.sample_into(cpu_crop[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
+                taken.append(_TakenFace(what, gpu_crop, cpu_crop, output.contrast, contrast, _named(spec, output)))
+        return taken, path.why_no_graph
+
+
+def _compare(
+    artifact: Artifact, backend: DeviceBackend, taken: Sequence[_TakenFace], limit_levels: float
+) -> list[FrameFace]:
+    """Hold crops and contrasts against the CPU's, and the answers against the same network's for the CPU's crops."""
+    spec = artifact.spec
+    got = {name: np.stack([face.answers[name] for face in taken]) for name in spec.outputs.names}
+    reference = run_faces(backend, np.stack([face.cpu_crop for face in taken]))
+    checks = compare_faces(artifact, got, reference, LIMITS[backend.precision], AGAINST)
     faces = []
-    for check, (what, crop, contrast) in zip(checks, notes, strict=True):
-        ok = check.ok and crop <= limit and contrast <= limit
+    for check, face in zip(checks, taken, strict=True):
+        crop = float(np.abs(face.gpu_crop - face.cpu_crop).max()) / spec.preprocessing.scale
+        contrast = abs(face.gpu_contrast - face.cpu_contrast)
+        ok = check.ok and crop <= limit_levels and contrast <= limit_levels
         values = asdict(check) | {"ok": ok}
-        faces.append(FrameFace(**values, what=what, crop_levels=crop, contrast_levels=contrast))
-    return FrameCheck(faces, sampler.crop, why_no_graph)
+        faces.append(FrameFace(**values, what=face.what, crop_levels=crop, contrast_levels=contrast))
+    return faces
 
 
 def request_of(demo: DemoFrame, head: tuple[float, float, float], step: int = 1) -> FaceRequest:
