@@ -2,6 +2,7 @@
 """Tests the demo: its bundled frame, its picture, and what it says when a file is damaged."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -105,6 +106,9 @@ def test_the_command_says_where_the_picture_is(tmp_path, monkeypatch):
     assert found["valid"] is True
     assert found["distance_mm"] == demo.distance_mm
     assert found["head_mm"]["nearest"] < demo.distance_mm < found["head_mm"]["farthest"]
+    assert found["head_pose"]["yaw_deg"] == pytest.approx(14, abs=5)
+    assert found["head_pose"]["position_mm"][2] > demo.distance_mm + 70
+    assert re.search(r", yaw 1\d, pitch -?\d, roll \d degrees, valid$", done.stdout, re.MULTILINE)
 
 
 def test_a_missing_model_fails(tmp_path, monkeypatch):
