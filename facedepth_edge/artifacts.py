@@ -83,7 +83,7 @@ def open_artifact(model: str | PathLike[str]) -> Artifact:
 
     Args:
         model: a bundled model's name, or the path of an artifact's folder. A text that is not a bundled name is taken
-            as a path.
+            as a path, and a Path where there is no such folder as a name.
 
     Returns:
         The artifact.
@@ -98,9 +98,11 @@ def open_artifact(model: str | PathLike[str]) -> Artifact:
     from pathlib import Path  # a tenth of what importing this package takes
 
     bundled = list_models()
-    folder = Path(BUNDLED_FOLDER, model) if str(model) in bundled else Path(model)
+    folder = Path(BUNDLED_FOLDER, model) if model in bundled else Path(model)
     try:
         there = folder.is_dir()
+        if not there and str(model) in bundled:  # a path, as commands give one, to nothing: the name is meant
+            folder, there = Path(BUNDLED_FOLDER, model), True
     except (OSError, ValueError):  # a name that the system does not take: too long, or with a NUL
         there = False
     if not there or not str(model):

@@ -32,6 +32,7 @@ def json_from_result(result: DepthResult) -> dict[str, Any]:
         if pose is None
         else {
             "yaw_deg": pose.yaw_deg,
+            "yaw_seen_deg": pose.yaw_seen_deg,
             "pitch_deg": pose.pitch_deg,
             "roll_deg": pose.roll_deg,
             "position_mm": list(pose.position_mm),

@@ -40,11 +40,14 @@ class HeadPose:
     """How a head is turned, and where it is.
 
     Attributes:
-        yaw_deg: Above 0 the face looks to the right of the picture, as `head_from_eyes` counts.
-        pitch_deg: Above 0 the face looks down.
+        yaw_deg: In the camera's axes; above 0 the face looks to the right. 0 looks against the optical axis: past the
+            camera, where the head is beside it.
+        pitch_deg: Likewise; above 0 the face looks down.
         roll_deg: Above 0 the head's top leans to the right of the picture.
-        rotation: (3, 3) float64, the head's own axes in the camera's: the identity looks into the camera, upright.
-            R = Rz(roll) Ry(-yaw) Rx(pitch).
+        rotation: (3, 3) float64, the head's own axes in the camera's: R = Rz(roll) Ry(-yaw) Rx(pitch). The identity
+            looks against the optical axis, upright.
+        rotation_seen: (3, 3) float64, the same in the axes of a camera that is turned towards the head: how the picture
+            shows it. The identity looks into the camera.
         position_mm: (x, y, z) of the point midway between the ears in the camera's axes, by the result's distance.
     """
 
@@ -52,7 +55,16 @@ class HeadPose:
     pitch_deg: float
     roll_deg: float
     rotation: NDArray[np.float64]
+    rotation_seen: NDArray[np.float64]
     position_mm: tuple[float, float, float]
+
+    @property
+    def yaw_seen_deg(self) -> float:
+        """How far the face is turned to the right of the picture, from looking into the camera.
+
+        This is what `head_from_eyes` and `distance_from_head_point` take.
+        """
+        return angles_from_rotation(self.rotation_seen)[2]
 
 
 def estimate_head_pose(result: DepthResult) -> HeadPose | None:
@@ -60,7 +72,7 @@ def estimate_head_pose(result: DepthResult) -> HeadPose | None:
 
     Returns:
         None where the result is not valid, where its model has no mask of its own, so that nobody knows what a head's
-        outline looks like, and where CELLS does not divide the sides of its maps.
+        outline looks like, where CELLS does not divide the sides of its maps, and where its depth is not finite.
 
     Raises:
         ArtifactError: The weights that come with the package are missing or damaged.
@@ -68,11 +80,15 @@ def estimate_head_pose(result: DepthResult) -> HeadPose | None:
     if not result.valid or result.mask_source != "model" or any(side % CELLS for side in result.mask.shape):
         return None
     ray_xy = ray_of(result.head_center, result.camera, result.frame_hw)
-    rotation = rotation_along_ray(ray_xy) @ rotation_from_maps(_depth_along_ray_mm(result, ray_xy), result.mask)
+    seen = rotation_from_maps(_depth_along_ray_mm(result, ray_xy), result.mask)
+    if not np.isfinite(seen).all():
+        return None
+    rotation = rotation_along_ray(ray_xy) @ seen
     roll_deg, pitch_deg, yaw_deg = angles_from_rotation(rotation)
-    z_mm = float(result.distance_mm) + point_behind_face_mm(yaw_deg)
+    behind_mm = point_behind_face_mm(angles_from_rotation(seen)[2])  # along the ray
+    z_mm = float(result.distance_mm) + behind_mm / math.hypot(1.0, *ray_xy)
     position_mm = (ray_xy[0] * z_mm, ray_xy[1] * z_mm, z_mm)
-    return HeadPose(yaw_deg, pitch_deg, roll_deg, rotation, position_mm)
+    return HeadPose(yaw_deg, pitch_deg, roll_deg, rotation, seen, position_mm)
 
 
 def rotation_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -167,13 +183,16 @@ def _depth_along_ray_mm(result: DepthResult, ray_xy: tuple[float, float]) -> NDA
 @functools.cache
 def _weights(path: str) -> dict[str, NDArray[np.float32]]:
     import zipfile
+    import zlib
+    from tokenize import TokenError
 
+    damaged = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, TokenError)
     names = ("mean", *(f"{layer}_{part}" for layer in _LAYERS for part in ("weight", "bias")))
     fix = "Install the package again, or make the file by python -m train.head_pose."
     try:
         with np.load(path, allow_pickle=False) as archive:
             weights = {name: archive[name].astype(np.float32) for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except damaged as error:
         raise ArtifactError.of(path, f"{type(error).__name__}: {error}", "the head pose's weights", fix) from error
     first, second = weights["first_bias"].size, weights["second_bias"].size
     inputs = 2 * CELLS * CELLS

@@ -241,14 +241,15 @@ def _scale(near_mm: float, far_mm: float) -> Image:
 
 
 def _draw_axes(image: NDArray[Any], result: DepthResult, center: tuple[int, int], scale: float) -> None:
-    """Draw where the head's right side, its chin and its face point to, as rays from the head centre."""
+    """Draw where the head's right side, its chin and its face point to, as a camera turned towards it sees them."""
     import cv2
 
     pose = result.head_pose()
     if pose is None:
         return
     length = AXIS_SHARE * result.box.width * scale
-    axes = (pose.rotation[:2, 0], pose.rotation[:2, 1], -pose.rotation[:2, 2])  # the face looks along -z of the head
+    seen = pose.rotation_seen
+    axes = (seen[:2, 0], seen[:2, 1], -seen[:2, 2])  # the face looks along -z of the head
     for (x, y), colour in zip(axes, _AXES, strict=True):
         end = (round(center[0] + length * x), round(center[1] + length * y))
         cv2.line(image, center, end, colour, 2, cv2.LINE_AA)

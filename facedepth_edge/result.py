@@ -132,7 +132,8 @@ class DepthResult:
         It is computed at each call, in about 0.2 ms. Of a DepthStream's result it is that of the filtered depth.
 
         Returns:
-            The pose; None where the result is not valid, and for models without a mask of their own.
+            The pose; None where the result is not valid, and for models without a mask of their own or with maps whose
+            sides 12 does not divide.
 
         Raises:
             ArtifactError: the file with the weights is missing or damaged.

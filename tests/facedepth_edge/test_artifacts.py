@@ -90,6 +90,16 @@ def test_a_bundled_model_as_a_path() -> None:
     assert open_artifact(Path("edge")).folder == open_artifact("edge").folder
 
 
+def test_a_path_to_a_folder_of_a_bundled_models_name(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_artifact, tmp_path / "edge")
+    monkeypatch.chdir(tmp_path)
+    assert open_artifact(Path("./edge")).folder.resolve() == (tmp_path / "edge").resolve()
+    assert open_artifact("./edge").folder.resolve() == (tmp_path / "edge").resolve()
+    assert open_artifact("edge").spec.name == "edge"
+
+
 def test_no_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "BUNDLED_FOLDER", str(tmp_path / "models"))
     assert list_models() == ()

@@ -14,6 +14,7 @@ from facedepth_edge import EdgeDepth, head_pose
 from facedepth_edge.camera import Camera
 from facedepth_edge.demo import load_demo_frame
 from facedepth_edge.errors import ArtifactError, InputError
+from facedepth_edge.head import point_behind_face_mm
 from facedepth_edge.head_pose import (
     CELLS,
     SCALE_MM,
@@ -143,8 +144,33 @@ def test_depth_along_the_ray_is_undone_exactly(demo_result: DepthResult) -> None
     z = ((along_mm + norm * demo_result.distance_mm) * norm / slope).astype(np.float32)
     pose = replace(beside, depth_mm=z).head_pose()
     assert pose is not None
-    expected = rotation_along_ray(ray_xy) @ rotation_from_maps(along_mm.astype(np.float32), demo_result.mask)
-    np.testing.assert_allclose(pose.rotation, expected, atol=1e-4)
+    seen = rotation_from_maps(along_mm.astype(np.float32), demo_result.mask)
+    np.testing.assert_allclose(pose.rotation_seen, seen, atol=1e-4)
+    np.testing.assert_allclose(pose.rotation, rotation_along_ray(ray_xy) @ seen, atol=1e-4)
+    assert pose.yaw_seen_deg == pytest.approx(angles_from_rotation(seen)[2], abs=1e-2)
+    assert abs(pose.yaw_seen_deg - pose.yaw_deg) > 10
+    behind_mm = point_behind_face_mm(pose.yaw_seen_deg)  # along the ray, from the face's surface
+    assert pose.position_mm[2] == pytest.approx(demo_result.distance_mm + behind_mm / norm, abs=1e-6)
+    assert pose.position_mm[:2] == pytest.approx([slope * pose.position_mm[2] for slope in ray_xy])
+
+
+def test_depth_that_is_not_finite_has_no_pose(demo_result: DepthResult) -> None:
+    depth_mm = demo_result.depth_mm.copy()
+    depth_mm[demo_result.mask] = np.nan
+    assert replace(demo_result, depth_mm=depth_mm).head_pose() is None
+
+
+@pytest.mark.parametrize("above_px", [80, 120, 160])
+def test_a_head_that_the_frames_edge_cuts(above_px: int) -> None:
+    """The mask ends at the frame's edge, which is no shape of the head."""
+    demo = load_demo_frame()
+    first = round(demo.head_center[1]) - above_px
+    camera = demo.camera.cropped(0, first, demo.frame.shape[1], demo.frame.shape[0] - first)
+    center = (demo.head_center[0], demo.head_center[1] - first)
+    with EdgeDepth(camera=camera) as model:
+        pose = model.predict(demo.frame[first:], center, distance_mm=demo.distance_mm).head_pose()
+    assert pose is not None
+    assert (pose.yaw_deg, pose.pitch_deg, pose.roll_deg) == pytest.approx((14, 4, 3), abs=9)
 
 
 def test_results_without_a_pose() -> None:
@@ -177,7 +203,11 @@ def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name, content in damaged.items():
         np.savez(tmp_path / f"{name}.npz", **content)
     (tmp_path / "text.npz").write_text("no zip")
-    for name in (*damaged, "text", "none"):
+    content = Path(head_pose.WEIGHTS_FILE).read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 16
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    for name in (*damaged, "text", "none", "flipped"):
         monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / f"{name}.npz"))
         with pytest.raises(ArtifactError, match=rf"{name}\.npz: got .*Install the package again"):
             sphere_result().head_pose()

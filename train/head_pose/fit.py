@@ -2,7 +2,8 @@
 """Trains the weights of facedepth_edge.head_pose: the head's rotation, of the depth that a model gives of its picture.
 
 The network learns from the model's own depth and mask, so that it knows the model's errors; from boxes that are moved,
-scaled, turned and mirrored, because a detector's are off; and from the true angles of rendered frames.
+scaled, turned and mirrored, because a detector's are off, and cut by the frame's edge, where no mask is; and from the
+true angles of rendered frames.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from facedepth_edge.errors import ArtifactError
 from facedepth_edge.head_pose import CELLS, features_from_maps, rotation_along_ray
 from facedepth_edge.whole_file import whole_file
 from train.checkpoint import current_commit
@@ -26,7 +28,7 @@ from train.data.batches import make_batch
 from train.data.geometry_augment import GeometryAugment, Placement, draw_placement
 from train.data.packed import PackedSet
 from train.metrics import HALF_RANGE_MM
-from train.networks import probabilities
+from train.networks import Edge, probabilities
 from train.start import Start
 from train.synth.motion import rotation_from_angles
 from train.validation import MEASURE_BATCH
@@ -36,7 +38,7 @@ BATCH = 256
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.02
 DROPOUT = 0.1
-BOXES = GeometryAugment(scale_large=(0.8, 1.25), rotate_large_deg=25.0)
+BOXES = GeometryAugment(scale_large=(0.8, 1.25), rotate_large_deg=25.0, frame_edge=0.35, frame_edge_depth=0.45)
 MASK_THRESHOLD = 0.5
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 
@@ -119,7 +121,7 @@ def samples_of(
             with torch.no_grad():
                 found = probabilities(network(batch.face))
             depth_mm = found["depth"][:, 0].numpy() * HALF_RANGE_MM
-            mask = found["mask"][:, 0].numpy() > MASK_THRESHOLD
+            mask = (found["mask"] > MASK_THRESHOLD).logical_and(batch.seen)[:, 0].numpy()
             cells = [features_from_maps(*maps) for maps in zip(depth_mm, mask, strict=True)]
             angles = data.meta["roll_pitch_yaw_deg"][chosen]
             rays = batch.ray_xy.tolist()
@@ -143,12 +145,20 @@ def fit_weights(start: Start, sets: Mapping[str, PackedSet], out: Path, settings
 
     Returns:
         What was done, for a person.
+
+    Raises:
+        ArtifactError: The model has no mask.
+        InputError: A set's boxes are not the runtime's.
     """
     network = start.task.network.eval()
+    if not isinstance(network, Edge):
+        got = f"a {type(network).__name__}"
+        raise ArtifactError.of(str(start.path), got, "a network with a mask, edge", "Give another model.")
     generator = torch.Generator().manual_seed(settings.seed)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     people = frames = 0
     for data in sets.values():
+        data.require_runtimes_reach()
         data = data.with_depth_along(start.config.data.depth_along)
         indices = data.indices("train", faces_only=True)
         people += len(np.unique(data.meta["subject"][indices]))

@@ -7,23 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.box import Box
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ArtifactError, InputError
-from facedepth_edge.head_pose import angles_from_rotation, estimate_head_pose
+from facedepth_edge.head_pose import CELLS, angles_from_rotation, estimate_head_pose
 from facedepth_edge.result import DepthResult
+from train.data.batches import make_batch
+from train.data.geometry_augment import GeometryAugment, draw_placement
 from train.data.packed import PackedSet
 from train.data.subsets import is_frontal
 from train.groups import ENOUGH_SEEN, called_valid
 from train.metrics import HALF_RANGE_MM
-from train.predictors import predictors_from_model, thresholds_of_model
+from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
 from train.synth.motion import rotation_from_angles
-from train.validation import batches_of, spread_indices
+from train.validation import MEASURE_BATCH, spread_indices
 
 FOCAL_PX = 1000.0
 FRAME_HW = (4000, 4000)
 WITHIN_DEG = 10.0
+CUT = 0.3
+CUT_SEED = 0
+CUTS = GeometryAugment(shift_large=0.0, shift_small=0.0, scale_large=(1.0, 1.0), scale_small=(1.0, 1.0),
+                       rotate_large_deg=0.0, rotate_small_deg=0.0, flip=0.0, frame_edge=1.0,
+                       frame_edge_depth=CUT)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,22 +89,50 @@ def measure_set(model: Path, data: PackedSet, split: str, count: int | None = No
 
     Returns:
         A row each for all, for heads within 10 degrees of looking into the camera, for those turned by up to 40 degrees
-        and by more, and for faces of which less than ENOUGH_SEEN can be seen; groups without frames are left out.
+        and by more, for faces of which less than ENOUGH_SEEN can be seen, and for all again, each cut by a side of the
+        frame that comes up to CUT into its box; groups without frames are left out.
 
     Raises:
-        ArtifactError: The model has no int8.onnx.
-        InputError: No frame is called valid.
+        ArtifactError: The model has no int8.onnx, no mask, or maps of sides that the pose cannot take.
+        InputError: No frame is called valid, or the set's boxes are not the runtime's.
     """
     predictors = [each for name, each in predictors_from_model(model).items() if name.endswith(" int8")]
     if not predictors:
         raise ArtifactError.of(str(model), "no int8.onnx", "it", "Export the model again without --files.")
-    predict, thresholds = predictors[0], thresholds_of_model(model)
+    spec = open_artifact(model).spec
+    if spec.outputs.mask is None or any(side % CELLS for side in spec.output_hw):
+        got = f"outputs {', '.join(spec.outputs.names)} of {spec.output_hw}"
+        raise ArtifactError.of(str(model), got, f"a mask, and sides that {CELLS} divides", "Give another model.")
     data.require_runtimes_reach()
     indices = spread_indices(data, split, count, faces_only=True)
+    meta, true, found = _poses(predictors[0], thresholds_of_model(model), data, indices, cut=False)
+    turned = np.degrees(np.arccos(np.clip(true[:, 2, 2], -1, 1)))  # between the face's direction and the camera's axis
+    groups = {
+        "all": np.ones(len(meta), bool),
+        "within 10 degrees (A1)": is_frontal(meta),
+        "turned by up to 40": (turned <= 40) & ~is_frontal(meta),
+        "by more": turned > 40,
+        f"less than {ENOUGH_SEEN:.0%} seen": meta["visible"] < ENOUGH_SEEN,
+    }
+    rows = [_row(data.name, group, true[where], found[where]) for group, where in groups.items() if where.any()]
+    _, true, found = _poses(predictors[0], thresholds_of_model(model), data, indices, cut=True)
+    return [*rows, _row(data.name, "all, cut by the frame's edge", true, found)]
+
+
+def _poses(
+    predict: Predictor, thresholds: Thresholds, data: PackedSet, indices: np.ndarray, cut: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return of the frames that are called valid: their meta, and true and estimated rotations (n, 3, 3)."""
     kept: list[int] = []
     found: list[np.ndarray] = []
-    for chosen, batch in batches_of(data, indices):
+    generator = torch.Generator().manual_seed(CUT_SEED)
+    sizes = (data.crops.crop_px, data.crops.box_px)
+    for first in range(0, len(indices), MEASURE_BATCH):
+        chosen = indices[first : first + MEASURE_BATCH]
+        placement = draw_placement(len(chosen), *sizes, CUTS, generator) if cut else None
+        batch = make_batch(data, chosen, placement=placement)
         outputs = predict(chosen, batch)
+        outputs["mask"] = outputs["mask"] * batch.seen.numpy()
         levels = (batch.face[:, 0].numpy() + 1) * 127.5
         for i, index in enumerate(chosen):
             if not called_valid({name: each[i] for name, each in outputs.items()}, levels[i], thresholds):
@@ -104,22 +141,14 @@ def measure_set(model: Path, data: PackedSet, split: str, count: int | None = No
             ray_xy = (float(batch.ray_xy[i, 0]), float(batch.ray_xy[i, 1]))
             result = result_of(outputs["depth"][i, 0], mask, ray_xy, float(batch.distance_mm[i]))
             kept.append(int(index))
-            found.append(estimate_head_pose(result).rotation)
+            pose = estimate_head_pose(result)
+            assert pose is not None, "the result is valid, and the model was checked"
+            found.append(pose.rotation)
     if not kept:
-        rule = "at least one"
-        raise InputError.of(f"{data.name}, split {split}", "no frame that is called valid", rule, "Look at the set.")
+        raise InputError.of(data.name, "no frame that is called valid", "at least one", "Look at the set.")
     meta = data.meta[np.array(kept, dtype=np.int64)]
     true = np.stack([rotation_from_angles(*map(float, angles)) for angles in meta["roll_pitch_yaw_deg"]])
-    turned = np.degrees(np.arccos(np.clip(true[:, 2, 2], -1, 1)))  # between the face's direction and the camera's axis
-    groups = {
-        "all": np.ones(len(kept), bool),
-        "within 10 degrees (A1)": is_frontal(meta),
-        "turned by up to 40": (turned <= 40) & ~is_frontal(meta),
-        "by more": turned > 40,
-        f"less than {ENOUGH_SEEN:.0%} seen": meta["visible"] < ENOUGH_SEEN,
-    }
-    both = np.stack(found)
-    return [_row(data.name, group, true[where], both[where]) for group, where in groups.items() if where.any()]
+    return meta, true, np.stack(found)
 
 
 def _row(data: str, group: str, true: np.ndarray, found: np.ndarray) -> PoseRow:

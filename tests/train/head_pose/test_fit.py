@@ -13,11 +13,16 @@ import torch
 
 from facedepth_edge import head_pose
 from facedepth_edge.artifacts import BUNDLED_FOLDER
+from facedepth_edge.errors import ArtifactError
 from facedepth_edge.head_pose import CELLS, features_from_maps, rotation_along_ray, rotation_from_maps
+from tests.tiny_model import write_tiny_artifact
 from tests.train.conftest import write_crops_set
+from train.data.packed import open_packed_set
 from train.head_pose import fit
 from train.head_pose.__main__ import main
 from train.head_pose.fit import FitSettings, PoseNetwork, rotation_in_box, write_weights
+from train.head_pose.measure import measure_set
+from train.report.command import COMMITTED_MODELS
 from train.synth.motion import rotation_from_angles
 
 EDGE = Path(BUNDLED_FOLDER) / "edge"
@@ -103,3 +108,16 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert "got no frame that is called valid" in capsys.readouterr().err
     assert main(["fit", *common, "--out", str(tmp_path / "none" / "x.npz")]) == 1
     assert "--out: got" in capsys.readouterr().err
+    paper = str(COMMITTED_MODELS / "paper.safetensors")
+    assert main(["fit", "--model", paper, *common[2:], "--out", str(out)]) == 1
+    assert "got a PaperGenerator, expected a network with a mask, edge" in capsys.readouterr().err
+
+
+def test_models_that_cannot_be_measured_are_refused(crops_root: Path, tmp_path: Path) -> None:
+    data = open_packed_set(crops_root, tmp_path / "cache", 1)
+    without_mask = write_tiny_artifact(tmp_path / "tiny", precisions=("int8",), mask=False)
+    with pytest.raises(ArtifactError, match=r"got outputs depth, validity of \(96, 96\), expected a mask"):
+        measure_set(without_mask, data, "test")
+    without_int8 = write_tiny_artifact(tmp_path / "float", precisions=("fp32",))
+    with pytest.raises(ArtifactError, match=r"got no int8\.onnx"):
+        measure_set(without_int8, data, "test")
