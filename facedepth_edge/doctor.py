@@ -22,6 +22,7 @@ from facedepth_edge.cuda_driver import open_driver
 from facedepth_edge.cuda_kernels import find_nvcc, nvcc_version
 from facedepth_edge.engine_cache import cache_folder
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
+from facedepth_edge.head_pose import require_weights
 from facedepth_edge.native import find_native
 from facedepth_edge.system_tool import run_tool
 from facedepth_edge.verify import check_golden_faces
@@ -249,6 +250,11 @@ def _look_at_models(found: Diagnosis, model: str) -> Artifact | None:
         found.add("model", f"{artifact.spec.name} {artifact.spec.version}: {', '.join(files)} with the right hashes")
         if name == model:
             chosen = artifact
+    try:
+        require_weights()
+        found.add("head pose", "its weights are whole")
+    except FaceDepthError as error:
+        found.add("head pose", str(error), "broken")
     return chosen
 
 

@@ -115,6 +115,15 @@ def rotation_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -
     return rotation_from_columns(x.astype(np.float64))
 
 
+def require_weights() -> None:
+    """Make sure that the weights are there and whole.
+
+    Raises:
+        ArtifactError: They are missing or damaged.
+    """
+    _weights(WEIGHTS_FILE)
+
+
 def features_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return what the network sees: the head's depth in SCALE_MM, 0 beside it, and the mask, averaged over the cells.
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from facedepth_edge import EdgeDepth, doctor
+from facedepth_edge import EdgeDepth, doctor, head_pose
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.base import open_backend
 from facedepth_edge.cli import main
@@ -186,8 +186,10 @@ def test_doctor_on_a_cpu(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -
         "nvcc",
         "cache",
         "model",
+        "head pose",
         "auto",
     } <= topics.keys()
+    assert topics["head pose"]["text"] == "its weights are whole"
     assert data["auto"] == "onnxruntime"
     assert data["backends"]["onnxruntime"].startswith("works: int8 on CPUExecutionProvider, golden faces within 0.")
     assert data["backends"]["tensorrt"].startswith("not used: ")
@@ -205,6 +207,16 @@ def test_doctor_finds_a_damaged_model(tiny_artifact: Path, tmp_path: Path) -> No
     assert "! model" in done.stdout
     assert "int8.onnx: got SHA-256" in done.stdout
     assert run_cli("doctor", "--model", str(tmp_path / "nothing")).exit_code == 1
+
+
+def test_doctor_finds_damaged_weights_of_the_head_pose(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / "none.npz"))
+    done = run_cli("doctor", "--model", str(tiny_artifact))
+    assert done.exit_code == 1
+    assert "! head pose" in done.stdout
+    assert "none.npz: got FileNotFoundError" in done.stdout
 
 
 def test_doctor_finds_wrong_answers(tiny_artifact: Path, tmp_path: Path) -> None:
