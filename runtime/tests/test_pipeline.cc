@@ -306,6 +306,19 @@ TEST_CASE("a position that breaks a rule is refused") {
   refused(scene.head, "frame: got 4000");
 }
 
+TEST_CASE("a frame that is refused leaves the last result as it was") {
+  Scene scene;
+  const FaceDepth& found = scene.pipeline.predict(scene.frame, scene.head);
+  const FaceDepth before = found;
+  HeadPosition far_away = scene.head;
+  far_away.fx = 1e9;  // a box that no crop takes
+  CHECK_THROWS_AS(scene.pipeline.predict(scene.frame, far_away), Error);
+  CHECK(found.box.x0 == before.box.x0);
+  CHECK(found.box.x1 == before.box.x1);
+  CHECK(found.depth_mm == before.depth_mm);
+  CHECK(found.valid == before.valid);
+}
+
 TEST_CASE("a library without TensorRT says so") {
   try {
     open_tensorrt_engine(small_spec(), "none.plan");

@@ -91,6 +91,8 @@ TEST_CASE("depth along the ray is said by the spec, and along the axis where it 
 TEST_CASE("a spec that breaks a rule is refused, and the place is named") {
   const std::vector<std::pair<std::pair<std::string, std::string>, std::string>> cases = {
       {{"\"format\": 1", "\"format\": 2"}, "spec.json: format: got another number, expected 1."},
+      {{"\"format\": 1", "\"format\": 1, \"kind\": \"pair-verification\""}, "spec.json: kind: got a file of another kind"},
+      {{"\"format\": 1", "\"format\": 1, \"format\": 1"}, "the key format twice"},
       {{"\"opset\"", "\"opsett\""}, "spec.json: spec: got no opset, expected that key."},
       {{"\"bytes\"", "\"extra\": 1, \"bytes\""}, "got the unknown key extra, expected only keys of this format."},
       {{"\"scale\": 0.0", "\"scale\": -0.0"}, "preprocessing.scale: got -0.00784313725490196, expected a number above"},
