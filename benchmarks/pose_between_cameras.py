@@ -23,6 +23,7 @@ from benchmarks.rgbd_frames import Frame, compare_all, read_frames
 from facedepth_edge.errors import InputError
 from facedepth_edge.head_pose import angles_from_rotation
 from train.command import Outcome, run_command
+from train.synth.motion import turn_deg
 
 _FIX = "Convert the recording by benchmarks.recordings.three_cameras."
 
@@ -71,10 +72,9 @@ def disagreements(
         if camera != first or other is None:
             continue
         between = other @ rotation.T
-        left = np.degrees(np.arccos(np.clip((np.trace(between @ turn.T) - 1) / 2, -1, 1)))
         apart = np.array(angles_from_rotation(between)) - angles_from_rotation(turn)
         roll, pitch, yaw = (float(angle) for angle in (apart + 180) % 360 - 180)
-        found.append(Disagreement(moment, float(left), (roll, pitch, yaw)))
+        found.append(Disagreement(moment, float(turn_deg(between @ turn.T)), (roll, pitch, yaw)))
     return found
 
 
@@ -114,8 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         for (first, second), pair in calibrate(find_boards(args.repository)).items():
             found = disagreements(rotations, first.lower(), second.lower(), pair.turn)
             if found:
-                turned = np.degrees(np.arccos(np.clip((np.trace(pair.turn) - 1) / 2, -1, 1)))
-                rows.append((f"{first}, {second}", float(turned), found))
+                rows.append((f"{first}, {second}", float(turn_deg(pair.turn)), found))
         if not rows:
             raise InputError.of(str(args.recording), "no moment that two cameras saw", "at least one", _FIX)
         return Outcome(table_of(rows))

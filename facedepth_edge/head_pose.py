@@ -32,7 +32,8 @@ CELLS = 12
 SCALE_MM = 40.0
 """Depth in the network's input is in this unit."""
 WEIGHTS_FILE = os.path.join(os.path.dirname(__file__), "models", "head_pose.npz")
-_LAYERS = ("first", "second", "last")
+LAYERS = ("first", "second", "last")
+"""Of the network, in order; the weights' file has NAME_weight and NAME_bias of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +109,9 @@ def rotation_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -
     x = features_from_maps(depth_mm, mask)
     weights = _weights(WEIGHTS_FILE)
     x = x - weights["mean"]
-    for name in _LAYERS:
+    for name in LAYERS:
         x = x @ weights[f"{name}_weight"] + weights[f"{name}_bias"]
-        if name != _LAYERS[-1]:
+        if name != LAYERS[-1]:
             x = np.maximum(x, np.float32(0))
     return rotation_from_columns(x.astype(np.float64))
 
@@ -164,7 +165,7 @@ def rotation_along_ray(ray_xy: tuple[float, float]) -> NDArray[np.float64]:
         ray_xy: x / z and y / z of the ray.
     """
     x, y = ray_xy
-    norm = math.sqrt(1 + x * x + y * y)
+    norm = math.hypot(1.0, x, y)
     x, y, z = x / norm, y / norm, 1 / norm
     share = 1 / (1 + z)
     return np.array([[1 - x * x * share, -x * y * share, x], [-x * y * share, 1 - y * y * share, y], [-x, -y, z]])
@@ -180,12 +181,9 @@ def angles_from_rotation(rotation: NDArray[np.float64]) -> tuple[float, float, f
 
 def _depth_along_ray_mm(result: DepthResult, ray_xy: tuple[float, float]) -> NDArray[np.float32]:
     """Return (h, w): how far each pixel's point lies behind the head's distance, along the ray to the head centre."""
-    a, b = ray_xy
-    norm = math.sqrt(1 + a * a + b * b)
-    cx, cy = result.camera.center_px(result.frame_hw)
-    columns, rows = result.pixel_centers()
-    u, v = (columns - cx) / result.camera.fx, (rows - cy) / result.camera.fy
-    along: NDArray[np.float64] = result.depth_mm * (1 + a * u + (b * v)[:, None]) / norm
+    points = result.point_cloud(head_only=False).reshape(*result.depth_mm.shape, 3)
+    norm = math.hypot(1.0, *ray_xy)
+    along: NDArray[np.float64] = points @ (np.array([*ray_xy, 1.0]) / norm)
     return (along - norm * float(result.distance_mm)).astype(np.float32)
 
 
@@ -196,7 +194,7 @@ def _weights(path: str) -> dict[str, NDArray[np.float32]]:
     from tokenize import TokenError
 
     damaged = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, TokenError)
-    names = ("mean", *(f"{layer}_{part}" for layer in _LAYERS for part in ("weight", "bias")))
+    names = ("mean", *(f"{layer}_{part}" for layer in LAYERS for part in ("weight", "bias")))
     fix = "Install the package again, or make the file by python -m train.head_pose."
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from facedepth_edge.head_pose import HeadPose
     from facedepth_edge.result import DepthResult
 
     Image: TypeAlias = NDArray[np.uint8]
@@ -64,6 +65,7 @@ def draw_result(result: DepthResult, frame: NDArray[Any] | None) -> Image:
     Raises:
         InputError: the frame breaks a rule of predict(), or is of another size than the one predicted from.
     """
+    pose = result.head_pose()
     depth, head = _smooth_depth(result, PANEL_PX)
     near_mm, far_mm = _span_mm(result)
     step_mm = result.box.width / result.camera.fx * result.distance_mm / PANEL_PX
@@ -81,8 +83,8 @@ def draw_result(result: DepthResult, frame: NDArray[Any] | None) -> Image:
         shown = _frame_as_bgr(result, frame)
         crop = _crop_panel(result, frame)
         stacked = np.vstack([crop, np.full((PANEL_PX - 2 * SMALL_PX, SMALL_PX, 3), _PAPER, np.uint8), relief])
-        panels = [(_frame_panel(result, shown), "frame and box"), (stacked, "crop and relief"), *panels]
-    return _compose(panels, _title(result))
+        panels = [(_frame_panel(result, shown, pose), "frame and box"), (stacked, "crop and relief"), *panels]
+    return _compose(panels, _title(result, pose))
 
 
 def colour_from_depth(depth_mm: NDArray[Any], near_mm: float, far_mm: float) -> Image:
@@ -141,8 +143,8 @@ def _frame_as_bgr(result: DepthResult, frame: NDArray[Any]) -> Image:
     return np.ascontiguousarray(frame if frame.ndim == 3 else np.repeat(frame[:, :, None], 3, axis=2))
 
 
-def _frame_panel(result: DepthResult, frame: Image) -> Image:
-    """Scale the frame to the panel's height and draw box and head centre."""
+def _frame_panel(result: DepthResult, frame: Image, pose: HeadPose | None) -> Image:
+    """Scale the frame to the panel's height and draw box, head centre and the head's axes."""
     import cv2
 
     height, width = frame.shape[:2]
@@ -152,7 +154,8 @@ def _frame_panel(result: DepthResult, frame: Image) -> Image:
     x0, y0, x1, y1 = (round(value * scale) for value in result.box)
     cv2.rectangle(small, (x0, y0), (x1, y1), _BOX, 2, cv2.LINE_AA)
     center = (round(result.head_center[0] * scale), round(result.head_center[1] * scale))
-    _draw_axes(small, result, center, scale)
+    if pose is not None:
+        _draw_axes(small, pose, center, AXIS_SHARE * result.box.width * scale)
     cv2.drawMarker(small, center, _BOX, cv2.MARKER_CROSS, 16, 2, cv2.LINE_AA)
     panel = np.full((PANEL_PX, size[0], 3), _PAPER, np.uint8)
     top = (PANEL_PX - size[1]) // 2
@@ -240,29 +243,24 @@ def _scale(near_mm: float, far_mm: float) -> Image:
     return panel
 
 
-def _draw_axes(image: NDArray[Any], result: DepthResult, center: tuple[int, int], scale: float) -> None:
+def _draw_axes(image: NDArray[Any], pose: HeadPose, center: tuple[int, int], length_px: float) -> None:
     """Draw where the head's right side, its chin and its face point to, as a camera turned towards it sees them."""
     import cv2
 
-    pose = result.head_pose()
-    if pose is None:
-        return
-    length = AXIS_SHARE * result.box.width * scale
     seen = pose.rotation_seen
     axes = (seen[:2, 0], seen[:2, 1], -seen[:2, 2])  # the face looks along -z of the head
     for (x, y), colour in zip(axes, _AXES, strict=True):
-        end = (round(center[0] + length * x), round(center[1] + length * y))
+        end = (round(center[0] + length_px * x), round(center[1] + length_px * y))
         cv2.line(image, center, end, colour, 2, cv2.LINE_AA)
 
 
-def _title(result: DepthResult) -> str:
+def _title(result: DepthResult, pose: HeadPose | None) -> str:
     said = SOURCE_WORDS.get(result.distance_source, result.distance_source)
     text = f"distance {result.distance_mm:.0f} mm ({said})"
     if result.validity is not None:
         text += f"   validity {result.validity:.2f}"
     if result.face_seen is not None:
         text += f"   seen {100 * result.face_seen:.0f} %"
-    pose = result.head_pose()
     if pose is not None:
         text += f"   yaw {pose.yaw_deg:.0f}, pitch {pose.pitch_deg:.0f}, roll {pose.roll_deg:.0f} degrees"
     return text if result.valid else f"{text}   NOT VALID: {result.reason}"

@@ -33,7 +33,7 @@ from train.metrics import score_depth
 from train.networks import probabilities
 from train.predictors import Thresholds
 from train.start import read_start
-from train.validation import MEASURE_BATCH, spread_indices
+from train.validation import chunks_of, spread_indices
 
 SCALES = (0.5, 0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
 COLUMNS = ("head, mm", "called valid")
@@ -84,8 +84,7 @@ def measure_boxes(
     """
     errors: list[float] = []
     valid: list[float] = []
-    for first in range(0, len(indices), MEASURE_BATCH):
-        chosen = indices[first : first + MEASURE_BATCH]
+    for chosen in chunks_of(indices):
         boxes = fixed_boxes(len(chosen), data.crops.crop_px, data.crops.box_px, scale, roll_deg)
         turns = torch.where(torch.arange(len(chosen)) % 2 == 0, 1.0, -1.0)
         batch = make_batch(data, chosen, placement=replace(boxes, angle_rad=boxes.angle_rad * turns))

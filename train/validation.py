@@ -35,6 +35,12 @@ def spread_indices(data: PackedSet, split: str, count: int | None = None, faces_
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
 
 
+def chunks_of(indices: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield positions in a set in chunks of at most MEASURE_BATCH, in order."""
+    for first in range(0, len(indices), MEASURE_BATCH):
+        yield indices[first : first + MEASURE_BATCH]
+
+
 def batches_of(
     data: PackedSet, indices: np.ndarray, device: torch.device | str = "cpu", pictures: bool = True
 ) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -45,8 +51,7 @@ def batches_of(
     """
     if pictures:
         data.crops.require_pictures()
-    for first in range(0, len(indices), MEASURE_BATCH):
-        chosen = indices[first : first + MEASURE_BATCH]
+    for chosen in chunks_of(indices):
         yield chosen, make_batch(data, chosen, device)
 
 

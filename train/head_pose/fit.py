@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facedepth_edge.errors import ArtifactError
-from facedepth_edge.head_pose import CELLS, features_from_maps, rotation_along_ray
+from facedepth_edge.head_pose import CELLS, LAYERS, features_from_maps, rotation_along_ray
 from facedepth_edge.whole_file import whole_file
 from train.checkpoint import current_commit
 from train.data.batches import make_batch
@@ -31,7 +31,7 @@ from train.metrics import HALF_RANGE_MM
 from train.networks import Edge, probabilities
 from train.start import Start
 from train.synth.motion import rotation_from_angles
-from train.validation import MEASURE_BATCH
+from train.validation import chunks_of
 
 WIDTHS = (160, 96)
 BATCH = 256
@@ -112,8 +112,7 @@ def samples_of(
     """
     boxes = (data.crops.crop_px, data.crops.box_px)
     for repeat in range(repeats):
-        for first in range(0, len(indices), MEASURE_BATCH):
-            chosen = indices[first : first + MEASURE_BATCH]
+        for chosen in chunks_of(indices):
             placement: Placement | None = None
             if repeat:
                 placement = draw_placement(len(chosen), *boxes, BOXES, generator)
@@ -206,7 +205,7 @@ def _fitted(cells: Tensor, rotations: Tensor, settings: FitSettings) -> tuple[Po
 def write_weights(out: Path, pose: PoseNetwork, about: Mapping[str, object]) -> None:
     """Write the file that facedepth_edge.head_pose reads, in half precision; it appears whole or not at all."""
     arrays = {"mean": pose.mean.numpy()}
-    for name in ("first", "second", "last"):
+    for name in LAYERS:
         layer = getattr(pose, name)
         arrays[f"{name}_weight"] = layer.weight.detach().numpy().T
         arrays[f"{name}_bias"] = layer.bias.detach().numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from facedepth_edge.artifacts import open_artifact
-from facedepth_edge.box import Box
+from facedepth_edge.box import box_from_head
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.head_pose import CELLS, angles_from_rotation, estimate_head_pose
@@ -22,8 +22,8 @@ from train.data.subsets import is_frontal
 from train.groups import ENOUGH_SEEN, called_valid
 from train.metrics import HALF_RANGE_MM
 from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
-from train.synth.motion import rotation_from_angles
-from train.validation import MEASURE_BATCH, spread_indices
+from train.synth.motion import rotation_from_angles, turn_deg
+from train.validation import chunks_of, spread_indices
 
 FOCAL_PX = 1000.0
 FRAME_HW = (4000, 4000)
@@ -71,9 +71,8 @@ def result_of(depth: np.ndarray, mask: np.ndarray, ray_xy: tuple[float, float], 
     """
     camera = Camera(FOCAL_PX, FOCAL_PX, FRAME_HW[1] / 2, FRAME_HW[0] / 2)
     x, y = (FOCAL_PX * slope + side / 2 for slope, side in zip(ray_xy, (FRAME_HW[1], FRAME_HW[0]), strict=True))
-    half_px = 0.5 * FOCAL_PX * 320.0 / distance_mm
+    box = box_from_head((x, y), distance_mm, (FOCAL_PX, FOCAL_PX))
     depth_mm = (distance_mm + HALF_RANGE_MM * depth).astype(np.float32)
-    box = Box(x - half_px, y - half_px, x + half_px, y + half_px)
     return DepthResult(depth_mm, depth, mask, "model", box, (x, y), distance_mm, "distance_mm",
                        None, True, "", camera, FRAME_HW)  # fmt: skip
 
@@ -105,7 +104,8 @@ def measure_set(model: Path, data: PackedSet, split: str, count: int | None = No
         raise ArtifactError.of(str(model), got, f"a mask, and sides that {CELLS} divides", "Give another model.")
     data.require_runtimes_reach()
     indices = spread_indices(data, split, count, faces_only=True)
-    meta, true, found = _poses(predictors[0], thresholds_of_model(model), data, indices, cut=False)
+    thresholds = thresholds_of_model(model)
+    meta, true, found = _poses(predictors[0], thresholds, data, indices, cut=False)
     turned = np.degrees(np.arccos(np.clip(true[:, 2, 2], -1, 1)))  # between the face's direction and the camera's axis
     groups = {
         "all": np.ones(len(meta), bool),
@@ -115,7 +115,7 @@ def measure_set(model: Path, data: PackedSet, split: str, count: int | None = No
         f"less than {ENOUGH_SEEN:.0%} seen": meta["visible"] < ENOUGH_SEEN,
     }
     rows = [_row(data.name, group, true[where], found[where]) for group, where in groups.items() if where.any()]
-    _, true, found = _poses(predictors[0], thresholds_of_model(model), data, indices, cut=True)
+    _, true, found = _poses(predictors[0], thresholds, data, indices, cut=True)
     return [*rows, _row(data.name, "all, cut by the frame's edge", true, found)]
 
 
@@ -127,8 +127,7 @@ def _poses(
     found: list[np.ndarray] = []
     generator = torch.Generator().manual_seed(CUT_SEED)
     sizes = (data.crops.crop_px, data.crops.box_px)
-    for first in range(0, len(indices), MEASURE_BATCH):
-        chosen = indices[first : first + MEASURE_BATCH]
+    for chosen in chunks_of(indices):
         placement = draw_placement(len(chosen), *sizes, CUTS, generator) if cut else None
         batch = make_batch(data, chosen, placement=placement)
         outputs = predict(chosen, batch)
@@ -155,8 +154,7 @@ def _row(data: str, group: str, true: np.ndarray, found: np.ndarray) -> PoseRow:
     angles = np.array([[angles_from_rotation(one)[::-1] for one in each] for each in (true, found)])  # yaw, pitch, roll
     signed = (angles[1] - angles[0] + 180) % 360 - 180
     errors = np.abs(signed)
-    cosine = (np.einsum("nij,nij->n", true, found) - 1) / 2
-    within = float((np.degrees(np.arccos(np.clip(cosine, -1, 1))) <= WITHIN_DEG).mean())
+    within = float((turn_deg(found @ true.transpose(0, 2, 1)) <= WITHIN_DEG).mean())
     middle, offset = np.median(errors, axis=0), np.median(signed, axis=0)
     found_deg = (errors.mean(axis=0), middle, offset, np.abs(angles[0]).mean(axis=0))
     return PoseRow(data, group, len(true), *(tuple(map(float, each)) for each in found_deg), within)  # type: ignore[arg-type]

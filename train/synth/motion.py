@@ -27,6 +27,12 @@ def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
     return tuple(float(np.rad2deg(a)) for a in (roll, pitch, yaw))
 
 
+def turn_deg(rotation: np.ndarray) -> np.ndarray:
+    """Return by how many degrees rotations (..., 3, 3) turn, about whatever axis: (...), 0 to 180."""
+    cosine = (np.trace(rotation, axis1=-2, axis2=-1) - 1) / 2
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+
 def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float, float]:
     """Draw (roll, pitch, yaw) in degrees: S1 yaw, S2 pitch, S3 roll alone, S4 and S5 all together."""
     small = rng.normal(0, 3, 3)

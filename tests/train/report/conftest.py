@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from train.data.subsets import CELLS
 from train.paper_metrics import sums_of_images
@@ -24,6 +26,15 @@ from train.report.measurement import (
 )
 
 SUBJECTS, FRAMES, SIDE = 6, 30, 12
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Run tiny networks on one thread: more only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def write_inputs(folder: Path) -> tuple[Path, Path]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from train.report.measurement import SOURCES, SYSTEMS, Measured, read_measured, 
 from train.report.summary import summarise
 from train.synth.sources import settle_note
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 OFFSETS = dict(zip(SYSTEMS, (0.0, 0.1, 0.2, -0.9), strict=True))
 
 
@@ -39,15 +39,6 @@ def write_test_set(root: Path) -> Path:
     for angles in root.glob("*/angles.txt"):
         angles.write_text("0\t1\t2\t3\n1\t0\t10\t-10\n2\t0\t0\t30\n3\t0\t0\t0\n")
     return root
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Run tiny networks on one thread: more only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from train.restore import TrainedNetwork
 from train.verification import verification_input
 from train.weights import network_from_weights, save_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PAPER = {"name": "paper", "encoder_widths": [4, 4], "decoder_widths": [4, 4]}
 TINY = {
     "paper": PAPER,
@@ -47,15 +47,6 @@ def save_tiny(
     network = NETWORKS[config.network.name](config.network.options).eval()
     data = {"name": "crops", "key": "k", "train_frames": 8, "train_subjects": 2}
     save_weights(path, TrainedNetwork(network, config.network.name, config, 3, 24, "abc+changes", data, input_px))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Run tiny networks on one thread: more only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
