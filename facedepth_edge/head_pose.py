@@ -31,9 +31,11 @@ CELLS = 12
 """The maps are averaged over CELLS x CELLS squares."""
 SCALE_MM = 40.0
 """Depth in the network's input is in this unit."""
-WEIGHTS_FILE = os.path.join(os.path.dirname(__file__), "models", "head_pose.npz")
+WEIGHTS_FILE = os.path.join(os.path.dirname(__file__), "models", "head_pose.safetensors")
 LAYERS = ("first", "second", "last")
-"""Of the network, in order; the weights' file has NAME_weight and NAME_bias of each."""
+"""Of the network, in order."""
+WEIGHTS = ("mean", *(f"{layer}_{part}" for layer in LAYERS for part in ("weight", "bias")))
+"""Of the weights' file: what is taken off the input, then (inputs, outputs) and (outputs,) of each layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,22 +191,26 @@ def _depth_along_ray_mm(result: DepthResult, ray_xy: tuple[float, float]) -> NDA
 
 @functools.cache
 def _weights(path: str) -> dict[str, NDArray[np.float32]]:
-    import zipfile
-    import zlib
-    from tokenize import TokenError
+    import hashlib
+    import json
 
-    damaged = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, TokenError)
-    names = ("mean", *(f"{layer}_{part}" for layer in LAYERS for part in ("weight", "bias")))
+    from facedepth_edge.tensor_file import NOTES, split_tensor_file, tensors_of
+
     fix = "Install the package again, or make the file by python -m train.head_pose."
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            weights = {name: archive[name].astype(np.float32) for name in names}
-    except damaged as error:
+        with open(path, "rb") as file:
+            header, data = split_tensor_file(file.read())
+        sha256 = json.loads(header[NOTES]["about"])["sha256"]
+        weights = tensors_of(header, data)
+        shapes = {name: weights[name].shape for name in WEIGHTS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError.of(path, f"{type(error).__name__}: {error}", "the head pose's weights", fix) from error
-    first, second = weights["first_bias"].size, weights["second_bias"].size
-    inputs = 2 * CELLS * CELLS
-    expected = [(inputs,), (inputs, first), (first,), (first, second), (second,), (second, 6), (6,)]
-    shapes = [weights[name].shape for name in names]
-    if shapes != expected or not all(np.isfinite(array).all() for array in weights.values()):
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ArtifactError.of(path, f"weights of SHA-256 {found}", f"{sha256} as it says itself", fix)
+    inputs, first, second = 2 * CELLS * CELLS, shapes["first_bias"][-1:], shapes["second_bias"][-1:]
+    sides = [(inputs,), (inputs, *first), first, (*first, *second), second, (*second, 6), (6,)]
+    expected = dict(zip(WEIGHTS, sides, strict=True))
+    if shapes != expected or not all(np.isfinite(weights[name]).all() for name in WEIGHTS):
         raise ArtifactError.of(path, f"arrays of {shapes}", f"finite ones of {expected}", fix)
     return weights

@@ -19,6 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 MOST_SIDE_PX = 4096
+LARGEST_WHOLE = 2**53  # beyond it not every JSON reader has whole numbers exactly
 LARGEST_IN_SPEC = 1e6  # of any number in a spec.json; what is beyond is a mistake, and overflows sooner or later
 
 
@@ -28,7 +29,7 @@ def _require(ok: bool, where: str, got: object, expected: str) -> None:
 
 
 def _is_int(value: object, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= LARGEST_WHOLE
 
 
 def _is_number(value: object) -> bool:
@@ -301,7 +302,7 @@ class ModelSpec:
 
 
 def _parse(text: str | bytes) -> Any:
-    """Parse JSON strictly: no key twice, no NaN or infinity."""
+    """Parse JSON strictly: UTF-8 without a byte order mark, no key twice, no NaN or infinity."""
     import json
     import math
     from itertools import pairwise
@@ -323,6 +324,8 @@ def _parse(text: str | bytes) -> Any:
         return value
 
     try:
+        if isinstance(text, bytes):
+            text = text.decode()  # json.loads would take UTF-16 too
         return json.loads(text, object_pairs_hook=object_from_pairs, parse_constant=refuse_constant,
                           parse_float=finite_number)  # fmt: skip
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits

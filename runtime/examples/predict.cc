@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Image in, depth out, without Python: predict MODEL PLAN IMAGE X Y DISTANCE_MM FX DEPTH [FY CX CY]
-//   MODEL         the model's folder, with spec.json
+//   MODEL         the model's folder, with spec.json; where head_pose.safetensors lies beside the folder, as it does in
+//                 the Python package, the head's pose is printed too
 //   PLAN          what `facedepth-edge build-engine` made of it on this device
 //   IMAGE         binary .ppm or .pgm with 8 bits a value (from any picture: convert driver.png driver.ppm)
 //   X Y           head centre in pixels: the point midway between the ears
@@ -10,6 +11,7 @@
 //   FY CX CY      the other intrinsics in pixels; left out: FX, and the optical axis in the middle of the frame
 
 #include <facedepth/error.h>
+#include <facedepth/head_pose.h>
 #include <facedepth/pipeline.h>
 
 #include <algorithm>
@@ -20,6 +22,8 @@
 #include <exception>
 #include <fstream>
 #include <limits>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,6 +96,14 @@ void write_depth(const facedepth::FaceDepth& face, const std::string& path) {
   }
 }
 
+void print_pose(const facedepth::FaceDepth& face, const std::string& weights_path) {
+  if (!std::ifstream(weights_path)) return;
+  facedepth::HeadPoseEstimator estimator(facedepth::read_file(weights_path), weights_path);
+  if (const std::optional<facedepth::HeadPose> pose = estimator.estimate(face)) {
+    std::printf("yaw %.0f, pitch %.0f, roll %.0f degrees\n", pose->yaw_deg, pose->pitch_deg, pose->roll_deg);
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -118,6 +130,7 @@ int main(int count, char** arguments) {
     const facedepth::FaceDepth& face = pipeline.predict(image.view, head);
     write_depth(face, arguments[8]);
     std::printf("%s: %s%s\n", arguments[8], face.valid ? "valid" : "not valid: ", face.reason);
+    print_pose(face, std::string(arguments[1]) + "/../head_pose.safetensors");
     return face.valid ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as spec.json and as a plan's metadata: they are read, or refused by an Error of the kind artifact.
+// Any bytes as spec.json, as a plan's metadata and as the head pose's weights: they are read, or refused by an Error of
+// the kind artifact.
 
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
 #include "facedepth/error.h"
+#include "facedepth/head_pose.h"
 #include "facedepth/spec.h"
 
 namespace {
@@ -31,5 +33,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const facedepth::PlanMetadata metadata = facedepth::plan_metadata_from_json(text, "plan.json");
     if (metadata.sha256.size() != 64 || metadata.bytes < 1) std::abort();
   });
+  read_or_refuse([&] { facedepth::HeadPoseEstimator(text, "head_pose.safetensors"); });
   return 0;
 }

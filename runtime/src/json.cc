@@ -125,6 +125,7 @@ class Reader {
     const std::string digits(text_.substr(begin, at_ - begin));
     value.kind = Json::Kind::number;
     value.number = number_from(digits);
+    value.plain = digits.find_first_of(".eE") == std::string::npos;
     if (!std::isfinite(value.number)) fail("a number that is not finite");
   }
 

@@ -15,6 +15,7 @@ struct Json {
   Kind kind = Kind::null;
   bool boolean = false;
   double number = 0.0;
+  bool plain = false;  // a number that was written without a point and an exponent
   std::string text;
   std::vector<Json> items;
   std::vector<std::pair<std::string, Json>> members;

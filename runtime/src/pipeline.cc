@@ -132,19 +132,23 @@ struct RawMaps {
   double mask_threshold;
 };
 
+HeadPosition with_optical_axis(HeadPosition head, const FrameView& frame) {
+  if (std::isnan(head.cx)) head.cx = 0.5 * frame.width;
+  if (std::isnan(head.cy)) head.cy = 0.5 * frame.height;
+  return head;
+}
+
 // Turns depth along the ray to the head into depth along the optical axis. Writes to nearness where the model has no
 // mask output, and to along_axis; the returned maps point to both.
-RawMaps turn_to_axis(RawMaps maps, const ModelSpec& spec, const FrameView& frame, const HeadPosition& head,
-                     std::vector<float>& nearness, std::vector<float>& along_axis) {
+RawMaps turn_to_axis(RawMaps maps, const ModelSpec& spec, const HeadPosition& head, std::vector<float>& nearness,
+                     std::vector<float>& along_axis) {
   if (maps.mask_probability == nullptr) {  // the threshold is for the network's own z: below it is -z above -threshold
     std::transform(maps.depth, maps.depth + nearness.size(), nearness.begin(), std::negate<>());
     maps.mask_probability = nearness.data();
     maps.mask_threshold = -maps.mask_threshold;
   }
-  const double cx = std::isnan(head.cx) ? 0.5 * frame.width : head.cx;
-  const double cy = std::isnan(head.cy) ? 0.5 * frame.height : head.cy;
   depth_along_axis(maps.depth, spec.output_width, spec.output_height,
-                   {(head.x - cx) / head.fx, (head.y - cy) / head.fy, head.distance_mm, spec.half_range_mm,
+                   {(head.x - head.cx) / head.fx, (head.y - head.cy) / head.fy, head.distance_mm, spec.half_range_mm,
                     spec.reach_x_mm, spec.reach_y_mm},
                    along_axis.data());
   maps.depth = along_axis.data();
@@ -227,8 +231,9 @@ const FaceDepth& FaceDepthPipeline::predict(const FrameView& frame, const HeadPo
            "Set max_value to the largest value that the camera can give.");
   }
   found_.box = box;  // not before: what refuses a frame leaves the last result as it was
+  found_.head = with_optical_axis(head, frame);
   RawMaps maps{output.depth, output.mask_probability, spec_.mask_threshold};
-  if (spec_.along_ray) maps = turn_to_axis(maps, spec_, frame, head, nearness_, along_axis_);
+  if (spec_.along_ray) maps = turn_to_axis(maps, spec_, found_.head, nearness_, along_axis_);
   const DepthSummary summary = write_depth_maps({maps.depth, maps.mask_probability, found_.depth_mm.size()},
                                                 {head.distance_mm, spec_.half_range_mm, maps.mask_threshold},
                                                 {found_.depth_mm.data(), found_.relative.data(), found_.mask.data()});

@@ -21,6 +21,16 @@ constexpr double kMaxWhole = 9007199254740992.0;  // 2^53: whole numbers beyond 
 
 using Keys = std::initializer_list<std::string_view>;
 
+// Of UTF-8: U+0000 to U+001F and U+007F are one byte, U+0080 to U+009F are 0xC2 and another.
+bool has_control_character(const std::string& text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte < 0x20 || byte == 0x7F) return true;
+    if (byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0) return true;
+  }
+  return false;
+}
+
 // One JSON value with its place in the file, for the errors' texts.
 class Field {
  public:
@@ -61,9 +71,10 @@ class Field {
   }
 
   std::string text() const {
-    if (json_.kind != Json::Kind::text || json_.text.find_first_not_of(" \t\n\r") == std::string::npos) {
+    if (json_.kind != Json::Kind::text || json_.text.find_first_not_of(' ') == std::string::npos) {
       fail("another kind of value or nothing", "a text that is not empty");
     }
+    if (has_control_character(json_.text)) fail("a control character", "a text that can be printed");
     return json_.text;
   }
 
@@ -93,7 +104,7 @@ class Field {
   }
 
   double whole(double high) const {
-    if (!(number() >= 1.0 && json_.number <= high && std::floor(json_.number) == json_.number)) {
+    if (!(number() >= 1.0 && json_.number <= high && json_.plain)) {
       fail(shown(), "a whole number, 1 to " + text_of(high));
     }
     return json_.number;
@@ -127,7 +138,7 @@ class Field {
 
 void check_format(const Field& top) {
   const Field format = top.check_object().at("format");
-  if (format.number() != kFormat) format.fail("another number", "1");
+  if (format.number() != kFormat || !format.json().plain) format.fail("another number", "1");
   if (top.has("kind")) top.at("kind").fail("a file of another kind", "a model that estimates depth, which has no kind");
 }
 

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from facedepth_edge import EdgeDepth, head_pose
 from facedepth_edge.camera import Camera
@@ -26,6 +31,7 @@ from facedepth_edge.head_pose import (
 )
 from facedepth_edge.result import DepthResult
 from facedepth_edge.stream import DepthStream
+from facedepth_edge.tensor_file import split_tensor_file
 from tests.facedepth_edge.test_result import sphere_result
 
 
@@ -193,21 +199,41 @@ def test_a_streams_result_has_the_pose_of_its_filtered_depth(demo_result: DepthR
 
 
 def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with np.load(head_pose.WEIGHTS_FILE) as archive:
-        arrays = dict(archive)
-    damaged = {
-        "lacking": {key: value for key, value in arrays.items() if key != "mean"},
-        "shape": {**arrays, "last_bias": arrays["last_bias"][:5]},
-        "nan": {**arrays, "mean": np.full_like(arrays["mean"], np.nan)},
-    }
-    for name, content in damaged.items():
-        np.savez(tmp_path / f"{name}.npz", **content)
-    (tmp_path / "text.npz").write_text("no zip")
     content = Path(head_pose.WEIGHTS_FILE).read_bytes()
+    with safe_open(head_pose.WEIGHTS_FILE, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in head_pose.WEIGHTS}
+
+    def written(changed: dict[str, np.ndarray]) -> bytes:
+        _, data = split_tensor_file(save(changed))
+        return save(changed, {"about": json.dumps({"sha256": hashlib.sha256(data).hexdigest()})})
+
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 16
-    (tmp_path / "flipped.npz").write_bytes(flipped)
-    for name in (*damaged, "text", "none", "flipped"):
-        monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / f"{name}.npz"))
-        with pytest.raises(ArtifactError, match=rf"{name}\.npz: got .*Install the package again"):
+    damaged = {
+        "lacking": (written({name: arrays[name] for name in arrays if name != "mean"}), "KeyError: 'mean'"),
+        "shape": (written({**arrays, "last_bias": arrays["last_bias"][:5]}), "got arrays of"),
+        "nan": (written({**arrays, "mean": np.full_like(arrays["mean"], np.nan)}), "got arrays of"),
+        "integers": (written({**arrays, "mean": arrays["mean"].astype(np.int32)}), "tensor mean: KeyError"),
+        "mute": (save(arrays), "KeyError: '__metadata__'"),
+        "flipped": (bytes(flipped), "got weights of SHA-256"),
+        "short": (content[:-3], r"tensor \w+ of .* in bytes"),
+        "text": (b"no tensors", "a header that ends at byte"),
+        "empty": (b"", "a header that ends at byte 8 of 0"),
+        "list": (b"\2" + bytes(7) + b"[]", "a header that is a list"),
+    }
+    for name, (bytes_, _) in damaged.items():
+        (tmp_path / name).write_bytes(bytes_)
+    for name, told in (*((name, told) for name, (_, told) in damaged.items()), ("none", "FileNotFoundError")):
+        monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / name))
+        with pytest.raises(ArtifactError, match=rf"{name}: got .*Install the package again") as refused:
             sphere_result().head_pose()
+        assert re.search(told, str(refused.value)), str(refused.value)
+
+
+def test_weights_are_read_as_the_library_reads_them() -> None:
+    weights = head_pose._weights(head_pose.WEIGHTS_FILE)
+    with safe_open(head_pose.WEIGHTS_FILE, framework="numpy") as file:
+        assert set(file.keys()) == set(weights) == set(head_pose.WEIGHTS)
+        for name, array in weights.items():
+            assert array.dtype == np.float32
+            np.testing.assert_array_equal(array, file.get_tensor(name))

@@ -212,11 +212,11 @@ def test_doctor_finds_a_damaged_model(tiny_artifact: Path, tmp_path: Path) -> No
 def test_doctor_finds_damaged_weights_of_the_head_pose(
     tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / "none.npz"))
+    monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / "none.safetensors"))
     done = run_cli("doctor", "--model", str(tiny_artifact))
     assert done.exit_code == 1
     assert "! head pose" in done.stdout
-    assert "none.npz: got FileNotFoundError" in done.stdout
+    assert "none.safetensors: got FileNotFoundError" in done.stdout
 
 
 def test_doctor_finds_wrong_answers(tiny_artifact: Path, tmp_path: Path) -> None:

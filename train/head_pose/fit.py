@@ -8,6 +8,7 @@ true angles of rendered frames.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from facedepth_edge.errors import ArtifactError
 from facedepth_edge.head_pose import CELLS, LAYERS, features_from_maps, rotation_along_ray
+from facedepth_edge.tensor_file import split_tensor_file
 from facedepth_edge.whole_file import whole_file
 from train.checkpoint import current_commit
 from train.data.batches import make_batch
@@ -139,7 +142,7 @@ def fit_weights(start: Start, sets: Mapping[str, PackedSet], out: Path, settings
     Args:
         start: The model.
         sets: By name; their training people are learnt from.
-        out: The .npz file.
+        out: The .safetensors file.
         settings: How long.
 
     Returns:
@@ -203,12 +206,20 @@ def _fitted(cells: Tensor, rotations: Tensor, settings: FitSettings) -> tuple[Po
 
 
 def write_weights(out: Path, pose: PoseNetwork, about: Mapping[str, object]) -> None:
-    """Write the file that facedepth_edge.head_pose reads, in half precision; it appears whole or not at all."""
+    """Write the file that facedepth_edge.head_pose reads, in half precision; it appears whole or not at all.
+
+    Args:
+        out: The .safetensors file.
+        pose: The network.
+        about: Where it comes from; the SHA-256 of the weights' bytes goes with it.
+    """
     arrays = {"mean": pose.mean.numpy()}
     for name in LAYERS:
         layer = getattr(pose, name)
         arrays[f"{name}_weight"] = layer.weight.detach().numpy().T
         arrays[f"{name}_bias"] = layer.bias.detach().numpy()
-    note = np.frombuffer(json.dumps(dict(about), sort_keys=True).encode(), np.uint8)
+    halves = {name: np.ascontiguousarray(array, np.float16) for name, array in arrays.items()}
+    _, data = split_tensor_file(save(halves))
+    note = json.dumps({**about, "sha256": hashlib.sha256(data).hexdigest()}, sort_keys=True)
     with whole_file(out) as file:
-        np.savez(file, about=note, **{name: array.astype(np.float16) for name, array in arrays.items()})
+        file.write(save(halves, {"about": note}))

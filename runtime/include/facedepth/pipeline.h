@@ -44,6 +44,7 @@ struct FaceDepth {
   std::vector<float> relative;     // along the optical axis, -1 .. 1: (depth_mm - the head's) / half_range_mm
   std::vector<std::uint8_t> mask;  // 1 on the head; 0 where the box reaches outside the frame
   Box box;
+  HeadPosition head;             // as given; cx and cy are numbers
   float validity = -1.0F;        // the network's probability of a usable face; -1 where the model has none
   double face_seen = -1.0;       // share of the face's place that the mask calls head; -1 without a mask output
   double contrast_levels = 0.0;  // standard deviation of the crop in gray levels, 0 .. 127.5

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from facedepth_edge import head_pose
 from facedepth_edge.artifacts import BUNDLED_FOLDER
@@ -43,6 +45,12 @@ def test_a_box_that_is_turned_and_mirrored_shows_the_heads_axes_so(flip: bool) -
     np.testing.assert_allclose(rotation_in_box(angles, (0.0, 0.0)), rotation_from_angles(*angles), atol=1e-12)
 
 
+def about_of(path: Path) -> dict[str, Any]:
+    """Return what a file of weights says of itself."""
+    with safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["about"])
+
+
 def tilted_samples(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, list[np.ndarray]]:
     """Return cells of discs that are tilted as heads of these rotations are, the rotations, and the depth maps."""
     y, x = (np.mgrid[:48, :48] + 0.5) * 320 / 48 - 160
@@ -71,10 +79,12 @@ def test_it_learns_and_the_package_computes_the_same(tmp_path: Path, monkeypatch
     errors = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
     assert loss < 0.2
     assert float(errors.mean()) < 4  # they are turned by 24 degrees on average
-    write_weights(tmp_path / "pose.npz", pose, {"frames": 3})
-    with np.load(tmp_path / "pose.npz") as archive:
-        assert json.loads(archive["about"].tobytes()) == {"frames": 3}
-    monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / "pose.npz"))
+    write_weights(tmp_path / "pose.safetensors", pose, {"frames": 3})
+    assert about_of(tmp_path / "pose.safetensors")["frames"] == 3
+    content = (tmp_path / "pose.safetensors").read_bytes()
+    write_weights(tmp_path / "pose.safetensors", pose, {"frames": 3})
+    assert (tmp_path / "pose.safetensors").read_bytes() == content
+    monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(tmp_path / "pose.safetensors"))
     y, x = (np.mgrid[:48, :48] + 0.5) * 320 / 48 - 160
     for depth_mm, expected in zip(maps[:5], found.numpy()[:5], strict=True):
         np.testing.assert_allclose(rotation_from_maps(depth_mm, np.hypot(x, y) < 80), expected, atol=5e-3)
@@ -90,12 +100,11 @@ def test_a_network_that_knows_nothing_says_that_all_look_into_the_camera() -> No
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_crops_set(tmp_path / "heads", subjects=4, frames=3)
     common = ["--model", str(EDGE), "--data", str(data), "--cache-dir", str(tmp_path / "cache")]
-    out = tmp_path / "pose.npz"
+    out = tmp_path / "pose.safetensors"
     assert main(["fit", *common, "--out", str(out), "--repeats", "2", "--epochs", "2"]) == 0
     printed = capsys.readouterr()
     assert "2 people, 12 samples" in printed.out
-    with np.load(out) as archive:
-        about = json.loads(archive["about"].tobytes())
+    about = about_of(out)
     assert (about["data"], about["people"], about["frames"], about["repeats"]) == (["heads"], 2, 6, 2)
     monkeypatch.setattr(head_pose, "WEIGHTS_FILE", str(out))
     monkeypatch.setattr("train.head_pose.measure.called_valid", lambda *arguments: True)  # these are no faces
@@ -106,7 +115,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr("train.head_pose.measure.called_valid", lambda *arguments: False)
     assert main(["measure", *common]) == 1
     assert "got no frame that is called valid" in capsys.readouterr().err
-    assert main(["fit", *common, "--out", str(tmp_path / "none" / "x.npz")]) == 1
+    assert main(["fit", *common, "--out", str(tmp_path / "none" / "x.safetensors")]) == 1
     assert "--out: got" in capsys.readouterr().err
     paper = str(COMMITTED_MODELS / "paper.safetensors")
     assert main(["fit", "--model", paper, *common[2:], "--out", str(out)]) == 1
