@@ -12,11 +12,12 @@ import atexit
 import ctypes
 import functools
 import importlib
+import os
 import sys
 import threading
 import weakref
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,8 @@ class Gpu:
     """Whether it shares its memory with the CPU, as on a Jetson."""
     multiprocessors: int
     """How many it has: devices of one name differ in it, as AGX Orin and Orin NX do."""
+    pci_bus_id: str
+    """Where it is, as nvidia-smi takes it: domain:bus:device.function."""
 
     @property
     def architecture(self) -> str:
@@ -123,13 +126,17 @@ class Session:
     def __init__(self, pycuda: Any, driver: Driver, device: int = 0) -> None:
         self._pycuda = pycuda
         self.driver = driver
+        self._pid = os.getpid()
+        self._context: Any = None
+        self._idle: Any = None  # a stream on which nothing ever runs, to ask after the context
         self.index = device
         """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         """Those who keep buffers or engines in the context; each has close(), join() and leave()."""
         self._users_guard = threading.RLock()  # held while the context is torn down too: who joins then, waits
         self.capturing = threading.RLock()
-        """Held while a stream is captured, and while somebody waits for the whole context, which a capture forbids."""
+        """Held while a stream is captured, and while somebody waits for the whole context or lets a library's objects
+        go, which may wait for the whole device: a capture forbids both."""
         self.captures = False
         """Whether the thread that holds ``capturing`` captures in this moment."""
         with self._named("cuInit"):
@@ -146,6 +153,7 @@ class Session:
                 compute_capability=tuple(self._device.compute_capability()),
                 integrated=bool(has(pycuda.device_attribute.INTEGRATED)),
                 multiprocessors=int(has(pycuda.device_attribute.MULTIPROCESSOR_COUNT)),
+                pci_bus_id=str(self._device.pci_bus_id()),
             )
         self._found_active = driver.primary_context_is_active(device)
         self._retain()
@@ -153,11 +161,26 @@ class Session:
 
     def _finish(self) -> None:
         """Let everything go while the interpreter still works: PyCUDA would release the context by the wrong call."""
+        if self.is_of_another_process():
+            return
         # Paths first, which wait for the frames on their way; then the backends that are in no path.
         for user in sorted(self._all_users(), key=lambda user: hasattr(user, "fork")):
             user.close()
         if self._context is not None:
+            with self.current():
+                self._idle = None
             self._context.detach()
+
+    def is_of_another_process(self) -> bool:
+        """Say whether this process was forked from the one that opened the session: CUDA does not work in it."""
+        return os.getpid() != self._pid
+
+    def require_own_process(self) -> None:
+        """Raise BackendUnavailable in a process that was forked from the one that opened the session."""
+        if self.is_of_another_process():
+            rule = "a process that initialises CUDA itself"
+            fix = 'Start it by multiprocessing.get_context("spawn"), or fork before anything uses the GPU.'
+            raise BackendUnavailable.of("CUDA", "a fork of a process that has used it", rule, fix)
 
     def join(self, user: Any) -> None:
         """Count somebody among the users, before it makes anything in the context; waits for a recovery to end."""
@@ -175,7 +198,14 @@ class Session:
 
     def _retain(self) -> None:
         with self._named("cuDevicePrimaryCtxRetain"):
-            self._context: Any = self._device.retain_primary_context()
+            self._context = self._device.retain_primary_context()
+        try:
+            with self.current():
+                self._idle = self.stream()
+        except BaseException:
+            context, self._context = self._context, None
+            context.detach()
+            raise
 
     @contextmanager
     def _named(self, call: str) -> Iterator[None]:
@@ -193,6 +223,7 @@ class Session:
         Raises:
             CudaError: it cannot be made current, or a call of CUDA in the block failed.
         """
+        self.require_own_process()
         if self._context is None:
             raise cuda_error("CUDA", "a lost context that could not be made anew", sticky=True)
         with self._named("cuCtxPushCurrent"):
@@ -239,6 +270,11 @@ class Session:
         with self._named("cuStreamSynchronize"):
             stream.synchronize()
 
+    def settle(self, stream: Any) -> None:
+        """Wait until a stream of ours has done its work or failed at it, before what it works on is let go."""
+        with suppress(CudaError):
+            self.wait(stream)
+
     def wait_for_everything(self) -> None:
         """Wait until all work in the current context is done, whosever it is; the other threads of Python run."""
         with self.capturing:
@@ -255,20 +291,31 @@ class Session:
                 self.captures = False
 
     def context_is_lost(self) -> bool:
-        """Say whether the current context has a sticky error; waits for the work on its way, and for captures.
+        """Say whether the current context has a sticky error; waits for captures, but for no work on its way.
 
-        To ask breaks a capture. So a thread that captures gets False, and may ask again after it.
+        Work of a stream whose faults shall count must be waited for first. To ask would break a capture of the same
+        thread. So a thread that captures gets False, and may ask again after it.
         """
         with self.capturing:
-            return not self.captures and self.driver.context_is_lost()
+            return self._idle is not None and not self.captures and self.driver.context_is_lost(self._idle.handle)
 
-    def keep_if_lost(self, things: object) -> None:
-        """Keep what has something in the context for ever if the context is lost, before it is let go."""
-        if self._context is not None:
-            with self.current():
-                if not self.context_is_lost():
-                    return
-        keep_for_ever(things)
+    @contextmanager
+    def letting_go(self, things: object) -> Iterator[None]:
+        """Let a library's objects go in the block, which may wait for the whole device: no capture goes on meanwhile.
+
+        If the context is lost, they are kept for ever before.
+
+        Args:
+            things: the objects; work on the GPU that they began has been waited for.
+        """
+        if self._context is None:
+            keep_for_ever(things)
+            yield
+            return
+        with self.current(), self.capturing:
+            if self.context_is_lost():
+                keep_for_ever(things)
+            yield
 
     def require_sole_user(self, ours: Collection[object], error: CudaError) -> None:
         """Raise CudaError unless the lost context may be torn down.
@@ -302,6 +349,8 @@ class Session:
         with self._users_guard:
             self.require_sole_user(ours, error)
             context, self._context = self._context, None
+            keep_for_ever(self._idle)
+            self._idle = None
             with self._named("cuDevicePrimaryCtxRelease"):
                 context.detach()  # from now on PyCUDA frees nothing of what was made in it
             self.driver.reset_primary_context(self.index)
@@ -323,10 +372,13 @@ def open_session() -> Session:
         The session, shared by everything in this process.
 
     Raises:
-        BackendUnavailable: PyCUDA, the driver or the GPU is missing.
+        BackendUnavailable: PyCUDA, the driver or the GPU is missing, or this process was forked from one that has used
+            the GPU.
     """
     with _opening:
-        return _make_session()
+        session = _make_session()
+    session.require_own_process()
+    return session
 
 
 @functools.cache

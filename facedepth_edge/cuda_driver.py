@@ -36,6 +36,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "cuDevicePrimaryCtxReset_v2": (_INT,),
     "cuPointerGetAttribute": (_POINTER, _INT, ctypes.c_ulonglong),
     "cuStreamSynchronize": (_POINTER,),
+    "cuStreamQuery": (_POINTER,),
     "cuModuleLoadData": (ctypes.POINTER(_POINTER), ctypes.c_char_p),
     "cuModuleUnload": (_POINTER,),
     "cuModuleGetFunction": (ctypes.POINTER(_POINTER), _POINTER, ctypes.c_char_p),
@@ -164,9 +165,13 @@ class Driver:
         self._require("cuPointerGetAttribute", code)
         return index.value
 
-    def context_is_lost(self) -> bool:
-        """Say whether the current context has a sticky error; waits for the work on its way."""
-        return self._library.cuCtxSynchronize() in STICKY_CODES
+    def context_is_lost(self, stream: int) -> bool:
+        """Say whether the current context has a sticky error, which every call returns from then on.
+
+        Args:
+            stream: the handle of one that is idle: nothing is waited for, and no capture is broken.
+        """
+        return self._library.cuStreamQuery(_POINTER(stream)) in STICKY_CODES
 
     def primary_context_is_active(self, device: int) -> bool:
         """Say whether anyone in this process holds the device's primary context."""

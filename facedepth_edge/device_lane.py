@@ -49,6 +49,8 @@ STATISTICS = ("mean", "squares", "smallest", "largest")  # of each output row
 
 _MAX_THREADS = 256  # kMaxThreads in face_crop.cu
 _EAGER_RUNS = 2  # before the capture: TensorRT does the work of its first runs only then
+_MOST_CAPTURES = 3  # tried: somebody else in the process may have disturbed one, as a wait for the whole device does
+_RUNS_BETWEEN_CAPTURES = 30
 
 
 class Lane:
@@ -68,11 +70,12 @@ class Lane:
         self.closed = False
         self._kept = False
         self.why_no_graph = backend.why_no_capture
+        self._captures_left = 0 if self.why_no_graph else _MOST_CAPTURES
         self._spec = spec
         self._session = session = backend.session
         self._graph: Graph | None = None
         self._graph_address = 0
-        self._eager_runs = 0
+        self._runs_to_capture = _EAGER_RUNS
         height, width = spec.input_hw
         self._threads = min(-(-width // 32) * 32, _MAX_THREADS)
         with session.current(), ExitStack() as made:
@@ -89,6 +92,7 @@ class Lane:
             if not session.gpu.integrated:
                 self._uploaded = session.device_buffer((FIRST_ROOM_BYTES,), np.uint8)
             self._answers: dict[int, HostBuffer] = {}
+            self._copies: dict[int, NDArray[np.uint8]] = {}
             made.pop_all()  # the last of them is there: from now on close() lets them go
 
     def _load_kernel(self) -> Kernel:
@@ -123,15 +127,16 @@ class Lane:
                 self._replay_or_enqueue(header)
             else:
                 self._enqueue(header, len(boxes))
-            answers = self._answers_for(len(boxes))
+            answers, copy = self._answers_for(len(boxes))
             session.download(answers.array, backend.output_block.address, stream)
             session.wait(stream)
+        np.copyto(copy, answers.array)  # outlives the lock: close() frees the page-locked memory
         done = time.perf_counter()
         summaries = self._summaries(len(boxes))
         if frame.dtype == np.uint16:
             brightest = max(largest for _, largest in summaries)
             require_within(brightest, float(max_value or WHITE))
-        return self._outputs(answers, summaries), (staged - started) * 1e3, (done - staged) * 1e3
+        return self._outputs(copy, summaries), (staged - started) * 1e3, (done - staged) * 1e3
 
     def _stage(self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], level: float) -> int:
         """Put the header, and of a frame in host memory the pixels that the boxes need, where the kernel reads them.
@@ -201,29 +206,39 @@ class Lane:
         handle = self.backend.stream.handle
         if self._graph is not None and self._graph_address != header:
             self._graph.close()
-            self._graph, self._eager_runs = None, 0
-        if self._graph is None and self._eager_runs >= _EAGER_RUNS and not self.why_no_graph:
-            graph = Graph(self._session.driver)
-            try:
-                with self._session.capture(), graph.capture(handle):
-                    self._enqueue(header, 1)
-                self._graph, self._graph_address = graph, header
-            except CudaError as error:
-                if error.sticky:
-                    raise
-                graph.close()
-                self.why_no_graph = str(error)
+            self._graph, self._runs_to_capture = None, _EAGER_RUNS
+        if self._graph is None and self._captures_left and not self._runs_to_capture:
+            self._capture(header)
         if self._graph is not None:
             self._graph.launch(handle)
         else:
-            self._eager_runs += 1
+            self._runs_to_capture = max(self._runs_to_capture - 1, 0)
             self._enqueue(header, 1)
 
-    def _answers_for(self, faces: int) -> HostBuffer:
-        """Return the page-locked copy of the block that holds all outputs of so many faces."""
+    def _capture(self, header: int) -> None:
+        """Capture one face; where that fails it is tried again some frames later, _MOST_CAPTURES times in all."""
+        graph = Graph(self._session.driver)
+        try:
+            with self._session.capture(), graph.capture(self.backend.stream.handle):
+                self._enqueue(header, 1)
+        except CudaError as error:
+            graph.close()
+            if error.sticky:
+                raise
+            self._captures_left -= 1
+            self._runs_to_capture = _RUNS_BETWEEN_CAPTURES
+            self.why_no_graph = str(error)
+        else:
+            self._graph, self._graph_address = graph, header
+            self._captures_left, self.why_no_graph = _MOST_CAPTURES, ""
+
+    def _answers_for(self, faces: int) -> tuple[HostBuffer, NDArray[np.uint8]]:
+        """Return the page-locked copy of the block that holds all outputs of so many faces, and an ordinary one."""
         if faces not in self._answers:
-            self._answers[faces] = self._session.host_buffer(self.backend.output_block.bytes)
-        return self._answers[faces]
+            size = self.backend.output_block.bytes
+            self._answers[faces] = self._session.host_buffer(size)
+            self._copies[faces] = np.empty(size, np.uint8)
+        return self._answers[faces], self._copies[faces]
 
     def _summaries(self, faces: int) -> list[tuple[float, float]]:
         """Return each crop's standard deviation and largest value in gray levels, from the kernel's row by row."""
@@ -236,11 +251,11 @@ class Lane:
         brightest = (largest.max(axis=1) - offset) / scale
         return list(zip(deviation.tolist(), brightest.tolist(), strict=True))
 
-    def _outputs(self, answers: HostBuffer, summaries: list[tuple[float, float]]) -> list[NetworkOutput]:
+    def _outputs(self, answers: NDArray[np.uint8], summaries: list[tuple[float, float]]) -> list[NetworkOutput]:
         outputs, arrays = self._spec.outputs, {}
         for name, view in self.backend.output.items():
             first = self.backend.output_offsets[name]
-            arrays[name] = answers.array[first : first + view.bytes].view(np.float32).reshape(view.shape)
+            arrays[name] = answers[first : first + view.bytes].view(np.float32).reshape(view.shape)
         relative_z = arrays[outputs.depth.name]
         mask = None if outputs.mask is None else arrays[outputs.mask.name]
         validity = None if outputs.validity is None else arrays[outputs.validity.name].reshape(-1)
@@ -267,7 +282,7 @@ class Lane:
         """Let everything go but the network, which other lanes may have; the caller holds the lock."""
         self.closed = True
         with self._session.current():
-            self._session.context_is_lost()  # which waits: a frame that failed may have left work on these buffers
+            self._session.settle(self.backend.stream)  # a frame that failed may have left work on these buffers
             if self._graph is not None:
                 self._graph.close()
             self._graph = None

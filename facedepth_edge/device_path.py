@@ -40,6 +40,8 @@ class _Hold:
 
 
 def _close_lane(lane: Lane) -> None:
+    if lane.backend.session.is_of_another_process():  # where nothing of it can be let go
+        return
     with lane.lock:
         if not lane.closed:
             lane.close()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import platform
 import re
@@ -23,6 +22,7 @@ from facedepth_edge.cuda_kernels import find_nvcc, nvcc_version
 from facedepth_edge.engine_cache import cache_folder
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
 from facedepth_edge.head_pose import require_weights
+from facedepth_edge.installed import TENSORRT, installed_version
 from facedepth_edge.native import find_native
 from facedepth_edge.system_tool import run_tool
 from facedepth_edge.verify import check_golden_faces
@@ -124,11 +124,11 @@ def _look_at_system(found: Diagnosis) -> None:
 
 def _look_at_packages(found: Diagnosis) -> None:
     for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless", "torch"):
-        version = _version_of(name)
+        version = installed_version(name)
         if version is not None:
             found.add(name, version)
     for pair in CLASHES:
-        if all(_version_of(name) is not None for name in pair):
+        if all(installed_version(name) is not None for name in pair):
             fix = f"pip uninstall -y {' '.join(pair)}, then install the one that you want again."
             found.add("packages", f"{' and '.join(pair)} overwrite each other's files", "broken", fix)
     try:
@@ -139,7 +139,7 @@ def _look_at_packages(found: Diagnosis) -> None:
         if not hasattr(cv2, "CascadeClassifier"):
             fix = "pip install 'opencv-python>=4.8,<5'."
             found.add("cv2", f"{cv2.__version__} has no CascadeClassifier, which --detect uses", "note", fix)
-        elif _version_of("opencv-python") is None:
+        elif installed_version("opencv-python") is None:
             found.add("cv2", f"{cv2.__version__} ({cv2.__file__})")
 
 
@@ -163,13 +163,13 @@ def _look_at_gpu(found: Diagnosis) -> None:
     else:
         found.add("gpu", f"{', '.join(names) or 'none'}; the driver is of CUDA {major}.{minor}")
     for name in ("tensorrt", "pycuda"):
-        version = _version_of(name)
+        version = installed_version(*TENSORRT) if name == "tensorrt" else installed_version(name)
         if version is None and importlib.util.find_spec(name) is None:
             hint = INSTALL if name == "pycuda" else f"{BACKENDS['tensorrt'].install}."
             found.add(name, "not installed", "note", f"Only for {_NEEDED_BY[name]}: {hint}")
         else:
             found.add(name, version or "there, outside of pip")
-    if driver_cuda is not None and driver_cuda < (13, 0) and _version_of("tensorrt-cu13") is not None:
+    if driver_cuda is not None and driver_cuda < (13, 0) and installed_version("tensorrt-cu13") is not None:
         parts = "tensorrt tensorrt-cu13 tensorrt-cu13-libs tensorrt-cu13-bindings"
         fix = f"pip uninstall -y {parts}; pip install 'tensorrt-cu12>=10.3,<12'. Or update the driver."
         found.add("tensorrt", f"built for CUDA 13, and the driver is of CUDA {major}.{minor}", "note", fix)
@@ -312,13 +312,6 @@ def _try_backend(artifact: Artifact, name: str) -> tuple[Finding, tuple[str, ...
 def _way_of(backend: Backend) -> str:
     """Say which way a frame goes."""
     return "frames cropped on the GPU" if backend.memory == "cuda" else "frames cropped by the CPU"
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _output_of(program: str, *arguments: str) -> str:

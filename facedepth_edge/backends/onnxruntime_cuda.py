@@ -42,6 +42,9 @@ GRAPH_VERSION = (1, 18)
 """The first ONNX Runtime that keeps several graphs apart by gpu_graph_id; an older one would replay that of one face
 for a batch."""
 GRAPH_OF_ONE_FACE, NO_GRAPH = "1", "-1"
+_MOST_CAPTURES = 2
+_DISTURBED = re.compile(r"\b90[01]\b|STREAM_CAPTURE_(UNSUPPORTED|INVALIDATED)", re.IGNORECASE)
+"""Errors of a capture that somebody else may have caused, as by waiting for the whole device."""
 OWN_GRAPH = "ONNX Runtime replays the network as a CUDA graph of its own; the crop's kernel is launched before it"
 
 
@@ -119,15 +122,18 @@ class OnnxRuntimeCudaBackend:
         if version < GRAPH_VERSION:
             self._load(f"ONNX Runtime {self._ort.__version__} has one graph for all batches")
             return
-        why_no_graph = ""
-        try:
-            self._load("")
-        except CudaError as error:
-            if error.sticky:
-                raise
-            why_no_graph = str(error)
-        if why_no_graph:  # after the block: the error keeps the first session alive
-            self._load(why_no_graph)
+        for _ in range(_MOST_CAPTURES):
+            try:
+                self._load("")
+            except CudaError as error:
+                if error.sticky:
+                    raise
+                why_no_graph = str(error)
+            else:
+                return
+            if _DISTURBED.search(why_no_graph) is None:
+                break
+        self._load(why_no_graph)  # after the block: the error keeps the first session alive
 
     def _load(self, why_no_graph: str) -> None:
         """Make the session on a new stream and run it once, which captures its graph.
@@ -182,8 +188,9 @@ class OnnxRuntimeCudaBackend:
                     bound = _Bound(self._ort, self._network, buffers, self._spec.input.name, graph)
                     bound.bind(self.session.index)
                 except BaseException:
-                    self.session.keep_if_lost(bound)
-                    buffers.close()
+                    with self.session.letting_go(bound):
+                        bound = None
+                        buffers.close()
                     raise
                 self._bound[batch] = bound
             buffers = self._bound[batch].buffers
@@ -230,7 +237,8 @@ class OnnxRuntimeCudaBackend:
 
     def _let_go(self) -> None:
         with self.session.current():
-            self.session.keep_if_lost((self._network, [bound.io for bound in self._bound.values()]))
+            self.session.settle(self.stream)
+        with self.session.letting_go((self._network, [bound.io for bound in self._bound.values()])):
             for bound in self._bound.values():
                 bound.io = None
             self._network = None  # before the stream that it computes on

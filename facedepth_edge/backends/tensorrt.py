@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from facedepth_edge.artifacts import Artifact
@@ -29,6 +28,7 @@ from facedepth_edge.engine import (
 )
 from facedepth_edge.engine_cache import built_plans
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
+from facedepth_edge.installed import TENSORRT, installed_version
 from facedepth_edge.spec import ModelSpec
 
 _EXPORT = "Export the model again with python -m export, then run facedepth-edge build-engine."
@@ -134,8 +134,10 @@ class TensorRtBackend:
         """
         if importlib.util.find_spec("tensorrt") is None:
             raise missing_library(cls.name, ModuleNotFoundError("No module named 'tensorrt'"))
-        with suppress(PackageNotFoundError, ValueError):  # as far as can be known without importing it
-            check_version(version("tensorrt"))
+        installed = installed_version(*TENSORRT)
+        if installed is not None:  # as far as can be known without importing it
+            with suppress(ValueError):
+                check_version(installed)
         spec = artifact.spec
         wanted = choose_precisions(artifact, precision)
         found = [name for name in wanted if built_plans(spec.name, spec.files[FILES[name]].sha256, name)]
@@ -244,7 +246,8 @@ class TensorRtBackend:
         if self.stream is None:
             return
         with self.session.current():
-            self.session.keep_if_lost(dict(vars(self)))
+            self.session.settle(self.stream)
+        with self.session.letting_go(dict(vars(self))):
             self._contexts = {}
             for buffers in self._buffers.values():
                 buffers.close()
@@ -257,8 +260,8 @@ class TensorRtBackend:
         """Let everything go, the engine as soon as no fork has it; a second call does nothing."""
         self._let_go()
         if self.loaded is not None:
-            self.session.keep_if_lost(self.loaded)
-            self.loaded = None  # type: ignore[assignment]
+            with self.session.letting_go(self.loaded):
+                self.loaded = None  # type: ignore[assignment]
         self.session.leave(self)
 
 

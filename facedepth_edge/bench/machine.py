@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from facedepth_edge.cpus import available_cpus
+from facedepth_edge.installed import TENSORRT, installed_version
 from facedepth_edge.system_tool import run_tool
 
 _LIBRARIES = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda", "torch")
@@ -51,12 +51,8 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
 def describe_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that are installed."""
     found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    versions = {name: installed_version(name) for name in _LIBRARIES} | {"tensorrt": installed_version(*TENSORRT)}
+    return found | {name: version for name, version in versions.items() if version is not None}
 
 
 def checkout_commit() -> str | None:

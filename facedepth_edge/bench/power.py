@@ -26,10 +26,15 @@ _RAIL = re.compile(r"(\w+) (\d+)(?:mW)?/(\d+)(?:mW)?")
 class PowerMeter:
     """Sample the power between `with` and its end.
 
-    Where neither program is there, `summary()` is None: no number is better than a guess.
+    Where neither program can say it, `summary()` is None: no number is better than a guess.
+
+    Args:
+        gpu: The PCI bus id of the GPU that works, for nvidia-smi, which would print the power of all of them; None: no
+            GPU works, and only tegrastats, which measures the whole module, is asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: str | None) -> None:
+        self._gpu = gpu
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
         self._source = ""
@@ -38,8 +43,8 @@ class PowerMeter:
     def __enter__(self) -> PowerMeter:
         if shutil.which("tegrastats"):
             self._start("tegrastats", ["tegrastats", "--interval", str(SAMPLE_MS)])
-        elif shutil.which("nvidia-smi"):
-            query = ["nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+        elif self._gpu is not None and shutil.which("nvidia-smi"):
+            query = ["nvidia-smi", f"--id={self._gpu}", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
             self._start("nvidia-smi", [*query, f"--loop-ms={SAMPLE_MS}"])
         return self
 

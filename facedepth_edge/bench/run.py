@@ -129,7 +129,7 @@ def run_bench(
         result = edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm)
         described = _describe_model(edge)
         _warm_up(edge, demo, plan.warm_up_seconds)
-        with PowerMeter() as meter:
+        with PowerMeter(gpu_of(edge)) as meter:
             began = time.perf_counter()
             times = _measure(edge, demo, plan, tick)
             wall_s = time.perf_counter() - began
@@ -168,6 +168,15 @@ def run_bench(
     if cold_start:
         run["cold_start_ms"] = _cold_start(model, backend, precision, threads, plan.size_wh)
     return run
+
+
+def gpu_of(edge: EdgeDepth) -> str | None:
+    """Return the PCI bus id of the GPU that a model runs on; None where it runs in host memory."""
+    if edge.info["memory"] != "cuda":
+        return None
+    from facedepth_edge.cuda import open_session
+
+    return open_session().gpu.pci_bus_id
 
 
 def describe_bench(runs: list[BenchRun]) -> Bench:

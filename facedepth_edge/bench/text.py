@@ -49,7 +49,7 @@ def lines_from_run(run: BenchRun) -> list[str]:
             f"{power['energy_per_frame_mj']:.1f} mJ a frame"
         )
     else:
-        lines.append("  Power: neither tegrastats nor nvidia-smi is here")
+        lines.append("  Power: neither tegrastats nor, for a GPU, nvidia-smi says it here")
     noise = run["noise"]
     if noise["noisy"]:
         lines.append(

@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <exception>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,6 +30,10 @@ namespace {
 using cuda::check_cuda;
 
 constexpr int kWarmUpRuns = 3;           // TensorRT does some work in its first runs only, and that cannot be recorded
+// Somebody else in the process may disturb a recording, as a wait for the whole device does: it is tried so often, with
+// so many runs between.
+constexpr int kMostRecordings = 3;
+constexpr int kRunsBetweenRecordings = 30;
 constexpr std::size_t kAlignment = 256;  // of an output's first byte, as TensorRT asks
 
 // Keeps the errors of a call for its exception. TensorRT keeps the first logger that it is given for good, so there is
@@ -123,7 +129,7 @@ class TensorRtEngine final : public Engine {
   NetworkOutput run(const FrameView& frame, const Box& box) override {
     const cuda::OnDevice here(device_);
     try {
-      if (crop_->stage(frame, box, stream_.get())) replay_.reset();
+      if (crop_->stage(frame, box, stream_.get())) replay_.reset();  // recorded again at once
       replay_or_enqueue();
       check_cuda(cudaMemcpyAsync(answers_.get(), block_.get(), block_bytes_, cudaMemcpyDeviceToHost, stream_.get()),
                  "cudaMemcpyAsync");
@@ -135,6 +141,8 @@ class TensorRtEngine final : public Engine {
     }
     return {answer_at(depth_), answer_at(mask_), answer_at(validity_), crop_->describe(answers_.get() + statistics_)};
   }
+
+  const char* why_no_graph() const noexcept override { return why_no_graph_.c_str(); }
 
  private:
   static constexpr std::size_t kNone = ~std::size_t{0};
@@ -216,33 +224,45 @@ class TensorRtEngine final : public Engine {
   // Runs crop and network: as a graph once it could be recorded. A network with a layer that cannot be recorded is
   // enqueued anew for each face: slower, not wrong.
   void replay_or_enqueue() {
-    if (replay_ == nullptr && eager_runs_ >= kWarmUpRuns && can_record_) record();
+    if (replay_ == nullptr && recordings_left_ > 0 && runs_to_recording_ == 0) record();
     if (replay_ != nullptr) {
       check_cuda(cudaGraphLaunch(replay_.get(), stream_.get()), "cudaGraphLaunch");
       return;
     }
     enqueue();
-    eager_runs_ = std::min(eager_runs_ + 1, kWarmUpRuns);
+    runs_to_recording_ = std::max(runs_to_recording_ - 1, 0);
   }
 
+  // Records crop and network; where that fails it is tried again some runs later.
   void record() {
-    can_record_ = cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal) == cudaSuccess;
-    if (!can_record_) {
-      static_cast<void>(cudaGetLastError());
-      return;
+    try {
+      replay_ = recorded();
+      recordings_left_ = kMostRecordings;
+      why_no_graph_.clear();
+    } catch (const std::exception& error) {
+      --recordings_left_;
+      runs_to_recording_ = kRunsBetweenRecordings;
+      why_no_graph_ = error.what();
     }
+    static_cast<void>(cudaGetLastError());  // a refused recording leaves its error behind
+  }
+
+  cuda::GraphExec recorded() {
+    check_cuda(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    cudaGraph_t graph = nullptr;
     try {
       enqueue();
     } catch (...) {  // whatever it is, the stream must not stay in its recording
-      can_record_ = false;
+      static_cast<void>(cudaStreamEndCapture(stream_.get(), &graph));
+      const cuda::Graph owned(graph);
+      throw;
     }
-    cudaGraph_t graph = nullptr;
-    can_record_ = cudaStreamEndCapture(stream_.get(), &graph) == cudaSuccess && can_record_;
+    const cudaError_t ended = cudaStreamEndCapture(stream_.get(), &graph);
     const cuda::Graph owned(graph);
+    check_cuda(ended, "cudaStreamEndCapture");
     cudaGraphExec_t replay = nullptr;
-    can_record_ = can_record_ && cudaGraphInstantiateWithFlags(&replay, graph, 0) == cudaSuccess;
-    if (can_record_) replay_.reset(replay);
-    static_cast<void>(cudaGetLastError());  // a refused recording leaves its error behind
+    check_cuda(cudaGraphInstantiateWithFlags(&replay, graph, 0), "cudaGraphInstantiateWithFlags");
+    return cuda::GraphExec(replay);
   }
 
   // Runs a gray frame of one pixel until crop and network are recorded, so that the first real frame is a fast one.
@@ -269,8 +289,9 @@ class TensorRtEngine final : public Engine {
   std::size_t validity_ = kNone;
   std::size_t statistics_ = kNone;
   std::unique_ptr<cuda::DeviceCrop> crop_;
-  int eager_runs_ = 0;
-  bool can_record_ = true;
+  int runs_to_recording_ = kWarmUpRuns;
+  int recordings_left_ = kMostRecordings;
+  std::string why_no_graph_;
   cuda::GraphExec replay_;
 };
 

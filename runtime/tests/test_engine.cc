@@ -227,6 +227,33 @@ TEST_CASE("a network that cannot be recorded is enqueued anew for each face") {
   }
 }
 
+TEST_CASE("a recording that somebody disturbed is tried again, and nothing for ever") {
+  for (const std::string call : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"}) {
+    CAPTURE(call);
+    const int live_handles = gpu().live_handles;
+    {
+      Scene scene([&] { gpu().failing = call; });
+      const Picture picture(scene.random, 200, 100, 3, PixelType::uint8, 255, false);
+      const auto replays = [&] { return scene.compare(picture.view, head_at(100.0, 50.0, 50.0)).replays; };
+      const auto told = [&] { return std::string(scene.pipeline->engine().why_no_graph()); };
+      CHECK(told().rfind(call + ": got it was asked to fail", 0) == 0);
+      int eager = 0;
+      while (eager < 100 && replays() == 0) ++eager;
+      CHECK(eager > 10);
+      CHECK(eager < 100);
+      CHECK(told().empty());
+      CHECK(replays() == 1);
+    }
+    CHECK(gpu().live_handles == live_handles);
+  }
+  Scene scene([] { gpu().can_record = false; });
+  const Picture picture(scene.random, 200, 100, 3, PixelType::uint8, 255, false);
+  for (int i = 0; i < 100; ++i) CHECK(scene.compare(picture.view, head_at(100.0, 50.0, 50.0)).replays == 0);
+  gpu().can_record = true;
+  for (int i = 0; i < 100; ++i) CHECK(scene.compare(picture.view, head_at(100.0, 50.0, 50.0)).replays == 0);
+  CHECK(std::string(scene.pipeline->engine().why_no_graph()).rfind("enqueueV3: got ", 0) == 0);
+}
+
 TEST_CASE("a graph that cannot be made is no error") {
   Scene scene([] { gpu().failing = "cudaGraphInstantiateWithFlags"; });
   const Picture picture(scene.random, 200, 100, 1, PixelType::uint8, 255, false);

@@ -16,7 +16,10 @@ import pytest
 from facedepth_edge import Camera, EdgeDepth, device_lane
 from facedepth_edge.cuda import Session, open_session
 from facedepth_edge.cuda_driver import CudaError, Graph
-from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.errors import BackendUnavailable, ConfigError, InputError
+from facedepth_edge.frame_path import NetworkOutput
+from facedepth_edge.result import DepthResult
+from facedepth_edge.result_writer import ResultWriter
 from tests.fake_gpu import tensorrt as fake_tensorrt
 from tests.fake_gpu.installed import Machine
 from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
@@ -172,7 +175,7 @@ def test_each_thread_has_its_own(gpu: Machine, edge: EdgeDepth, frame: np.ndarra
     for thread in threads:
         thread.join(30)
     assert failures == []
-    assert gpu.log().count("cuStreamCreate") == 5
+    assert gpu.log().count("cuStreamCreate") == 6  # a thread's each, and the session's own
 
 
 def test_close_frees_everything(gpu: Machine, edge: EdgeDepth, frame: np.ndarray) -> None:
@@ -242,11 +245,12 @@ def test_out_of_memory_is_told(gpu: Machine, trt_artifact: Path) -> None:
         EdgeDepth(trt_artifact, "tensorrt", "fp16")
 
 
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
 @pytest.mark.parametrize("what", ["out of memory", "a thread that ends"])
 def test_capture_beside_a_thread_that_asks_for_the_context(
-    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray, what: str
+    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray, what: str, backend: str
 ) -> None:
-    """Whether the context is lost is asked by waiting for all of it, which would break the capture."""
+    """A library may wait for the whole device when its objects go, which would break the capture."""
     ready, go = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -258,7 +262,7 @@ def test_capture_beside_a_thread_that_asks_for_the_context(
             with pytest.raises(CudaError, match="error 2"):
                 edge.predict_batch(frame, [CENTER, CENTER])
 
-    with EdgeDepth(trt_artifact, "onnxruntime", "fp16") as edge:
+    with EdgeDepth(trt_artifact, backend, "fp16") as edge:
         session = open_session()
         thread = threading.Thread(target=work)
         thread.start()
@@ -270,11 +274,70 @@ def test_capture_beside_a_thread_that_asks_for_the_context(
                 go.set()
                 thread.join(0.3)
                 assert thread.is_alive(), "it waits for its turn"
-                assert "cuCtxSynchronize" not in gpu.log()
             graph.close()
         thread.join(60)
         assert not thread.is_alive()
-        assert "cuCtxSynchronize" in gpu.log()
+        assert "cuCtxSynchronize" not in gpu.log(), "which would break the captures of others, and wait for their work"
+
+
+@pytest.mark.parametrize("what", ["cuStreamEndCapture", "cuStreamBeginCapture_v2"])
+def test_a_capture_that_somebody_disturbed_is_tried_again(
+    gpu: Machine, trt_artifact: Path, frame: np.ndarray, what: str
+) -> None:
+    gpu.driver.fake_fail(what.encode(), 901, 2)
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        assert what in edge.info["graph_why_not"]
+        for _ in range(2 * device_lane._RUNS_BETWEEN_CAPTURES + 2):
+            assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+        assert edge.info["graph_why_not"] == ""
+        gpu.driver.fake_clear_log()
+        assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+        assert "cuGraphLaunch" in gpu.log()
+    gpu.driver.fake_fail(what.encode(), 901, -1)
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+        gpu.driver.fake_clear_log()
+        for _ in range(4 * device_lane._RUNS_BETWEEN_CAPTURES):
+            edge.predict(frame, CENTER, distance_mm=DISTANCE_MM)
+        assert gpu.log().count("cuStreamBeginCapture_v2") == 2, "three tries with the warm-up's"
+        assert what in edge.info["graph_why_not"]
+
+
+def test_a_result_does_not_read_what_close_lets_go(
+    gpu: Machine, trt_artifact: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread closes the model between the frame's way on the GPU and its result."""
+    real_write = ResultWriter.write
+    with EdgeDepth(trt_artifact, "tensorrt", "fp16") as edge:
+
+        def write(self: ResultWriter, output: NetworkOutput, *rest: Any) -> DepthResult:
+            base: Any = output.relative_z
+            while isinstance(base, np.ndarray) and base.base is not None:
+                base = base.base
+            assert isinstance(base, np.ndarray), "memory that NumPy's references keep"
+            thread = threading.Thread(target=edge.close)
+            thread.start()
+            thread.join(30)
+            assert gpu.driver.fake_host_allocations() == 0
+            return real_write(self, output, *rest)
+
+        monkeypatch.setattr(ResultWriter, "write", write)
+        assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+        with pytest.raises(ConfigError, match="close"):
+            edge.predict(frame, CENTER)
+
+
+def test_a_forked_process_is_told(gpu: Machine, edge: EdgeDepth, trt_artifact: Path, frame: np.ndarray) -> None:
+    """CUDA that was initialised before a fork works in the parent alone."""
+    session = open_session()
+    session._pid += 1  # as the child finds it
+    gpu.driver.fake_clear_log()
+    told = r"CUDA: got a fork of a process that has used it, .*multiprocessing.get_context\(\"spawn\"\)"
+    for attempt in (lambda: edge.predict(frame, CENTER), lambda: EdgeDepth(trt_artifact, "tensorrt", "fp16")):
+        with pytest.raises(BackendUnavailable, match=told):
+            attempt()
+    session._finish()  # at the child's end
+    assert gpu.log() == []
+    session._pid -= 1
 
 
 def test_failure_in_a_capture_asks_nothing(

@@ -225,6 +225,7 @@ def test_fork_that_loses_the_context(
 
 def test_constructor_that_loses_the_context(gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it has a stream, with the engine loaded."""
+    open_session()  # which makes a stream of its own
     real = Session.stream
 
     def stream(self: Session) -> Any:

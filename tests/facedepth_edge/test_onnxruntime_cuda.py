@@ -219,6 +219,21 @@ def test_network_that_cannot_have_a_graph_runs_without(
     assert memory_of(gpu) == (0, 0, 0)
 
 
+def test_a_capture_that_somebody_disturbed_is_tried_again(
+    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray
+) -> None:
+    def fail_once() -> None:
+        ort.during_capture = lambda: None
+        raise ort.state.Fail("CUDA failure 900: operation not permitted when stream is capturing")
+
+    ort.during_capture = fail_once
+    with EdgeDepth(trt_artifact, "onnxruntime") as edge:
+        assert edge.info["graph_why_not"] == OWN_GRAPH
+        assert [options["enable_cuda_graph"] for options in ort.opened] == ["1", "1"]
+        assert_right(edge.predict(frame, CENTER, distance_mm=DISTANCE_MM), frame)
+    assert memory_of(gpu) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("missing", ["PyCUDA", "nvcc"])
 def test_host_buffers_where_the_gpus_way_is_not_there(
     missing: str, gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray,

@@ -29,6 +29,11 @@ def run_cli(*arguments: str) -> Any:
     return CliRunner().invoke(main, list(arguments))
 
 
+def versions_from(installed: dict[str, str]) -> Any:
+    """Return an installed_version() that knows these distributions."""
+    return lambda *names: next((installed[name] for name in names if name in installed), None)
+
+
 def with_golden(source: Path, folder: Path, **changes: np.ndarray | None) -> Path:
     """Copy an artifact and change arrays of its golden faces; None leaves one out."""
     shutil.copytree(source, folder)
@@ -229,7 +234,7 @@ def test_doctor_finds_wrong_answers(tiny_artifact: Path, tmp_path: Path) -> None
 
 def test_doctor_finds_packages_that_overwrite_each_other(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = {"onnxruntime": "1.20", "onnxruntime-gpu": "1.20"}
-    monkeypatch.setattr(doctor, "_version_of", both.get)
+    monkeypatch.setattr(doctor, "installed_version", versions_from(both))
     found = doctor.diagnose(str(tiny_artifact))
     (clash,) = [finding for finding in found.findings if finding.topic == "packages"]
     assert clash.text == "onnxruntime and onnxruntime-gpu overwrite each other's files"
@@ -284,13 +289,16 @@ def test_doctor_holds_compiler_and_tensorrt_against_the_driver(
 ) -> None:
     monkeypatch.setattr(doctor, "find_nvcc", lambda: "/opt/cuda/bin/nvcc")
     monkeypatch.setattr(doctor, "nvcc_version", lambda nvcc: compiler)
-    monkeypatch.setattr(doctor, "_version_of", {"tensorrt": "11.0", "tensorrt-cu13": "11.0"}.get if newer else {}.get)
+    installed = {"tensorrt": "11.0", "tensorrt-cu13": "11.0"} if newer else {"tensorrt-cu12": "10.16.1"}
+    monkeypatch.setattr(doctor, "installed_version", versions_from(installed))
     found = doctor.Diagnosis()
     doctor._look_at_gpu(found)  # the stand-in's driver is of CUDA 12.6
     (nvcc,) = [finding for finding in found.findings if finding.topic == "nvcc"]
     assert nvcc.state == ("note" if newer else "ok")
     assert ("set CUDA_HOME" in nvcc.fix) == newer
     assert any("tensorrt-cu12" in finding.fix for finding in found.findings) == newer
+    there = next(finding for finding in found.findings if finding.topic == "tensorrt")
+    assert there.text == ("11.0" if newer else "10.16.1"), "also where tensorrt-cu12 was installed alone"
 
 
 def test_doctor_with_a_gpu(gpu: Any, trt_artifact: Path) -> None:

@@ -17,7 +17,7 @@ from tests.fake_gpu.build import shared_library
 SURFACE = {
     "Error": (),
     "init": (),
-    "Device": ("count", "name", "compute_capability", "get_attribute", "retain_primary_context"),
+    "Device": ("count", "name", "compute_capability", "get_attribute", "pci_bus_id", "retain_primary_context"),
     "device_attribute": ("INTEGRATED", "MULTIPROCESSOR_COUNT"),
     "Context": ("push", "pop", "detach"),
     "Stream": ("handle", "synchronize"),
@@ -77,6 +77,9 @@ class FakePyCuda:
                 value = ctypes.c_int()
                 module._call("cuDeviceGetAttribute", ctypes.byref(value), attribute, self._index)
                 return value.value
+
+            def pci_bus_id(self) -> str:
+                return "0000:65:00.0"
 
             def retain_primary_context(self) -> Context:
                 handle = POINTER()

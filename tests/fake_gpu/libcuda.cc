@@ -349,6 +349,11 @@ int cuStreamSynchronize(void* stream) {
   run_pending(stream);
   return 0;
 }
+int cuStreamQuery(void* stream) {
+  ENTER_IN_CONTEXT("cuStreamQuery");
+  if (recorded.count(stream) != 0) return 900;  // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+  return pending[stream].empty() && running.count(stream) == 0 ? 0 : 600;  // CUDA_ERROR_NOT_READY
+}
 int cuModuleLoadData(void** module, const void* image) {
   ENTER_IN_CONTEXT("cuModuleLoadData");
   if (std::strncmp(static_cast<const char*>(image), "cubin", 5) != 0) return 209;  // CUDA_ERROR_NO_BINARY_FOR_GPU

@@ -30,9 +30,12 @@ class [[gnu::visibility("default")]] Engine {
 
   // Crops the box of the frame as face_crop.h defines it into the network's input (input_height, input_width) float32,
   // and computes the outputs; returns when they are complete. An engine on the host uses a FaceCropper; TensorRT's
-  // crops on the GPU where it was built with a CUDA compiler, else with a FaceCropper too. Throws Error: input where the frame or the box breaks a rule
-  // of face_crop.h, unavailable where a device or a library failed.
+  // crops on the GPU where it was built with a CUDA compiler, else with a FaceCropper too. Throws Error: input where the
+  // frame or the box breaks a rule of face_crop.h, unavailable where a device or a library failed.
   virtual NetworkOutput run(const FrameView& frame, const Box& box) = 0;
+
+  // Why a GPU does not replay crop and network as one CUDA graph; empty where it does, and on the host.
+  virtual const char* why_no_graph() const noexcept { return ""; }
 };
 
 // Loads a plan that `facedepth-edge build-engine` made for this model on this device.

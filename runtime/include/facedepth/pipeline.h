@@ -63,6 +63,7 @@ class [[gnu::visibility("default")]] FaceDepthPipeline {
   const FaceDepth& predict(const FrameView& frame, const HeadPosition& head);
 
   const ModelSpec& spec() const noexcept { return spec_; }
+  const Engine& engine() const noexcept { return *engine_; }
 
  private:
   ModelSpec spec_;

@@ -214,6 +214,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!stream->recording) return cudaErrorInvalidValue;
   stream->recording = false;
+  FAIL_IF_ASKED();
   *graph = new CUgraph_st{stream->recorded};
   ++gpu().live_handles;
   return cudaSuccess;

@@ -116,8 +116,8 @@ def test_watts_of_a_line() -> None:
 
 @pytest.mark.parametrize(("name", "line", "watts"), [("tegrastats", ORIN, 4.512), ("nvidia-smi", "71.5", 71.5)])
 def test_power_is_sampled_while_it_runs(tools: Path, name: str, line: str, watts: float) -> None:
-    program(tools, name, f"while true; do echo '{line}'; sleep 0.02; done")
-    with PowerMeter() as meter:
+    program(tools, name, f"echo \"$@\" > $0.asked; while true; do echo '{line}'; sleep 0.02; done")
+    with PowerMeter("0000:65:00.0") as meter:
         end = time.monotonic() + 10
         while meter.summary() is None and time.monotonic() < end:
             time.sleep(0.02)
@@ -126,9 +126,18 @@ def test_power_is_sampled_while_it_runs(tools: Path, name: str, line: str, watts
     assert found["source"] == name
     assert found["mean_w"] == pytest.approx(watts)
     assert found["samples"] >= 1
+    asked = (tools / f"{name}.asked").read_text()
+    assert ("--id=0000:65:00.0 " in asked) == (name == "nvidia-smi"), "or it prints a line for each GPU"
+
+
+def test_a_gpu_that_does_nothing_is_not_measured(tools: Path) -> None:
+    program(tools, "nvidia-smi", "while true; do echo 20.0; sleep 0.02; done")
+    with PowerMeter(None) as meter:
+        time.sleep(0.2)
+    assert meter.summary() is None
 
 
 def test_without_a_meter_there_is_no_power(tools: Path) -> None:
-    with PowerMeter() as meter:
+    with PowerMeter("0000:65:00.0") as meter:
         pass
     assert meter.summary() is None

@@ -154,7 +154,7 @@ def test_lines_say_what_a_person_must_know() -> None:
     run["power"] = None
     text = "\n".join(lines_from_run(run))
     assert "noisy" not in text
-    assert "neither tegrastats nor nvidia-smi" in text
+    assert "neither tegrastats nor, for a GPU, nvidia-smi" in text
     assert (run["model"]["memory"], run["model"]["graph_why_not"]) == ("host", "")
     assert "CUDA graph" not in text
     run["model"]["graph_why_not"] = "cuStreamBeginCapture: got 901"
