@@ -32,6 +32,7 @@ INSTALL = (
 OTHER_USERS = ("torch", "cupy", "jaxlib")
 """Libraries that keep memory in the primary context: while one is loaded, the context is not ours to destroy."""
 
+FIRST_GPU = 0  # of those that this process sees: CUDA_VISIBLE_DEVICES chooses it
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit waiting for the legacy stream, which a capture must not do
 
 
@@ -109,21 +110,20 @@ class HostBuffer:
 
 
 class Session:
-    """Hold the primary context of one GPU for this process, and make what lives in it.
+    """Hold the first GPU's primary context for this process, and make what lives in it.
 
     Args:
         pycuda: the module pycuda.driver.
         driver: libcuda.
-        device: the GPU's index.
 
     Raises:
         BackendUnavailable: there is no GPU, or its context cannot be had.
     """
 
-    def __init__(self, pycuda: Any, driver: Driver, device: int = 0) -> None:
+    def __init__(self, pycuda: Any, driver: Driver) -> None:
         self._pycuda = pycuda
         self.driver = driver
-        self.index = device
+        self.index = FIRST_GPU
         """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         """Those who keep buffers or engines in the context; each has close(), join() and leave()."""
@@ -135,11 +135,11 @@ class Session:
         with self._named("cuInit"):
             pycuda.init()
             count = pycuda.Device.count()
-        if count <= device:
-            rule = f"at least {device + 1}"
-            raise BackendUnavailable.of("CUDA", f"{count} GPUs", rule, "Check CUDA_VISIBLE_DEVICES and nvidia-smi.")
+        if count <= self.index:
+            fix = "Check CUDA_VISIBLE_DEVICES and nvidia-smi."
+            raise BackendUnavailable.of("CUDA", f"{count} GPUs", f"at least {self.index + 1}", fix)
         with self._named("cuDeviceGet"):
-            self._device = pycuda.Device(device)
+            self._device = pycuda.Device(self.index)
             has = self._device.get_attribute
             self.gpu = Gpu(
                 name=self._device.name(),
@@ -147,7 +147,7 @@ class Session:
                 integrated=bool(has(pycuda.device_attribute.INTEGRATED)),
                 multiprocessors=int(has(pycuda.device_attribute.MULTIPROCESSOR_COUNT)),
             )
-        self._found_active = driver.primary_context_is_active(device)
+        self._found_active = driver.primary_context_is_active(self.index)
         self._retain()
         atexit.register(self._finish)
 

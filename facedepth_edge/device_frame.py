@@ -32,47 +32,44 @@ class DeviceFrame:
 
     Args:
         frame: what the caller gave; it is kept, so that its memory stays.
-        where: the argument's name, for the error's text.
 
     Raises:
         InputError: it has no such interface, or its layout cannot be read.
     """
 
-    def __init__(self, frame: Any, where: str = "frame") -> None:
+    def __init__(self, frame: Any) -> None:
         self.owner = frame
-        self._where = where
         try:
             self._read(getattr(frame, INTERFACE, None))
         except InputError:
             raise
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # PyTorch's say why
             got = f"an interface that cannot be read ({type(error).__name__}: {error})"
-            raise InputError.of(where, got, f"{INTERFACE} of version 2 or 3", _FIX) from error
+            raise InputError.of("frame", got, f"{INTERFACE} of version 2 or 3", _FIX) from error
 
     def _read(self, interface: Any) -> None:
-        where = self._where
         if not isinstance(interface, dict):
             rule = f"a NumPy array, or an object with {INTERFACE}"
-            raise InputError.of(where, f"a {type(self.owner).__name__}", rule, _FIX)
+            raise InputError.of("frame", f"a {type(self.owner).__name__}", rule, _FIX)
         if interface.get("mask") is not None:
-            raise InputError.of(where, "an array with a mask", "one without", _FIX)
+            raise InputError.of("frame", "an array with a mask", "one without", _FIX)
         if not isinstance(interface["typestr"], str):
-            raise InputError.of(where, f"typestr {interface['typestr']!r}", "a text", _FIX)
+            raise InputError.of("frame", f"typestr {interface['typestr']!r}", "a text", _FIX)
         self.dtype = np.dtype(interface["typestr"])
         shape = tuple(operator.index(size) for size in interface["shape"])
         if not 0 <= min(shape, default=0) <= max(shape, default=0) <= MAX_FRAME_SIDE_PX:
-            raise InputError.of(where, f"shape {shape}", f"sizes of 0 to {MAX_FRAME_SIDE_PX}", _FIX)
+            raise InputError.of("frame", f"shape {shape}", f"sizes of 0 to {MAX_FRAME_SIDE_PX}", _FIX)
         item = self.dtype.itemsize
         dense = tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
         strides = tuple(operator.index(stride) for stride in interface.get("strides") or dense)
         if strides[1:] != dense[1:] or abs(strides[0] if strides else 0) >= 2**62:
-            raise InputError.of(where, f"strides {strides}", "pixels of a row side by side", _FIX)
+            raise InputError.of("frame", f"strides {strides}", "pixels of a row side by side", _FIX)
         self.shape = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
         self.row_bytes = strides[0] if strides else 0
         self.address = operator.index(interface["data"][0] or 0)
         if self.address % item or self.row_bytes % item:  # the kernel reads whole pixels: a GPU faults on others
             got = f"address {self.address:#x} and rows of {self.row_bytes} bytes"
-            raise InputError.of(where, got, f"both multiples of {item} bytes, as {self.dtype} needs", _FIX)
+            raise InputError.of("frame", got, f"both multiples of {item} bytes, as {self.dtype} needs", _FIX)
         self._stream = _producer_stream(self.owner, interface)
 
     @property
@@ -96,7 +93,7 @@ class DeviceFrame:
             f"Copy the frame to GPU {session.index} or into a NumPy array first, or start the process with the frame's "
             "GPU as the first in CUDA_VISIBLE_DEVICES; GPUs are counted from 0 among those that are visible."
         )
-        raise InputError.of(self._where, got, rule, fix)
+        raise InputError.of("frame", got, rule, fix)
 
     def wait_for_producer(self, session: Session) -> None:
         """Wait until the frame is written: for its stream, or for the whole context where nobody says which it is."""
