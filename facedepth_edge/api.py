@@ -15,7 +15,7 @@ import numpy as np
 from facedepth_edge.artifacts import Artifact, open_artifact
 from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
+from facedepth_edge.errors import ConfigError, InputError
 from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
@@ -106,7 +106,9 @@ class EdgeDepth:
             "why_not": list(chosen.notes),
         }
         if self_test:
-            _test_itself(artifact, chosen)
+            from facedepth_edge.self_test import require_self_test
+
+            require_self_test(artifact, chosen)
         self._on_gpu = chosen.memory == "cuda"
         self._path = _path_of(chosen, self._spec)
         self._info |= {"crop": self._path.crop, "crop_why_not": find_native()[1]}
@@ -286,17 +288,6 @@ def _path_of(backend: Backend, spec: ModelSpec) -> FramePath:
     from facedepth_edge.device_path import DevicePath
 
     return DevicePath(cast("DeviceBackend", backend), spec)
-
-
-def _test_itself(artifact: Artifact, backend: Backend) -> None:
-    """Raise BackendUnavailable where the golden faces do not come out as they should."""
-    from facedepth_edge.verify import require_golden_faces
-
-    try:
-        require_golden_faces(artifact, backend)
-    except FaceDepthError:
-        backend.close()
-        raise
 
 
 def _length(values: object, where: str) -> int:

@@ -24,14 +24,14 @@ def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) 
     """
     with reported("verify", as_json) as report:
         from facedepth_edge.verify import LIMITS, check_golden_faces, check_live, table_of
-        from facedepth_edge.verify_frame import check_frame
+        from facedepth_edge.verify_frame import check_device_path
 
         artifact = open_artifact(model)
         opened = choose_backend(artifact, precision, None) if backend == "auto" else open_backend(
             backend, artifact, precision, None
         )  # fmt: skip
         checks = check_golden_faces(artifact, opened) + (check_live(artifact, opened) if live else [])
-        frame = check_frame(artifact, opened)
+        frame = check_device_path(artifact, opened)
         limits = LIMITS[opened.precision]
         report.data |= {
             "model": artifact.spec.name, "version": artifact.spec.version, "backend": opened.name,

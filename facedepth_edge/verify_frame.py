@@ -18,12 +18,12 @@ import numpy as np
 
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.backends.base import Backend
-from facedepth_edge.demo import DemoFrame, load_demo_frame
+from facedepth_edge.demo_frame import DemoFrame, load_demo_frame
 from facedepth_edge.device_path import DevicePath
 from facedepth_edge.errors import BackendUnavailable, InputError
 from facedepth_edge.face_crop import FaceSampler
 from facedepth_edge.frame_path import FaceRequest, NetworkOutput, locate_faces
-from facedepth_edge.verify import LIMITS, SELF_TEST_FIX, FaceCheck, compare_faces, run_faces
+from facedepth_edge.verify import LIMITS, UNTIL_VERIFIED, FaceCheck, compare_faces, run_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +99,7 @@ class FrameFace(FaceCheck):
 
 
 @dataclass(frozen=True)
-class FrameCheck:
+class DevicePathCheck:
     """What the GPU's way made of the demo frame.
 
     Args:
@@ -155,7 +155,7 @@ def worst_of(faces: Sequence[FrameFace]) -> str:
     )
 
 
-def check_frame(artifact: Artifact, backend: Backend) -> FrameCheck | None:
+def check_device_path(artifact: Artifact, backend: Backend) -> DevicePathCheck | None:
     """Take the demo frame through DevicePath, one head at a time, as a batch and in other forms, and compare.
 
     The network is a fork of the backend's, so the backend stays as it is.
@@ -174,26 +174,10 @@ def check_frame(artifact: Artifact, backend: Backend) -> FrameCheck | None:
     """
     if backend.memory != "cuda":
         return None
-    return _check(artifact, cast("DeviceBackend", backend), load_demo_frame())
-
-
-def require_frame(artifact: Artifact, backend: Backend) -> None:
-    """Do the self-test's part for a GPU; with a backend in the host's memory there is nothing to do.
-
-    Raises:
-        BackendUnavailable: a face is past its limits, or as check_frame() raises it.
-        ArtifactError: the demo frame is damaged.
-    """
-    frame = check_frame(artifact, backend)
-    if frame is None or frame.ok:
-        return
-    first = frame.bad[0]
-    got = (
-        f"{len(frame.bad)} of {len(frame.faces)} faces of the demo frame past their limits, first {first.what}: {first}"
-    )
-    crop, mean = CROP_LIMITS_LEVELS[frame.crop], LIMITS[backend.precision].mean_mm
-    rule = f"the CPU's crop within {crop:g} gray levels and its depth within {mean:g} mm, with mask and validity"
-    raise BackendUnavailable.of(f"self-test of backend {backend.name!r}", got, rule, SELF_TEST_FIX)
+    on_gpu, sampler = cast("DeviceBackend", backend), FaceSampler()
+    taken, why_no_graph = _take_frames(artifact.spec, on_gpu, load_demo_frame(), sampler)
+    faces = _compare(artifact, on_gpu, taken, CROP_LIMITS_LEVELS[sampler.crop])
+    return DevicePathCheck(faces, sampler.crop, why_no_graph)
 
 
 @dataclass(frozen=True)
@@ -206,13 +190,6 @@ class _TakenFace:
     gpu_contrast: float  # gray levels; so is the next
     cpu_contrast: float
     answers: dict[str, NDArray[np.float32]]  # of the network for the GPU's crop, by the spec's names
-
-
-def _check(artifact: Artifact, backend: DeviceBackend, demo: DemoFrame) -> FrameCheck:
-    sampler = FaceSampler()
-    taken, why_no_graph = _take_frames(artifact.spec, backend, demo, sampler)
-    faces = _compare(artifact, backend, taken, CROP_LIMITS_LEVELS[sampler.crop])
-    return FrameCheck(faces, sampler.crop, why_no_graph)
 
 
 def _take_frames(
@@ -237,7 +214,7 @@ def _take_frames(
                 outputs, _, _ = path.run(located.frame, boxes, _MAX_VALUE)
             except InputError as error:  # of a crop that is too bright; the frame itself is not
                 rule = "a crop as the CPU's"
-                raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, SELF_TEST_FIX) from error
+                raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, UNTIL_VERIFIED) from error
             for box, output, gpu_crop in zip(boxes, outputs, _input_of(own), strict=True):
                 cpu_crop = np.empty_like(gpu_crop)
                 contrast = sampler.sample_into(cpu_crop[0], located.frame, box, spec.preprocessing, _MAX_VALUE)

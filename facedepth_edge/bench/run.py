@@ -26,7 +26,7 @@ from facedepth_edge.bench.power import PowerMeter
 from facedepth_edge.bench.record import BENCH_FORMAT, Bench, BenchModel, BenchRun, Timeline
 from facedepth_edge.bench.statistics import curve_of, histogram_of, judge_noise, spread_of_blocks, summarise_times
 from facedepth_edge.camera import Camera
-from facedepth_edge.demo import DemoFrame, load_demo_frame
+from facedepth_edge.demo_frame import DemoFrame, load_demo_frame
 from facedepth_edge.errors import ArtifactError
 
 if TYPE_CHECKING:
