@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from facedepth_edge.checks import LARGEST_GIVEN, is_number, is_positive, shown
+from facedepth_edge.checks import LARGEST_GIVEN, MAX_FRAME_SIDE_PX, is_number, is_positive, shown
 from facedepth_edge.errors import ConfigError, InputError
-from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
 DEFAULT_FOCAL_PER_SIDE = 0.87
 """Focal length over the longer side of an unknown camera's frame: a 60 degree view along it."""
@@ -45,8 +44,9 @@ class Camera:
         cy: y of the optical axis in pixels; None: the middle of the frame.
         nominal_distance_mm: the head's distance where nothing else is known about it.
         max_value: the largest value of a uint16 pixel (1023 for 10 bits, 4095 for 12); a uint8 frame needs none.
-        width: of the frames that these numbers are for, in pixels; a frame of another width is refused. None: any.
-        height: the same of their height.
+        width: width of the frames that these numbers are for, in pixels, at most MAX_FRAME_SIDE_PX; a frame of another
+            width is refused. None: any.
+        height: height of those frames in pixels; None: any.
 
     There is no lens distortion in it: frames have to be undistorted first (cv2.undistort). A barrel distortion of
     k1 = -0.3 moves a face that is 30 degrees off the axis by a tenth of its distance from it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What numbers of the caller's are checked for, before they are used."""
+"""Checks on numbers that callers pass in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 
-LARGEST_GIVEN = 1e9  # of any number of the caller's; what is beyond is a mistake, and overflows sooner or later
-NO_NUMBERS = (bool, np.bool_, str, bytes)  # what float() takes all the same
+LARGEST_GIVEN = 1e9  # largest magnitude accepted from a caller; anything larger is a mistake and would overflow
+NO_NUMBERS = (bool, np.bool_, str, bytes)  # types that float() accepts but that are not numbers here
+
+MAX_FRAME_SIDE_PX = 32768
+"""Longest side of a frame that a Camera may be made for, that may lie on a GPU, and that the native crop takes. A larger
+frame in host memory, with a camera that names no size, is cropped by OpenCV."""
 
 
 def shown(value: object) -> str:

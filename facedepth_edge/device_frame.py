@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facedepth_edge.checks import MAX_FRAME_SIDE_PX
 from facedepth_edge.cuda_driver import LEGACY_STREAM
 from facedepth_edge.errors import InputError
-from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

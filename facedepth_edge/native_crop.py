@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from facedepth_edge.checks import MAX_FRAME_SIDE_PX
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,10 +16,9 @@ if TYPE_CHECKING:
     from facedepth_edge.box import Box
     from facedepth_edge.spec import Preprocessing
 
-MAX_FRAME_SIDE_PX = 32768
 MAX_OUT_SIDE_PX = 4096
 MAX_BOX_EDGE_PX = 1e6
-"""What the native code takes at most; a larger crop goes through OpenCV."""
+"""The native code's limits beside MAX_FRAME_SIDE_PX; what is beyond one of them goes through OpenCV."""
 
 
 class CropSummary(NamedTuple):
