@@ -232,9 +232,9 @@ class Lane:
         mean, squares, _, largest = np.moveaxis(rows.reshape(faces, height, len(STATISTICS)), 2, 0).astype(np.float64)
         scale, offset = self._spec.preprocessing.scale, self._spec.preprocessing.offset
         between = ((mean - mean.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) * width
-        deviation = np.sqrt((squares.sum(axis=1) + between) / (height * width)) / scale
+        contrast_levels = np.sqrt((squares.sum(axis=1) + between) / (height * width)) / scale
         brightest = (largest.max(axis=1) - offset) / scale
-        return list(zip(deviation.tolist(), brightest.tolist(), strict=True))
+        return list(zip(contrast_levels.tolist(), brightest.tolist(), strict=True))
 
     def _outputs(self, answers: HostBuffer, summaries: list[tuple[float, float]]) -> list[NetworkOutput]:
         outputs, arrays = self._spec.outputs, {}
@@ -249,9 +249,9 @@ class Lane:
                 relative_z=relative_z[index, 0],
                 mask=None if mask is None else mask[index, 0],
                 validity=None if validity is None else float(validity[index]),
-                contrast=contrast,
+                contrast_levels=contrast_levels,
             )
-            for index, (contrast, _) in enumerate(summaries)
+            for index, (contrast_levels, _) in enumerate(summaries)
         ]
 
     def keep_network(self) -> None:

@@ -142,11 +142,11 @@ class FaceSampler:
             white = max_value
         native = self._native
         if native is not None and native.takes(out, frame, box):
-            deviation, largest = native.crop_into(out, frame, box, preprocessing, white)
+            contrast_levels, largest = native.crop_into(out, frame, box, preprocessing, white)
         else:
-            deviation, largest = self._opencv.crop_into(out, frame, box, preprocessing, white)
+            contrast_levels, largest = self._opencv.crop_into(out, frame, box, preprocessing, white)
         require_within(largest, white)
-        return deviation
+        return contrast_levels
 
 
 def sample_depth(depth: NDArray[Any], box: Box, size_hw: tuple[int, int]) -> NDArray[Any]:

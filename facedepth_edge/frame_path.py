@@ -114,7 +114,7 @@ class NetworkOutput(NamedTuple):
     relative_z: NDArray[np.float32]  # (h, w), along what the spec's depth_scale says; not yet kept within -1..1
     mask: NDArray[np.float32] | None  # (h, w) probability
     validity: float | None
-    contrast: float
+    contrast_levels: float
     """Standard deviation of the crop in gray levels, 0..127.5."""
 
 
@@ -216,7 +216,7 @@ class HostPath:
             backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
             started = time.perf_counter()
             backend.reserve(len(boxes))
-            contrasts = [
+            contrast_levels = [
                 sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
                 for face, box in zip(backend.input, boxes, strict=True)
             ]
@@ -231,7 +231,7 @@ class HostPath:
                 relative_z[index, 0],
                 None if mask is None else mask[index, 0],
                 None if validity is None else float(validity[index]),
-                contrasts[index],
+                contrast_levels[index],
             )
             for index in range(len(boxes))
         ]

@@ -24,7 +24,7 @@ MAX_BOX_EDGE_PX = 1e6
 class CropSummary(NamedTuple):
     """What a crop looks like as a whole, in gray levels (0..255)."""
 
-    deviation: float
+    contrast_levels: float
     """Population standard deviation, computed in float64."""
     largest: float
 

@@ -187,8 +187,8 @@ class _TakenFace:
     what: str  # the frame's form, and the batch where there is one
     gpu_crop: NDArray[np.float32]  # (1, h, w), as the network takes it; so is the next
     cpu_crop: NDArray[np.float32]
-    gpu_contrast: float  # gray levels; so is the next
-    cpu_contrast: float
+    gpu_contrast_levels: float
+    cpu_contrast_levels: float
     answers: dict[str, NDArray[np.float32]]  # of the network for the GPU's crop, by the spec's names
 
 
@@ -217,8 +217,9 @@ def _take_frames(
                 raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, UNTIL_VERIFIED) from error
             for box, output, gpu_crop in zip(boxes, outputs, _input_of(own), strict=True):
                 cpu_crop = np.empty_like(gpu_crop)
-                contrast = sampler.sample_into(cpu_crop[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
-                taken.append(_TakenFace(what, gpu_crop, cpu_crop, output.contrast, contrast, _named(spec, output)))
+                levels = sampler.sample_into(cpu_crop[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
+                answers = _named(spec, output)
+                taken.append(_TakenFace(what, gpu_crop, cpu_crop, output.contrast_levels, levels, answers))
         return taken, path.why_no_graph
 
 
@@ -233,7 +234,7 @@ def _compare(
     faces = []
     for check, face in zip(checks, taken, strict=True):
         crop = float(np.abs(face.gpu_crop - face.cpu_crop).max()) / spec.preprocessing.scale
-        contrast = abs(face.gpu_contrast - face.cpu_contrast)
+        contrast = abs(face.gpu_contrast_levels - face.cpu_contrast_levels)
         ok = check.ok and crop <= limit_levels and contrast <= limit_levels
         values = asdict(check) | {"ok": ok}
         faces.append(FrameFace(**values, what=face.what, crop_levels=crop, contrast_levels=contrast))

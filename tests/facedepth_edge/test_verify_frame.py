@@ -176,7 +176,7 @@ def change_the_answers(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networ
 
 def statistics_that_never_arrive(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the mapped memory that the kernel writes is not the one that the CPU reads."""
-    change_the_answers(monkeypatch, lambda output: {"contrast": float("nan")})
+    change_the_answers(monkeypatch, lambda output: {"contrast_levels": float("nan")})
 
 
 def answers_that_are_no_numbers(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
