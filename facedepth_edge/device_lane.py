@@ -237,20 +237,12 @@ class Lane:
         return list(zip(contrast_levels.tolist(), brightest.tolist(), strict=True))
 
     def _outputs(self, answers: HostBuffer, summaries: list[tuple[float, float]]) -> list[NetworkOutput]:
-        outputs, arrays = self._spec.outputs, {}
+        arrays = {}
         for name, view in self.backend.output.items():
             first = self.backend.output_offsets[name]
             arrays[name] = answers.array[first : first + view.bytes].view(np.float32).reshape(view.shape)
-        relative_z = arrays[outputs.depth.name]
-        mask = None if outputs.mask is None else arrays[outputs.mask.name]
-        validity = None if outputs.validity is None else arrays[outputs.validity.name].reshape(-1)
         return [
-            NetworkOutput(
-                relative_z=relative_z[index, 0],
-                mask=None if mask is None else mask[index, 0],
-                validity=None if validity is None else float(validity[index]),
-                contrast_levels=contrast_levels,
-            )
+            NetworkOutput.from_arrays(arrays, self._spec.outputs, index, contrast_levels)
             for index, (contrast_levels, _) in enumerate(summaries)
         ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, FaceDepthError
 from facedepth_edge.face_crop import FaceSampler, check_frame
 from facedepth_edge.head import DistanceSource, check_head_center, decide_distance
-from facedepth_edge.spec import ModelSpec
+from facedepth_edge.spec import ModelSpec, Outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,6 +116,29 @@ class NetworkOutput(NamedTuple):
     validity: float | None
     contrast_levels: float
     """Standard deviation of the crop in gray levels, 0..127.5."""
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[np.float32]], names: Outputs, index: int, contrast_levels: float
+    ) -> NetworkOutput:
+        """Take one face out of a batch.
+
+        Args:
+            arrays: output name -> (batch, 1, h, w), or (batch, 1) or (batch,) for validity; host.
+            names: the spec's outputs.
+            index: the face's, in the batch.
+            contrast_levels: its crop's.
+
+        Returns:
+            Views of the arrays.
+        """
+        mask, validity = names.mask, names.validity
+        return cls(
+            relative_z=arrays[names.depth.name][index, 0],
+            mask=None if mask is None else arrays[mask.name][index, 0],
+            validity=None if validity is None else float(arrays[validity.name].reshape(-1)[index]),
+            contrast_levels=contrast_levels,
+        )
 
 
 class FramePath(Protocol):
@@ -213,7 +236,7 @@ class HostPath:
         with lane.lock:
             if self._first is None:  # close() came in between; it may hold the guard and wait for this lane
                 raise closed_error()
-            backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
+            backend, sampler = lane.backend, lane.sampler
             started = time.perf_counter()
             backend.reserve(len(boxes))
             contrast_levels = [
@@ -223,19 +246,11 @@ class HostPath:
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()
-            relative_z = backend.output[outputs.depth.name]
-            mask = None if outputs.mask is None else backend.output[outputs.mask.name]
-            validity = None if outputs.validity is None else backend.output[outputs.validity.name].reshape(-1)
-        results = [
-            NetworkOutput(
-                relative_z[index, 0],
-                None if mask is None else mask[index, 0],
-                None if validity is None else float(validity[index]),
-                contrast_levels[index],
-            )
-            for index in range(len(boxes))
-        ]
-        return results, (cropped - started) * 1e3, (done - cropped) * 1e3
+            outputs = [
+                NetworkOutput.from_arrays(backend.output, self._spec.outputs, index, levels)
+                for index, levels in enumerate(contrast_levels)
+            ]
+        return outputs, (cropped - started) * 1e3, (done - cropped) * 1e3
 
     def close(self) -> None:
         """Wait for the frames on their way, then let every thread's buffers and the network go; again does nothing."""
