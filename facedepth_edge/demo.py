@@ -75,7 +75,7 @@ def run_demo(
         times_ms = []
         for run in range(5 + runs):
             start = time.perf_counter()
-            result = edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm)
+            result = demo.predict_with(edge)
             if run >= 5:
                 times_ms.append((time.perf_counter() - start) * 1e3)
         info = edge.info

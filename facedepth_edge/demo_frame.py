@@ -6,12 +6,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ArtifactError, FaceDepthError
 from facedepth_edge.image_files import read_frame
+
+if TYPE_CHECKING:
+    from facedepth_edge.api import EdgeDepth
+    from facedepth_edge.result import DepthResult
 
 DEMO_FOLDER = Path(__file__).parent / "demo"
 _FIX = "Install facedepth-edge again: its demo frame is damaged."
@@ -32,6 +37,10 @@ class DemoFrame:
     head_center: tuple[float, float]
     distance_mm: float
     camera: Camera
+
+    def predict_with(self, edge: EdgeDepth) -> DepthResult:
+        """Predict the driver's face with a model that was opened with this camera."""
+        return edge.predict(self.frame, self.head_center, distance_mm=self.distance_mm)
 
 
 def load_demo_frame(folder: str | Path = DEMO_FOLDER) -> DemoFrame:
