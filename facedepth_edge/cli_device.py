@@ -82,11 +82,9 @@ def build_engine(model: str, precision: str, workspace_mib: int | None, force: b
     with reported("build-engine", as_json) as report:
         from facedepth_edge.backends.tensorrt import TensorRtBackend
         from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
-        from facedepth_edge.engine import EngineOptions
 
         artifact = open_artifact(model)
-        options = EngineOptions(workspace_mib=workspace_mib)
-        opened = TensorRtBackend.open(artifact, precision, None, options=options, force=force)
+        opened = TensorRtBackend.open(artifact, precision, None, workspace_mib=workspace_mib, force=force)
         compiled_kernel(CROP_SOURCE, opened.session.gpu.architecture)
         plan, built = opened.loaded.files.plan, opened.loaded.built
         report.data |= {"model": artifact.spec.name, "precision": opened.precision, "plan": str(plan), "built": built}

@@ -45,30 +45,12 @@ OLDEST, NEWEST_MAJOR = (10, 3), 11
 BATCHES = (1, 1, 8)
 """Fewest, usual and most faces of one run."""
 
-USUAL_WORKSPACE_MIB = 1024
+USUAL_WORKSPACE_MIB = 1024  # leaves room on a device whose 8 GB are shared by CPU and GPU
 _EXPORT = "Export the model again with this version's python -m export."
 _PROGRESS_S = 5.0  # between two lines
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 """Takes one line of progress, without a newline."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How an engine is built.
-
-    Args:
-        workspace_mib: the most scratch memory that a layer may use, in MiB; a plan that was built with another is built
-            again. None: any plan will do; where one must be built, as much as its predecessor, else
-            USUAL_WORKSPACE_MIB, which leaves room on a device whose 8 GB are shared by CPU and GPU.
-    """
-
-    workspace_mib: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.workspace_mib is not None and not is_workspace(self.workspace_mib):
-            rule = f"a whole number of MiB from {MIN_WORKSPACE_MIB} to {MAX_WORKSPACE_MIB}"
-            raise ConfigError.of("workspace_mib", self.workspace_mib, rule, "Leave it out if unsure.")
 
 
 @dataclass
@@ -139,7 +121,7 @@ def logger_of(trt: Any) -> Any:
     return Logger()
 
 
-def _progress_monitor(trt: Any, report: Report) -> Any:
+def _progress_monitor(trt: Any, report: Say) -> Any:
     """Return a progress monitor that tells the outermost phase's progress every few seconds; ``cancel`` stops."""
 
     class Progress(trt.IProgressMonitor):
@@ -196,7 +178,7 @@ def _interrupt_cancels(progress: Any) -> Iterator[None]:
 
 
 def build_plan(
-    trt: Any, model: bytes, where: str, artifact: Artifact, workspace_mib: int, timings: bytes, report: Report
+    trt: Any, model: bytes, where: str, artifact: Artifact, workspace_mib: int, timings: bytes, report: Say
 ) -> tuple[bytes, bytes]:
     """Build a plan; minutes on a small device.
 
@@ -260,8 +242,8 @@ def load_engine(
     artifact: Artifact,
     precision: str,
     gpu: Gpu,
-    options: EngineOptions,
-    report: Report,
+    workspace_mib: int | None,
+    report: Say,
     *,
     may_build: bool,
     force: bool = False,
@@ -275,7 +257,8 @@ def load_engine(
         artifact: the model.
         precision: "fp16" or "int8", one that the model has.
         gpu: the GPU of the current context.
-        options: how to build.
+        workspace_mib: the most scratch memory that a layer may use, in MiB; a plan that was built with another is built
+            again. None accepts any plan; a new build reuses its predecessor's limit, else USUAL_WORKSPACE_MIB.
         report: takes the reason of a build and its progress.
         may_build: whether to build where the cache has nothing that fits.
         force: build even if the cache has it.
@@ -286,8 +269,11 @@ def load_engine(
     Raises:
         BackendUnavailable: it would have to be built and may_build is false, or TensorRT failed.
         ArtifactError: the ONNX file is missing, altered, or none that TensorRT can read.
-        ConfigError: the cache cannot be written.
+        ConfigError: workspace_mib is no such number, or the cache cannot be written.
     """
+    if workspace_mib is not None and not is_workspace(workspace_mib):
+        rule = f"a whole number of MiB from {MIN_WORKSPACE_MIB} to {MAX_WORKSPACE_MIB}"
+        raise ConfigError.of("workspace_mib", workspace_mib, rule, "Leave it out if unsure.")
     key = engine_key(artifact, precision, trt.__version__, gpu)
     spec = artifact.spec
     files = PlanFiles.named(
@@ -297,7 +283,7 @@ def load_engine(
     runtime = _made(lambda: trt.Runtime(logger), "TensorRT runtime", logger)
 
     def cached() -> tuple[Any, str]:
-        plan, reason = files.read(key, options.workspace_mib)
+        plan, reason = files.read(key, workspace_mib)
         if plan is None:
             return None, reason
         logger.told()
@@ -318,8 +304,8 @@ def load_engine(
             engine, reason = cached()  # the other process may have built it meanwhile
         if engine is None:
             report(f"building {name} with TensorRT {trt.__version__}: {reason}; this takes some minutes once")
-            workspace_mib = options.workspace_mib or files.workspace_mib() or USUAL_WORKSPACE_MIB
-            _build_into(trt, artifact, workspace_mib, key, files, report)
+            limit_mib = workspace_mib or files.workspace_mib() or USUAL_WORKSPACE_MIB
+            _build_into(trt, artifact, limit_mib, key, files, report)
             engine, failure = cached()
             if engine is None:
                 fix = "Run facedepth-edge doctor; free memory on the GPU."
@@ -328,7 +314,7 @@ def load_engine(
 
 
 def _build_into(
-    trt: Any, artifact: Artifact, workspace_mib: int, key: EngineKey, files: PlanFiles, report: Report
+    trt: Any, artifact: Artifact, workspace_mib: int, key: EngineKey, files: PlanFiles, report: Say
 ) -> None:
     """Build and write the plan, its metadata and the timing cache."""
     file = FILES[key.precision]
