@@ -68,19 +68,7 @@ class EdgeDepth:
         depth_average: str = "median",
         self_test: bool = False,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
-        if camera is not None and not isinstance(camera, Camera):
-            raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
-        if threads is not None and (
-            isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS
-        ):
-            rule = f"a whole number from 1 to {MOST_THREADS}, or None"
-            raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
-        if depth_average not in _AVERAGES:
-            raise ConfigError.of(
-                "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
-            )
+        _check_options(precision, camera, threads, depth_average)
         self._made_with: dict[str, Any] = {
             "model": model, "backend": backend, "precision": precision, "camera": camera, "threads": threads,
             "depth_average": depth_average, "self_test": self_test,
@@ -94,17 +82,7 @@ class EdgeDepth:
         self._camera = camera
         self._average = depth_average
         self._writer = ResultWriter(self._spec)
-        self._info: dict[str, Any] = {
-            "model": self._spec.name,
-            "version": self._spec.version,
-            "folder": str(artifact.folder),
-            "backend": chosen.name,
-            "provider": chosen.provider,
-            "precision": chosen.precision,
-            "threads": chosen.threads,
-            "memory": chosen.memory,
-            "why_not": list(chosen.notes),
-        }
+        self._info = _describe(artifact, chosen)
         if self_test:
             from facedepth_edge.self_test import require_self_test
 
@@ -279,6 +257,38 @@ class EdgeDepth:
             frame, requests, camera=self._camera, depth=depth, average=self._average, spec=self._spec
         )
         return located if on_device is None else located._replace(frame=on_device)
+
+
+def _check_options(precision: Any, camera: Any, threads: Any, depth_average: Any) -> None:
+    """Raise ConfigError for the first of EdgeDepth's options that breaks its rule; open_backend() checks the others."""
+    if precision not in PRECISIONS:
+        raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
+    if camera is not None and not isinstance(camera, Camera):
+        raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
+    if threads is not None and (
+        isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS
+    ):
+        rule = f"a whole number from 1 to {MOST_THREADS}, or None"
+        raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
+    if depth_average not in _AVERAGES:
+        raise ConfigError.of(
+            "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
+        )
+
+
+def _describe(artifact: Artifact, backend: Backend) -> dict[str, Any]:
+    """Return what EdgeDepth.info says of a model and its backend."""
+    return {
+        "model": artifact.spec.name,
+        "version": artifact.spec.version,
+        "folder": str(artifact.folder),
+        "backend": backend.name,
+        "provider": backend.provider,
+        "precision": backend.precision,
+        "threads": backend.threads,
+        "memory": backend.memory,
+        "why_not": list(backend.notes),
+    }
 
 
 def _path_of(backend: Backend, spec: ModelSpec) -> FramePath:

@@ -67,28 +67,24 @@ class Camera:
     def __post_init__(self) -> None:
         for name in ("fx", "fy"):
             value = getattr(self, name)
-            fix = "Give the focal length in pixels."
-            if not is_positive(value):
-                raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number above 0", fix)
+            _check(name, value, is_positive(value), "a finite number above 0", "Give the focal length in pixels.")
         for name in ("cx", "cy"):
             value = getattr(self, name)
-            if value is not None and not (is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN):
-                fix = "Give a position in pixels, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number or None", fix)
+            fix = "Give a position in pixels, or leave it out."
+            _check(name, value, value is None or _is_finite(value), "a finite number or None", fix)
         value = self.nominal_distance_mm
-        if not is_positive(value) or not MIN_DISTANCE_MM <= value <= MAX_DISTANCE_MM:
-            rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g}"
-            raise ConfigError.of("Camera.nominal_distance_mm", shown(value), rule, "Give the distance in millimetres.")
+        ok = is_positive(value) and MIN_DISTANCE_MM <= value <= MAX_DISTANCE_MM
+        rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g}"
+        _check("nominal_distance_mm", value, ok, rule, "Give the distance in millimetres.")
         top = self.max_value
-        if top is not None and (not is_positive(top) or top > 65535):
-            fix = "Give the largest pixel value, 1023 for 10 bits and 4095 for 12."
-            raise ConfigError.of("Camera.max_value", shown(top), "a number above 0 and up to 65535, or None", fix)
+        ok = top is None or (is_positive(top) and top <= 65535)
+        fix = "Give the largest pixel value, 1023 for 10 bits and 4095 for 12."
+        _check("max_value", top, ok, "a number above 0 and up to 65535, or None", fix)
         for name in ("width", "height"):
             side = getattr(self, name)
-            if side is not None and not (is_positive(side) and side <= MAX_FRAME_SIDE_PX and side == int(side)):
-                rule = f"a whole number, 1 to {MAX_FRAME_SIDE_PX}, or None"
-                fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", shown(side), rule, fix)
+            ok = side is None or (is_positive(side) and side <= MAX_FRAME_SIDE_PX and side == int(side))
+            fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
+            _check(name, side, ok, f"a whole number, 1 to {MAX_FRAME_SIDE_PX}, or None", fix)
         for name, given in list(vars(self).items()):  # plain numbers: a float16 would overflow, JSON takes no float32
             if given is not None:
                 object.__setattr__(self, name, int(given) if name in ("width", "height") else float(given))
@@ -215,7 +211,7 @@ class Camera:
         """
         _require_size("Camera.cropped", width, height)
         for name, value in (("x", x), ("y", y)):
-            if not (is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN):
+            if not _is_finite(value):
                 raise ConfigError.of(f"Camera.cropped: {name}", shown(value), "a finite number", "Give it in pixels.")
         cx, cy = self._known_center("Camera.cropped")
         return replace(self, cx=cx - float(x), cy=cy - float(y), width=width, height=height)
@@ -266,6 +262,16 @@ class Camera:
                 "Give camera.cropped(x, y, width, height) of a cut-out, camera.resized(width, height) of a resized one."
             )
             raise InputError.of("frame", got, f"{rule}, the camera's width x height", fix)
+
+
+def _is_finite(value: Any) -> bool:
+    """Say whether a value is a number of at most LARGEST_GIVEN either way."""
+    return is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN
+
+
+def _check(name: str, value: Any, ok: bool, rule: str, fix: str) -> None:
+    if not ok:
+        raise ConfigError.of(f"Camera.{name}", shown(value), rule, fix)
 
 
 def _require_size(where: str, width: Any, height: Any) -> None:
