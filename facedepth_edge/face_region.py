@@ -36,9 +36,9 @@ def ellipse_in_box(
     """Return the pixels of a box whose centres lie in an ellipse about the box's centre.
 
     Args:
-        size_hw: Of the map over the box.
-        reach_xy_mm: What the box covers at the head's distance.
-        half_axes_mm: Of the ellipse, across and down, at the head's distance.
+        size_hw: of the map over the box.
+        reach_xy_mm: what the box covers at the head's distance.
+        half_axes_mm: of the ellipse, across and down, at the head's distance.
 
     Returns:
         (height, width) bool, read-only.
@@ -64,8 +64,8 @@ def cut_to_frame(mask: NDArray[np.bool_], box: Box, frame_hw: tuple[int, int]) -
 
     Args:
         mask: (h, w) bool over the box; changed in place.
-        box: In pixels of the frame.
-        frame_hw: The frame's height and width in pixels.
+        box: in pixels of the frame.
+        frame_hw: the frame's height and width in pixels.
 
     Returns:
         Whether the mask has a pixel whose centre lies outside the frame.
@@ -88,7 +88,7 @@ def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
 
     Args:
         mask: (h, w) bool, the model's mask over the box, cut to the frame.
-        preprocessing: The model's; says what the box covers.
+        preprocessing: the model's; says what the box covers.
 
     Returns:
         0..1; 1 where the map is too small for a pixel of the ellipse.

@@ -29,11 +29,11 @@ class Times:
     """What was measured, one entry a query in every list.
 
     Args:
-        latency_ms: From the moment that a frame was there (paced: was due) to its result.
-        service_ms: What `predict()` itself took.
-        at_s: When the query ended, since the measurement began.
-        stages_ms: The stages that `predict()` reports.
-        control_ms: What the fixed control work took, now and then.
+        latency_ms: from the moment that a frame was there (paced: was due) to its result.
+        service_ms: what `predict()` itself took.
+        at_s: when the query ended, since the measurement began.
+        stages_ms: the stages that `predict()` reports.
+        control_ms: what the fixed control work took, now and then.
     """
 
     latency_ms: list[float] = field(default_factory=list)

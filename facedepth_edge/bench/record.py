@@ -106,8 +106,8 @@ def can_be_compared(run: Any, figures: Iterable[str]) -> bool:
     """Say whether an entry that was read has what is compared, each of its kind; the rest is not looked at.
 
     Args:
-        run: An entry of the file's `runs`, whatever it is.
-        figures: The names in `latency_ms` that are compared.
+        run: an entry of the file's `runs`, whatever it is.
+        figures: the names in `latency_ms` that are compared.
     """
     if not isinstance(run, dict) or not isinstance(run.get("model"), dict):
         return False

@@ -33,7 +33,7 @@ def scaled_demo(size_wh: tuple[int, int]) -> DemoFrame:
     """Return the bundled frame scaled to a size; its head covers the same share of it.
 
     Args:
-        size_wh: Width and height in pixels; another shape than 16:9 cuts or widens the frame around the head.
+        size_wh: width and height in pixels; another shape than 16:9 cuts or widens the frame around the head.
     """
     import cv2
 
@@ -64,19 +64,19 @@ def run_bench(
     """Benchmark one variant of a model.
 
     Args:
-        plan: Mode, frame, length.
-        model: As `EdgeDepth` takes it.
-        backend: Likewise.
-        precision: Likewise.
-        threads: Likewise.
-        tick: Called now and then with the share of the run that is done, 0..1.
-        cold_start: Also time import, load and first result in fresh processes.
+        plan: mode, frame, length.
+        model: as `EdgeDepth` takes it.
+        backend: likewise.
+        precision: likewise.
+        threads: likewise.
+        tick: called now and then with the share of the run that is done, 0..1.
+        cold_start: also time import, load and first result in fresh processes.
 
     Returns:
         The run, fit for JSON: one entry of the file's `runs`.
 
     Raises:
-        FaceDepthError: As `EdgeDepth` and `predict` raise it.
+        FaceDepthError: as `EdgeDepth` and `predict` raise it.
     """
     from facedepth_edge.api import EdgeDepth
 

@@ -14,7 +14,7 @@ def lines_from_run(run: BenchRun) -> list[str]:
     """Return a run as lines.
 
     Args:
-        run: One entry of the JSON file's `runs`.
+        run: one entry of the JSON file's `runs`.
     """
     model, latency, service = run["model"], run["latency_ms"], run["service_ms"]
     reached = run["throughput_qps"]
