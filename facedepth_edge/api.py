@@ -142,7 +142,7 @@ class EdgeDepth:
                 to 102 mm behind it: distance_from_head_point() turns one into the other.
             depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative and NaN
                 pixels are holes.
-            head_width_px: the head's width between the ears (they do not count) in pixels, of a head that faces the
+            head_width_px: the head's width between the ears (which do not count) in pixels, of a head that faces the
                 camera; a turned head looks narrower, and so farther away than it is.
             out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32
                 array that becomes the result's depth_mm. None: everything is fresh.
@@ -271,9 +271,7 @@ def _check_options(precision: Any, camera: Any, threads: Any, depth_average: Any
         rule = f"a whole number from 1 to {MOST_THREADS}, or None"
         raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
     if depth_average not in _AVERAGES:
-        raise ConfigError.of(
-            "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
-        )
+        raise ConfigError.of("depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these.")
 
 
 def _describe(artifact: Artifact, backend: Backend) -> dict[str, Any]:
@@ -292,7 +290,7 @@ def _describe(artifact: Artifact, backend: Backend) -> dict[str, Any]:
 
 
 def _path_of(backend: Backend, spec: ModelSpec) -> FramePath:
-    """Return the way of a frame to where the backend's input lies."""
+    """Return the frame path for where the backend's input lies."""
     if backend.memory == "host":
         return HostPath(backend, spec)
     from facedepth_edge.device_path import DevicePath

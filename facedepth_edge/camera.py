@@ -20,7 +20,7 @@ DEFAULT_FOCAL_PER_SIDE = 0.87
 """Focal length over the longer side of an unknown camera's frame: a 60 degree view along it."""
 
 NOMINAL_DISTANCE_MM = 700.0
-"""The head's distance where nobody says another."""
+"""The head's distance when nothing else is known about it."""
 
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
@@ -48,7 +48,7 @@ class Camera:
             width is refused. None: any.
         height: height of those frames in pixels; None: any.
 
-    There is no lens distortion in it: frames have to be undistorted first (cv2.undistort). A barrel distortion of
+    Lens distortion is not modelled: frames have to be undistorted first (cv2.undistort). A barrel distortion of
     k1 = -0.3 moves a face that is 30 degrees off the axis by a tenth of its distance from it.
 
     Raises:
@@ -91,7 +91,7 @@ class Camera:
 
     @classmethod
     def default_for(cls, width_px: int, height_px: int = 0) -> Camera:
-        """Make the camera that is taken where none is given: a 60 degree view along the frame's longer side.
+        """Make the camera that is used when none is given: a 60 degree view along the frame's longer side.
 
         A camera turned upright keeps its lens: by the width, a 9:16 frame would be 91 degrees high.
 
@@ -114,7 +114,7 @@ class Camera:
         nominal_distance_mm: float = NOMINAL_DISTANCE_MM,
         max_value: float | None = None,
     ) -> Camera:
-        """Make a camera of the matrix of undistorted frames, as OpenCV writes it.
+        """Make a camera from OpenCV's matrix of undistorted frames.
 
         Args:
             matrix: (3, 3), the camera matrix among what cv2.calibrateCamera or cv2.getOptimalNewCameraMatrix returns.
@@ -195,7 +195,7 @@ class Camera:
             raise ConfigError(f"{where}: {error}") from error
 
     def cropped(self, x: float, y: float, width: int, height: int) -> Camera:
-        """Return the camera of frames that are cut out of this one's.
+        """Return the camera for a part that is cut out of this one's frames.
 
         Args:
             x: the cut's left edge, in pixels of this camera's frames.
@@ -217,11 +217,11 @@ class Camera:
         return replace(self, cx=cx - float(x), cy=cy - float(y), width=width, height=height)
 
     def resized(self, width: int, height: int) -> Camera:
-        """Return the camera of this one's frames resized.
+        """Return the camera for this one's frames after they were resized.
 
         Args:
             width: of the resized frames, in pixels.
-            height: the same.
+            height: their height.
 
         Returns:
             A camera that takes frames of that size.
@@ -250,7 +250,7 @@ class Camera:
         return (width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy)
 
     def check_size(self, size_hw: tuple[int, int]) -> None:
-        """Refuse a frame of another size than the camera's numbers are for, where that is known.
+        """Refuse a frame that has not the size that the camera is for, if the camera says one.
 
         Raises:
             InputError: its width or height differs.

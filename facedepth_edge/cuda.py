@@ -38,14 +38,14 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit waiting for the legacy 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU is."""
+    """What is known of a GPU."""
 
     name: str
     compute_capability: tuple[int, int]
     integrated: bool
     """Whether it shares its memory with the CPU, as on a Jetson."""
     multiprocessors: int
-    """How many it has: devices of one name differ in it, as AGX Orin and Orin NX do."""
+    """How many it has: devices of the same name may differ in it, as AGX Orin and Orin NX do."""
 
     @property
     def architecture(self) -> str:
@@ -117,7 +117,7 @@ class Session:
         driver: libcuda.
 
     Raises:
-        BackendUnavailable: there is no GPU, or its context cannot be had.
+        BackendUnavailable: there is no GPU, or its context cannot be made.
     """
 
     def __init__(self, pycuda: Any, driver: Driver) -> None:
@@ -126,12 +126,12 @@ class Session:
         self.index = FIRST_GPU
         """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Those who keep buffers or engines in the context; each has close(), join() and leave()."""
+        """Those who keep buffers or engines in the context, from join() to leave(); each has close()."""
         self._users_guard = threading.RLock()  # held while the context is torn down too: who joins then, waits
         self.capturing = threading.RLock()
         """Held while a stream is captured, and while somebody waits for the whole context, which a capture forbids."""
         self.captures = False
-        """Whether the thread that holds ``capturing`` captures in this moment."""
+        """Whether the thread that holds ``capturing`` is capturing right now."""
         with self._named("cuInit"):
             pycuda.init()
             count = pycuda.Device.count()
@@ -160,12 +160,12 @@ class Session:
             self._context.detach()
 
     def join(self, user: Any) -> None:
-        """Count somebody among the users, before it makes anything in the context; waits for a recovery to end."""
+        """Register a user before it allocates in the context; waits for a recovery in progress."""
         with self._users_guard:
             self.users.add(user)
 
     def leave(self, user: Any) -> None:
-        """Count somebody no more, who has let go everything in the context; again does nothing."""
+        """Unregister a user that has released everything; a second call does nothing."""
         with self._users_guard:
             self.users.discard(user)
 
@@ -235,12 +235,12 @@ class Session:
             self._pycuda.memcpy_dtoh_async(destination, address, stream)
 
     def wait(self, stream: Any) -> None:
-        """Wait until a stream of ours has done its work; the other threads of Python run meanwhile."""
+        """Wait until a stream of ours has done its work; releases the GIL."""
         with self._named("cuStreamSynchronize"):
             stream.synchronize()
 
     def wait_for_everything(self) -> None:
-        """Wait until all work in the current context is done, whosever it is; the other threads of Python run."""
+        """Wait for all work in the current context, including other libraries'; releases the GIL."""
         with self.capturing:
             self.driver.wait_for_context()
 
@@ -257,13 +257,13 @@ class Session:
     def context_is_lost(self) -> bool:
         """Say whether the current context has a sticky error; waits for the work on its way, and for captures.
 
-        To ask breaks a capture. So a thread that captures gets False, and may ask again after it.
+        Asking would break a capture. So a thread that captures gets False, and may ask again afterwards.
         """
         with self.capturing:
             return not self.captures and self.driver.context_is_lost()
 
     def keep_if_lost(self, things: object) -> None:
-        """Keep what has something in the context for ever if the context is lost, before it is let go."""
+        """If the context is lost, keep for ever what owns something in it; to be called before letting it go."""
         if self._context is not None:
             with self.current():
                 if not self.context_is_lost():
@@ -296,8 +296,8 @@ class Session:
             error: what lost it.
 
         Raises:
-            CudaError: others have something in the context too, or there is no new one to be had; in the latter case
-                the session has none from then on.
+            CudaError: others have something in the context too, or no new one can be made; then the session has none
+                from now on.
         """
         with self._users_guard:
             self.require_sole_user(ours, error)

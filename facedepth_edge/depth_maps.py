@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the network's raw maps to depth in millimetres and the head's mask.
+"""Turns the network's raw maps into depth in millimetres and the head's mask.
 
 Natively where the installation has the compiled module (runtime/include/facedepth/depth_maps.h), else by NumPy: the
 same float32 steps in the same order, so both give the same bits.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "__cuda_array_interface__"
 _FIX = "Give a CuPy array, a PyTorch CUDA tensor of uint8, or a NumPy array; copy it first if its pixels lie apart."
-_SOME_STREAM = -1  # no handle of a stream: the producer does not say which
+_SOME_STREAM = -1  # not a stream's handle: the producer does not say which stream it used
 
 
 class DeviceFrame:
@@ -31,7 +31,7 @@ class DeviceFrame:
     ``shape`` and ``dtype`` are as a NumPy array has them; ``row_bytes`` is from one row to the next.
 
     Args:
-        frame: what the caller gave; it is kept, so that its memory stays.
+        frame: what the caller gave; a reference to it is kept, so that its memory stays.
 
     Raises:
         InputError: it has no such interface, or its layout cannot be read.
@@ -96,7 +96,7 @@ class DeviceFrame:
         raise InputError.of("frame", got, rule, fix)
 
     def wait_for_producer(self, session: Session) -> None:
-        """Wait until the frame is written: for its stream, or for the whole context where nobody says which it is."""
+        """Wait until the frame is written: for its stream, or for the whole context if the stream is unknown."""
         if self._stream == _SOME_STREAM:
             session.wait_for_everything()
         elif self._stream is not None:

@@ -59,7 +59,7 @@ class Lane:
         spec: the model's.
 
     Raises:
-        BackendUnavailable: the kernel cannot be compiled or loaded, or memory is not to be had; nothing of it is kept.
+        BackendUnavailable: the kernel cannot be compiled or loaded, or there is not enough memory; nothing is kept.
     """
 
     def __init__(self, backend: DeviceBackend, spec: ModelSpec) -> None:
@@ -89,7 +89,7 @@ class Lane:
             if not session.gpu.integrated:
                 self._uploaded = session.device_buffer((FIRST_ROOM_BYTES,), np.uint8)
             self._answers: dict[int, HostBuffer] = {}
-            made.pop_all()  # the last of them is there: from now on close() lets them go
+            made.pop_all()  # nothing failed: from now on close() lets them go
 
     def _load_kernel(self) -> Kernel:
         driver, architecture = self._session.driver, self._session.gpu.architecture
@@ -111,7 +111,7 @@ class Lane:
     def run(
         self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], max_value: float | None
     ) -> tuple[list[NetworkOutput], float, float]:
-        """Do what DevicePath.run() promises, but for the recovery; the caller holds the lock."""
+        """Do what DevicePath.run() promises, except for the recovery; the caller holds the lock."""
         backend, session, stream = self.backend, self._session, self.backend.stream
         started = time.perf_counter()
         with session.current():
@@ -226,7 +226,7 @@ class Lane:
         return self._answers[faces]
 
     def _summaries(self, faces: int) -> list[tuple[float, float]]:
-        """Return each crop's standard deviation and largest value in gray levels, from the kernel's row by row."""
+        """Return each crop's standard deviation and largest value in gray levels, from those of its rows."""
         height, width = self._spec.input_hw
         rows = self._statistics.array.view(np.float32)[: faces * height * len(STATISTICS)]
         mean, squares, _, largest = np.moveaxis(rows.reshape(faces, height, len(STATISTICS)), 2, 0).astype(np.float64)

@@ -160,7 +160,7 @@ def _progress_monitor(trt: Any, report: Say) -> Any:
 @contextmanager
 def _interrupt_cancels(progress: Any) -> Iterator[None]:
     """Let Ctrl-C cancel the build instead of raising inside TensorRT's code, which would end the process."""
-    # None: a handler of the program around Python, which Python could not set again
+    # None: a handler that was not set from Python, which could not set it again
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
@@ -291,17 +291,17 @@ class _WantedEngine:
     def __init__(
         self, trt: Any, artifact: Artifact, precision: str, gpu: Gpu, workspace_mib: int | None, report: Say
     ) -> None:
-        self._trt, self._artifact, self._workspace_mib, self._report = trt, artifact, workspace_mib, report
+        self.trt, self._artifact, self._workspace_mib, self._report = trt, artifact, workspace_mib, report
         spec = artifact.spec
         self._name = f"{spec.name} {precision} for {gpu.name}"
         self._key = engine_key(artifact, precision, trt.__version__, gpu)
         device = f"{gpu.name}-{gpu.architecture}-{gpu.multiprocessors}sm"
         self._files = PlanFiles.named(spec.name, self._key.model_sha256, precision, device)
         self._logger = logger_of(trt)
-        self._runtime = _made(lambda: trt.Runtime(self._logger), "TensorRT runtime", self._logger)
+        self.runtime = _made(lambda: trt.Runtime(self._logger), "TensorRT runtime", self._logger)
 
     def loaded(self, engine: Any, built: str) -> LoadedEngine:
-        return LoadedEngine(engine, self._runtime, self._trt, self._key, self._files, built)
+        return LoadedEngine(engine, self.runtime, self.trt, self._key, self._files, built)
 
     def from_cache(self) -> tuple[Any, str]:
         """Return (the engine, ""), or (None, why the cache has none that fits)."""
@@ -309,7 +309,7 @@ class _WantedEngine:
         if plan is None:
             return None, reason
         self._logger.told()
-        engine = self._runtime.deserialize_cuda_engine(plan)
+        engine = self.runtime.deserialize_cuda_engine(plan)
         return engine, "" if engine is not None else f"TensorRT could not load the plan ({self._logger.told()})"
 
     def built(self, reason: str, *, force: bool) -> LoadedEngine:
@@ -321,7 +321,7 @@ class _WantedEngine:
             if not force:
                 engine, reason = self.from_cache()  # the other process may have built it meanwhile
             if engine is None:
-                version = self._trt.__version__
+                version = self.trt.__version__
                 report(f"building {self._name} with TensorRT {version}: {reason}; this takes some minutes once")
                 self._build()
                 engine, failure = self.from_cache()
@@ -339,7 +339,7 @@ class _WantedEngine:
         workspace_mib = self._workspace_mib or files.workspace_mib() or USUAL_WORKSPACE_MIB
         started = time.monotonic()
         plan, timings = build_plan(
-            self._trt,
+            self.trt,
             self._artifact.read(file),
             str(self._artifact.folder / file),
             self._artifact,

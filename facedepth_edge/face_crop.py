@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CROPS = ("auto", "native", "opencv")
 WHITE = 255.0
-_WHITE_TOLERANCE = 1.001  # a pixel that is brighter than max_value by more than rounding
+_WHITE_TOLERANCE = 1.001  # times max_value: what is brighter is so by more than rounding
 
 
 def check_frame(frame: Any, max_value: float | None) -> NDArray[Any]:
@@ -71,7 +71,7 @@ def require_within(largest: float, white: float) -> None:
     """Refuse a crop that is brighter than the camera's largest pixel value.
 
     Args:
-        largest: the crop's largest gray level, of 255 for a pixel of `white`.
+        largest: the crop's largest gray level, which is 255 for a pixel of `white`.
         white: the camera's max_value.
 
     Raises:
@@ -158,7 +158,8 @@ def sample_depth(depth: NDArray[Any], box: Box, size_hw: tuple[int, int]) -> NDA
         size_hw: the output's height and width in pixels.
 
     Returns:
-        (h, w) of depth's dtype, C-contiguous, a fresh array; 0, which is a hole, outside the image; holes stay what they are.
+        (h, w) of depth's dtype, C-contiguous, a fresh array; holes stay what they are, and outside the image
+        all is 0, a hole.
     """
     rows, inside_rows = _nearest(box.y0, box.y1, size_hw[0], depth.shape[0])
     columns, inside_columns = _nearest(box.x0, box.x1, size_hw[1], depth.shape[1])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a face lies in its box, and where no head reaches: the mask there tells what is wrong with a face or its box.
+"""Measures how much of the face's place and of the box's border a mask covers, which shows what is wrong with either.
 
 The head centre lies between the ears, so at the head's distance a face fills an ellipse about it, whatever the pose: a
-hand or a phone before it shows. And the box is wider than heads are: one that fills it is nearer than was said.
+hand or a phone in front of it shows. And the box is wider than heads are: a head that fills it is nearer than was said.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def ellipse_in_box(
 def _pixels_in_ellipse(
     size_hw: tuple[int, int], reach_xy_mm: tuple[float, float], half_axes_mm: tuple[float, float]
 ) -> NDArray[np.intp]:
-    """Return ellipse_in_box as places in the flat map: a seventh of a plane of the map's size to read and to make."""
+    """Return ellipse_in_box as indices into the flat map: a seventh as many values to read and make as in a plane."""
     return np.flatnonzero(ellipse_in_box(size_hw, reach_xy_mm, half_axes_mm))
 
 
 def cut_to_frame(mask: NDArray[np.bool_], box: Box, frame_hw: tuple[int, int]) -> bool:
-    """Clear a mask where the box reaches outside the frame: what the network says there no camera has seen.
+    """Clear a mask where the box reaches outside the frame: what the network finds there, no camera has seen.
 
     Args:
         mask: (h, w) bool over the box; changed in place.
@@ -84,7 +84,7 @@ def cut_to_frame(mask: NDArray[np.bool_], box: Box, frame_hw: tuple[int, int]) -
 
 
 def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
-    """Return how much of the face's place is head.
+    """Return which share of the face's place is head.
 
     Args:
         mask: (h, w) bool, the model's mask over the box, cut to the frame.
@@ -99,7 +99,7 @@ def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
 
 
 def share_of_border(mask: NDArray[np.bool_]) -> float:
-    """Return how many of a box's outermost pixels are head.
+    """Return which share of a box's outermost pixels is head.
 
     Args:
         mask: (h, w) bool, the model's mask over the box.

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one frame: checks, box, crop, network.
+"""What happens to one frame: checks, box, crop, network.
 
-FramePath is what a way is. HostPath is the one through the CPU's memory, for every backend whose ``memory`` is "host";
-device_path.py has the one on a GPU.
+`FramePath` is the interface. `HostPath` serves backends in host memory; `device_path.DevicePath` serves those on a GPU.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ class FramePath(Protocol):
 
     @property
     def crop(self) -> str:
-        """Which way of the crop is taken: "native", "opencv" or "cuda"."""
+        """What crops: "native", "opencv" or "cuda"."""
         ...
 
     @property
@@ -165,7 +164,7 @@ class FramePath(Protocol):
         """Crop the boxes and run the network on them as one batch.
 
         Args:
-            frame: (H, W) or (H, W, 3), as check_frame returns it; a way on a GPU takes a DeviceFrame too.
+            frame: (H, W) or (H, W, 3), as check_frame returns it; a path on a GPU takes a DeviceFrame too.
             boxes: 1 to max_batch of them.
             max_value: the largest value of a uint16 pixel.
 
@@ -209,7 +208,7 @@ class HostPath:
 
     @property
     def crop(self) -> str:
-        """Which way of the crop is taken: "native" or "opencv"."""
+        """What crops: "native" or "opencv"."""
         return self._crop
 
     @property

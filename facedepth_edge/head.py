@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DistanceSource = Literal["distance_mm", "depth", "head_width_px", "nominal", "held"]
-"""Where a head's distance comes from, as results say it; the first three are named like the argument that brings it."""
+"""Where a head's distance comes from, as results say it; the first three are named after the argument that gives it."""
 GIVEN: Final = "distance_mm"
 FROM_DEPTH: Final = "depth"  # read from a depth image
 FROM_WIDTH: Final = "head_width_px"

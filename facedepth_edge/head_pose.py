@@ -43,8 +43,8 @@ class HeadPose:
     """How a head is turned, and where it is.
 
     Attributes:
-        yaw_deg: in the camera's axes; above 0 the face looks to the right. 0 looks against the optical axis: past the
-            camera, where the head is beside it.
+        yaw_deg: in the camera's axes; above 0 the face looks to the right. 0 faces against the optical axis; for a head
+            off the axis that is past the camera.
         pitch_deg: likewise; above 0 the face looks down.
         roll_deg: above 0 the head's top leans to the right of the picture.
         rotation: (3, 3) float64, the head's own axes in the camera's: R = Rz(roll) Ry(-yaw) Rx(pitch). The identity

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native way of the face crop: fits frames of any layout to what the compiled module takes."""
+"""The face crop by the compiled module; frames of any layout are fitted to what it takes."""
 
 from __future__ import annotations
 

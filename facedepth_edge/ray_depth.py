@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From relative depth along the ray to the head, which some models give, to relative depth along the optical axis.
+"""Turns relative depth along the ray to the head, which some models give, into that along the optical axis.
 
 A face beside the optical axis that looks into the camera appears as it would in the middle, but its z slopes across the
 box. A network cannot see that in the crop; the place of the head centre and the camera's intrinsics say it exactly.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_COSINE = 0.1
-"""Below it, times |(a, b, 1)|, a pixel's ray is all but across the head's: only in boxes of heads within 200 mm."""
+"""Below it, times |(a, b, 1)|, a pixel's ray is nearly at right angles to the head's: only for heads within 200 mm."""
 
 
 def ray_of(head_center_xy: tuple[float, float], camera: Camera, size_hw: tuple[int, int]) -> tuple[float, float]:

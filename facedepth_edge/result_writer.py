@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what the network says of one face to its DepthResult: millimetres along the optical axis, mask, validity."""
+"""Turns the network's output for one face into a DepthResult."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _MaskRule(NamedTuple):
     """What a model's mask is read from."""
 
     of_model: bool
-    """It is the network's own output; otherwise where the network's relative_z is below the threshold."""
+    """True: the network's own mask output; False: where its relative_z is below the threshold."""
     threshold: float
     source: str
     """DepthResult.mask_source."""
@@ -127,9 +127,7 @@ class ResultWriter:
         ray_xy = ray_of(face.head_center, located.camera, size_hw)
         reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
         buffer = relative_z if relative_z.flags.writeable else None  # the path's, which nobody reads after this
-        relative_z = along_axis(
-            relative_z, ray_xy, face.distance_mm, spec.depth_scale.half_range_mm, reach, out=buffer
-        )
+        relative_z = along_axis(relative_z, ray_xy, face.distance_mm, spec.depth_scale.half_range_mm, reach, out=buffer)
         return relative_z, probability, threshold
 
     def _complete(self, camera: Camera, size_hw: tuple[int, int]) -> Camera:

@@ -35,8 +35,8 @@ class Limits:
     """How far one face may be from the reference.
 
     Args:
-        mean_mm: mean absolute difference of depth over the face's map. By it no face's error can have grown by more,
-            and 3 mm is what INT8 is allowed.
+        mean_mm: mean absolute difference of depth over the face's map. No face's error can have grown by more than
+            that, and 3 mm is what INT8 is allowed.
         mask_iou: intersection over union of the two masks, at least.
         validity: absolute difference of the probability.
     """
@@ -111,7 +111,7 @@ def _require_ranges(where: str, spec: ModelSpec, arrays: Mapping[str, NDArray[np
 
     Answers are compared by the names in the spec, so one that has depth and mask the wrong way round would agree with
     itself. But relative depth is below 0 wherever a face is nearer than the head centre, and a probability never is.
-    An answer that is not a number is no matter here: the comparison fails it.
+    NaN passes here, but fails the comparison.
     """
     outputs = spec.outputs
     kinds = ((outputs.depth, "depth", -1.0), (outputs.mask, "mask", 0.0), (outputs.validity, "validity", 0.0))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the demo frame a GPU's whole way and compares with the CPU's crop on the same network.
 
-The golden faces are ready crops. So they say nothing of what a frame meets besides the network: its copy, the header,
-the crop's kernel, memory that CPU and GPU share, the CUDA graph and its replay. Here DevicePath, the way of every frame
-that EdgeDepth gets, does all of that.
+The golden faces are ready crops, so they do not test the rest of a frame's way: its copy, the header, the crop's
+kernel, memory that CPU and GPU share, the CUDA graph and its replay. Here DevicePath, which every frame of EdgeDepth
+goes through, does all of that.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class FrameForm:
 
     Args:
         what: its name.
-        channel: None for all, else the one that is taken for gray.
+        channel: the one that is taken for gray; None: all, in colour.
         wide: uint16 of ten bits; half as bright, so that a wrong scale is compared and not refused as too bright.
-        step: every so many pixels; with 8 a box is smaller than the network's input and is enlarged.
+        step: every how many pixels one is taken; with 8 a box is smaller than the network's input and is enlarged.
     """
 
     what: str

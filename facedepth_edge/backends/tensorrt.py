@@ -36,8 +36,8 @@ _EXPORT = "Export the model again with python -m export, then run facedepth-edge
 class TensorRtBackend:
     """Run a model's engine on the GPU's primary context.
 
-    Not more than one thread uses one object; fork() gives the other threads theirs, with a context each. ``input`` and
-    ``output`` are in the GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``.
+    An object is for one thread; fork() makes those of the other threads, with a context each. ``input`` and ``output``
+    are in the GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``.
 
     open() and fork() make the objects. They share the engine, ``loaded``, which goes with the last of them.
 
@@ -94,7 +94,9 @@ class TensorRtBackend:
         """
         if not may_build:
             return cls._open_built(artifact, precision)
-        return cls._open_one(artifact, precision, may_build=True, workspace_mib=workspace_mib, report=report, force=force)
+        return cls._open_one(
+            artifact, precision, may_build=True, workspace_mib=workspace_mib, report=report, force=force
+        )
 
     @classmethod
     def _open_one(

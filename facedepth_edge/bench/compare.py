@@ -19,10 +19,10 @@ MOST_NOISE = 0.25  # a tolerance above this would let any slow-down pass
 
 @dataclass(frozen=True)
 class Comparison:
-    """What became of a run.
+    """How a benchmark compares with an older one.
 
     Args:
-        lines: one sentence a figure, for a person.
+        lines: one sentence for each figure, for people.
         slower: the figures that got slower by more than the noise, as `run: figure`.
         grown: the counts that grew; counts have no noise.
         judged: the runs whose times could be judged: taken on one machine, with little noise.

@@ -26,7 +26,7 @@ ALLOCATION_FRAMES = 20
 
 @dataclass
 class Times:
-    """What was measured, one entry a query in every list.
+    """What was measured: one entry for each query in every list but `control_ms`.
 
     Args:
         latency_ms: from the moment that a frame was there (paced: was due) to its result.
@@ -132,7 +132,7 @@ def _wait_until(due: float) -> None:
 
 
 def _time_control(work: NDArray[np.float32]) -> float:
-    """Time a fixed piece of work that no other thread takes part in, in milliseconds; once before, to be awake."""
+    """Time a fixed piece of work of this thread alone, in milliseconds: the second run, as the first wakes the core."""
     for _ in range(2):
         start = time.perf_counter()
         total = work

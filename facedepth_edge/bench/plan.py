@@ -24,7 +24,7 @@ class BenchPlan:
     Args:
         mode: single-stream (the next frame when the last is done), paced (a frame every 1 / fps, as a camera sends
             them; latency counts from the moment a frame was due), throughput (several streams at once).
-        fps: frames a second, of the paced mode and of the deadlines that all modes count.
+        fps: frames a second: the pace of the paced mode, and in all modes what the deadline follows from.
         size_wh: width and height of the frame in pixels; the bundled frame is scaled to it.
         seconds: how long to measure at least.
         queries: how many queries to measure at least.

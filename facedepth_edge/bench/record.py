@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark writes down: the file of `bench --json`, the check of a run that is read, and a run's two names."""
+"""Schema of the `bench --json` file, validation of runs read back, and their display names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BENCH_FORMAT = 1
 
 
 class BenchModel(TypedDict):
-    """What ran: from `EdgeDepth.info`, and of the model's spec.json what tells its build and its error."""
+    """What ran: from `EdgeDepth.info`, and from the model's spec.json what identifies its build and its error."""
 
     model: str
     version: str

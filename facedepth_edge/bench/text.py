@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says a benchmark's runs in lines for a person, with trtexec's words for the same things."""
+"""Describes a benchmark's runs in lines of text, in trtexec's words where it has the same figures."""
 
 from __future__ import annotations
 
