@@ -250,7 +250,7 @@ class Camera:
         return (width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy)
 
     def check_size(self, size_hw: tuple[int, int]) -> None:
-        """Refuse a frame that has not the size that the camera is for, if the camera says one.
+        """Refuse a frame of another size than the camera is for, if the camera says which.
 
         Raises:
             InputError: its width or height differs.

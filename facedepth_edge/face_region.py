@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how much of the face's place and of the box's border a mask covers, which shows what is wrong with either.
+"""Measures by the mask whether a face is covered, and whether a head is too large for its box.
 
 The head centre lies between the ears, so at the head's distance a face fills an ellipse about it, whatever the pose: a
 hand or a phone in front of it shows. And the box is wider than heads are: a head that fills it is nearer than was said.

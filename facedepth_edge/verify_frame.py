@@ -50,7 +50,7 @@ class FrameForm:
         what: its name.
         channel: the one that is taken for gray; None: all, in colour.
         wide: uint16 of ten bits; half as bright, so that a wrong scale is compared and not refused as too bright.
-        step: every how many pixels one is taken; with 8 a box is smaller than the network's input and is enlarged.
+        step: takes every step-th row and column; with 8 a box is smaller than the network's input and is enlarged.
     """
 
     what: str
