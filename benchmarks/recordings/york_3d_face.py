@@ -4,16 +4,16 @@
     git clone https://github.com/3D-face-recognition/3D-Face-Recongnition
     python -m benchmarks.recordings.york_3d_face 3D-Face-Recongnition recording
 
-The repository's 3DFER/UoY has a copy of two captures each of the University of York's 3-D face database: `-08-`, most of
-them smiling, and `-10-`, most of them frowning, 1.4 to 2.0 m away, nearly frontal. A `.bmp` is a gray photograph,
+The repository's 3DFER/UoY has a copy of two captures each of the University of York's 3-D face database: `-08-`, most
+of them smiling, and `-10-`, most of them frowning, 1.4 to 2.0 m away, nearly frontal. A `.bmp` is a gray photograph,
 1024 x 1320; the `.obj` of the same name is the surface in mm, about 4 mm from vertex to vertex, smoothed; it has holes
 at glasses, brows and hair, and loose false patches. Texture coordinates are the vertices' places in the photograph, so
 they tell the camera: CAMERAS_PX has the two that all captures were taken with, fitted once to many captures each.
 
-york_3d_face.csv has the head centres, 0.06 head widths below the midpoint of MediaPipe FaceMesh's two points nearest to
-the tragi, as in benchmarks/photographs.py, of the 396 captures whose largest patch has LEAST_VERTICES and lies where the
-camera sees it (RESIDUAL_PX). Taken are those in which something was measured about the head centre: 390. Pictures and
-depth are half as large as published.
+york_3d_face.csv has the head centres, 0.06 head widths below the midpoint of MediaPipe FaceMesh's two points nearest
+to the tragi, as in benchmarks/photographs.py, of the 396 captures whose largest patch has LEAST_VERTICES and lies where
+the camera sees it (RESIDUAL_PX). Taken are those in which something was measured about the head centre: 395 of 218
+people. Pictures and depth are half as large as published.
 
 Convention: pixel i of a picture covers [i, i + 1).
 """
