@@ -20,7 +20,6 @@ Convention: pixel i of a picture covers [i, i + 1).
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from pathlib import Path
@@ -29,6 +28,7 @@ import cv2
 import numpy as np
 
 from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_plane, read_text
 from train.synth.full_frame import write_image
@@ -167,11 +167,9 @@ def convert(root: Path, out: Path) -> int:
         InputError: a file is missing or not as published.
         ConfigError: the folder cannot be written.
     """
-    with MARKS.open(newline="", encoding="utf-8") as file:
-        marks = {row["capture"]: [float(row["x"]), float(row["y"])] for row in csv.DictReader(file)}
     items = []
     size_hw = (SIZE_HW[0] // SHRINK, SIZE_HW[1] // SHRINK)
-    for capture, head_center_xy in marks.items():
+    for capture, head_center_xy in read_marks(MARKS).items():
         person = int(capture[:5])
         camera = np.array(CAMERAS_PX[int(person > LAST_OF_FIRST_CAMERA)])
         points_mm, seen_px, triangles = read_surface(root / FOLDER / f"{capture}.obj")
@@ -193,7 +191,7 @@ def convert(root: Path, out: Path) -> int:
         intrinsics = cv2.decomposeProjectionMatrix(camera)[0]
         fx, fy, cx, cy = (abs(float(intrinsics[i])) / SHRINK for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
         items.append({
-            "image": names[0], "depth": names[1], "person": str(person), "head_center_xy": head_center_xy,
+            "image": names[0], "depth": names[1], "person": str(person), "head_center_xy": list(head_center_xy),
             "fx": round(fx, 2), "fy": round(fy, 2), "cx": round(cx, 2), "cy": round(cy, 2),
         })  # fmt: skip
     return write_frames(out, items)
