@@ -22,9 +22,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="train the weights, minutes on a CPU core")
     fit.add_argument("--model", type=Path, required=True, help="the model whose depth it sees: folder or checkpoint")
-    fit.add_argument(
-        "--out", type=Path, default=Path(WEIGHTS_FILE), help=".safetensors file (default: the package's)"
-    )
+    fit.add_argument("--out", type=Path, default=Path(WEIGHTS_FILE), help=".safetensors file (default: the package's)")
     fit.add_argument("--repeats", type=int, default=FitSettings.repeats,
                      help="how often each frame is seen, each time in another box (%(default)s)")  # fmt: skip
     fit.add_argument("--epochs", type=int, default=FitSettings.epochs, help="over all of these (%(default)s)")

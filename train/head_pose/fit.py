@@ -33,7 +33,7 @@ from train.data.packed import PackedSet
 from train.metrics import HALF_RANGE_MM
 from train.networks import Edge, probabilities
 from train.start import Start
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import rotation_from_dataset_angles
 from train.validation import chunks_of
 
 WIDTHS = (160, 96)
@@ -95,7 +95,7 @@ def rotation_in_box(
     Returns:
         (3, 3) float64.
     """
-    seen = rotation_along_ray(ray_xy).T @ rotation_from_angles(*map(float, roll_pitch_yaw_deg))
+    seen = rotation_along_ray(ray_xy).T @ rotation_from_dataset_angles(*map(float, roll_pitch_yaw_deg))
     cos, sin = math.cos(angle_rad), math.sin(angle_rad)
     turned = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ seen
     return MIRROR @ turned @ MIRROR if flip else turned

@@ -22,7 +22,7 @@ from train.data.subsets import is_frontal
 from train.groups import ENOUGH_SEEN, called_valid
 from train.metrics import HALF_RANGE_MM
 from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
-from train.synth.motion import rotation_from_angles, turn_deg
+from train.synth.motion import rotation_from_dataset_angles, turn_deg
 from train.validation import chunks_of, spread_indices
 
 FOCAL_PX = 1000.0
@@ -146,7 +146,7 @@ def _poses(
     if not kept:
         raise InputError.of(data.name, "no frame that is called valid", "at least one", "Look at the set.")
     meta = data.meta[np.array(kept, dtype=np.int64)]
-    true = np.stack([rotation_from_angles(*map(float, angles)) for angles in meta["roll_pitch_yaw_deg"]])
+    true = np.stack([rotation_from_dataset_angles(*map(float, angles)) for angles in meta["roll_pitch_yaw_deg"]])
     return meta, true, np.stack(found)
 
 

@@ -20,7 +20,7 @@ from train.crosscheck.parts import BACKGROUND, BODY, SKIN, Part, cut_out, triang
 from train.crosscheck.path_tracer import Light, Panel, PathTracer
 from train.crosscheck.subdivision import Subdivision
 from train.synth.mesh import grid_triangles
-from train.synth.motion import angles_from_rotation
+from train.synth.motion import dataset_angles_from_rotation
 
 _CUBE = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -51,7 +51,7 @@ def test_slopes_are_those_of_the_pixels_centres() -> None:
 def test_pose_keeps_the_angle_convention() -> None:
     placement = Placement((5.0, -12.0, 31.0), np.array([0.0, 0.0, 500.0]), np.eye(3))
     back = placement.camera_from_head @ CAMERA_FROM_FACING
-    assert angles_from_rotation(back) == pytest.approx((5.0, -12.0, 31.0))
+    assert dataset_angles_from_rotation(back) == pytest.approx((5.0, -12.0, 31.0))
     straight = Placement((0.0, 0.0, 0.0), np.zeros(3), np.eye(3)).camera_from_head
     assert (straight @ [0, 0, 1]).tolist() == pytest.approx([0, 0, -1])  # the face looks into the camera
     assert (straight @ [0, 1, 0]).tolist() == pytest.approx([0, -1, 0])

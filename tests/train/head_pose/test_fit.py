@@ -25,7 +25,7 @@ from train.head_pose.__main__ import main
 from train.head_pose.fit import FitSettings, PoseNetwork, rotation_in_box, write_weights
 from train.head_pose.measure import measure_set
 from train.report.command import COMMITTED_MODELS
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import rotation_from_dataset_angles
 
 EDGE = Path(BUNDLED_FOLDER) / "edge"
 
@@ -34,7 +34,7 @@ EDGE = Path(BUNDLED_FOLDER) / "edge"
 def test_a_box_that_is_turned_and_mirrored_shows_the_heads_axes_so(flip: bool) -> None:
     """As Placement.pixels has it, a place s of the sample shows center + Rot(angle) (mirrored s) of the crop."""
     angles, ray_xy, angle = np.array([20.0, -15.0, 40.0]), (0.2, -0.1), 0.6
-    seen = rotation_along_ray(ray_xy).T @ rotation_from_angles(*angles)
+    seen = rotation_along_ray(ray_xy).T @ rotation_from_dataset_angles(*angles)
     found = rotation_in_box(angles, ray_xy, angle, flip)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     mirror = np.diag([-1.0 if flip else 1.0, 1.0])
@@ -42,7 +42,7 @@ def test_a_box_that_is_turned_and_mirrored_shows_the_heads_axes_so(flip: bool) -
         np.testing.assert_allclose(turn @ mirror @ found[:2, axis], seen[:2, axis], atol=1e-12)
         assert found[2, axis] == pytest.approx(seen[2, axis])
     assert np.linalg.det(found) == pytest.approx(1.0)
-    np.testing.assert_allclose(rotation_in_box(angles, (0.0, 0.0)), rotation_from_angles(*angles), atol=1e-12)
+    np.testing.assert_allclose(rotation_in_box(angles, (0.0, 0.0)), rotation_from_dataset_angles(*angles), atol=1e-12)
 
 
 def about_of(path: Path) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def tilted_samples(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, 
     mask = np.hypot(x, y) < 80
     cells, rotations, maps = [], [], []
     for _ in range(count):
-        rotation = rotation_from_angles(0.0, *rng.uniform(-30, 30, 2))
+        rotation = rotation_from_dataset_angles(0.0, *rng.uniform(-30, 30, 2))
         normal = rotation[:, 2]
         depth_mm = (-(normal[0] * x + normal[1] * y) / normal[2]).astype(np.float32)
         cells.append(features_from_maps(depth_mm, mask))
