@@ -18,7 +18,7 @@ from train.crosscheck.hair import Styles
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.person import Person, sample_expression, sample_person
 from train.crosscheck.shot import Film, shoot
-from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.data.crops_set import sequence_folder, sequence_of
 from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
 
 
@@ -136,7 +136,7 @@ def render_set(
     workshop: Workshop | None = None
     numbers = [*note.subjects["train"], *note.subjects["test"]]
     for number in tqdm(numbers, unit="person", desc="render"):
-        folder = out / f"{(number - 1) * SEQUENCES_PER_SUBJECT + 1:03d}"
+        folder = sequence_folder(out, sequence_of(number, 1))
         if folder.is_dir():
             continue
         workshop = workshop or Workshop(config, styles, variant, threads)

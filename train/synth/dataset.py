@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
-from train.data.crops_set import SEQUENCES_PER_SUBJECT
-from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
+from train.data.crops_set import SEQUENCES_PER_SUBJECT, sequence_folder, sequence_of
+from train.data.crops_writer import CropFrame, SetNote, frame_note, start_set, write_frames
 from train.data.shapes import FILE as SHAPES_FILE
 from train.data.shapes import read_shapes, write_shapes
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
@@ -256,8 +256,7 @@ class Studio:
 
 def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Path:
     """Render and write one sequence; the folder appears under its name only when it is whole."""
-    index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
-    folder = out / f"{index:03d}"
+    folder = sequence_folder(out, sequence_of(number, sequence))
     if not folder.is_dir():
         write_frames(folder, _frames(studio, number, sequence))
     return folder
@@ -265,17 +264,17 @@ def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Pat
 
 def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
     for frame, shot, face, attributes in studio.shots(number, sequence):
-        note = {
-            "frame": frame,
-            "distance_mm": round(shot.distance_mm, 2),
-            "visible": round(shot.visible, 4) if face else 0.0,
-            "face": face,
-            "focal_px": round(shot.focal_px, 4),
-            "principal_xy": [round(c, 4) for c in shot.principal_xy],
-            "head_center_xy": [round(c, 4) for c in shot.head_center_xy],
-            "head_center_mm": [round(float(c), 3) for c in shot.centre_mm],
-            "attributes": attributes,
-        }
+        note = frame_note(
+            frame=frame,
+            distance_mm=shot.distance_mm,
+            visible=shot.visible,
+            face=face,
+            focal_px=shot.focal_px,
+            principal_xy=shot.principal_xy,
+            head_center_xy=shot.head_center_xy,
+            head_center_mm=shot.centre_mm,
+            attributes=attributes,
+        )
         picture = shot.picture if studio.config.pictures else None
         yield CropFrame(picture, shot.depth_mm, shot.label, shot.angles_deg, note)
 
@@ -349,8 +348,8 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         _settle_shapes(out, set_shapes(config, studio.model))
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
-    done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)
-    missing = [(n, s) for n, s in jobs if not (out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir()]
+    missing = [(n, s) for n, s in jobs if not sequence_folder(out, sequence_of(n, s)).is_dir()]
+    done = len(jobs) - len(missing)
     bar = tqdm(total=len(jobs) * config.frames, initial=done * config.frames, unit="frame", desc="render")
     if processes == 1:
         for number, sequence in missing:

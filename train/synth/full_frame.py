@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
-from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.data.crops_set import sequence_folder, sequence_of
 from train.data.pandora_calibration import CALIBRATION_FILE, KinectCalibration
 from train.data.registration import Intrinsics
 from train.synth.dataset import Studio
@@ -83,15 +83,15 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
     the ratio of their focal lengths; Pandora's own are not. calibration.json says so to the loader. joints are pixels
     of the depth image.
     """
-    index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
-    folder, partial = out / f"{index:03d}", out / f".{index:03d}.partial"
+    folder = sequence_folder(out, sequence_of(number, sequence))
+    partial = out / f".{folder.name}.partial"
     if folder.is_dir():
         return folder
     shutil.rmtree(partial, ignore_errors=True)
     for name in ("RGB", "DEPTH"):
         (partial / name).mkdir(parents=True)
     notes = []
-    for frame in tqdm(range(frames), desc=f"raw {index:03d}", unit="frame"):
+    for frame in tqdm(range(frames), desc=f"raw {folder.name}", unit="frame"):
         rng = Stream.RAW_POSE.rng(studio.config.seed, number, sequence, frame)
         angles, position = sample_angles(rng, sequence), sample_position(rng)
         colour, depth = (
