@@ -29,6 +29,7 @@ from train.report.measurement import (
     REGIONS,
     SOURCES,
     SYSTEMS,
+    UNKNOWN,
     VERIFIER,
     FrameList,
     Measured,
@@ -43,7 +44,6 @@ from train.verification import verification_input
 from train.weights import network_from_weights
 
 SPLIT = "test"
-ORIGINS = ("synthetic", "pandora", "biwi")
 # Which task trained each of them: a file under another one's name is refused.
 TASKS = {"paper": "cgan", "autoencoder": "autoencoder", "pix2pix": "pix2pix", "cui": "cui", VERIFIER: "verification"}
 SAMPLE_FRAMES = 8
@@ -210,7 +210,7 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
 
     Args:
         data: The packed set.
-        origin: One of ORIGINS, or None where the caller does not say.
+        origin: One of ORIGINS but UNKNOWN, or None where the caller does not say.
 
     Raises:
         InputError: The caller says Pandora or Biwi of a set that the renderer wrote.
@@ -222,7 +222,7 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
     faces, every = data.indices(SPLIT, faces_only=True), data.indices(SPLIT)
     return {
         "name": data.crops.root.resolve().name,
-        "origin": "synthetic" if note is not None else origin or "unknown",
+        "origin": "synthetic" if note is not None else origin or UNKNOWN,
         "key": data.key,
         "split": SPLIT,
         "frames": len(faces),
