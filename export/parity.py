@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -131,13 +131,7 @@ class GateReport:
         return "\n".join(lines)
 
 
-def run_gate(
-    files: Mapping[str, bytes],
-    reference: Runner,
-    data: PackedSet,
-    indices: np.ndarray,
-    say: Callable[[str], None] = lambda line: None,
-) -> GateReport:
+def run_gate(files: Mapping[str, bytes], reference: Runner, data: PackedSet, indices: np.ndarray) -> GateReport:
     """Compare every ONNX file with PyTorch.
 
     Args:
@@ -145,7 +139,6 @@ def run_gate(
         reference: PyTorch, unfused.
         data: The packed set.
         indices: Held-out frames; those without a head count for mask and validity alone.
-        say: Takes lines about the progress.
 
     Raises:
         InputError: No held-out frame shows a measured head.
@@ -159,13 +152,12 @@ def run_gate(
         for name, model in models.items()
     }
     tallies = {name: Tally() for name in (REFERENCE, *models)}
-    for number, (_, batch) in enumerate(batches_of(data, indices)):
+    for _, batch in batches_of(data, indices):
         face = batch.face.numpy()
         expected = reference(face)
         tallies[REFERENCE].add(expected, expected, batch)
         for name, run in runners.items():
             tallies[name].add(run(face), expected, batch)
-        say(f"gate: batch {number + 1}, {len(face)} faces")
     # A frame that looks beside a head may show a part of it: that is no face, and no answer to it is used.
     measured = np.isfinite(tallies[REFERENCE].sheet.column("absolute_mm")) & data.meta["face"][indices]
     if not measured.any():
