@@ -24,8 +24,8 @@ from train.data.command_line import add_reading_arguments, open_sets
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
 from train.face_ellipse import face_ellipse
+from train.image_files import write_image
 from train.metrics import HALF_RANGE_MM, score_depth
-from train.synth.full_frame import write_image
 from train.validation import batches_of
 
 SLICE_MM = 12.0

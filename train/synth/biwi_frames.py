@@ -15,10 +15,10 @@ from facedepth_edge.errors import ConfigError
 from train.data.biwi import SAME_PERSON, frame_path, person_of
 from train.data.biwi_files import Calibration, Pose, bytes_from_depth, text_from_calibration, text_from_pose
 from train.data.registration import Intrinsics
+from train.image_files import write_image
 from train.synth.assemble import Wardrobe, dress, surroundings
 from train.synth.backdrop import background
 from train.synth.dataset import Studio
-from train.synth.full_frame import write_image
 from train.synth.light import sample_lighting
 from train.synth.motion import rotation_from_dataset_angles, sample_angles, sample_torso
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, View, render, trace

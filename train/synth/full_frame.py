@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from facedepth_edge.errors import ConfigError
 from train.data.crops_set import sequence_folder, sequence_of
 from train.data.pandora_calibration import CALIBRATION_FILE, KinectCalibration
 from train.data.registration import Intrinsics
+from train.image_files import write_image
 from train.synth.dataset import Studio
 from train.synth.motion import sample_angles, sample_position
 from train.synth.shot import FrameSize, Shot, shoot
@@ -119,18 +119,3 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
 def _intrinsics(frame: FrameSize) -> Intrinsics:
     height, width = frame.size_hw
     return Intrinsics((frame.focal_px, frame.focal_px), (width / 2, height / 2), frame.size_hw)
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image, or say why that failed.
-
-    Raises:
-        ConfigError: The folder cannot be written, or the name has no ending that OpenCV knows.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written, reason = cv2.imwrite(str(path), image), "a write error"
-    except (OSError, cv2.error) as error:
-        written, reason = False, str(error).strip()
-    if not written:
-        raise ConfigError.of(str(path), reason, "a writable folder and a .png or .jpg name", "Check both.")
