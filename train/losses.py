@@ -68,7 +68,7 @@ def generator_objective(mse_value: Tensor, adversarial_value: Tensor, lambda_mse
 
 
 def _mean_over(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of finite values over a mask; 0 where the mask is empty."""
+    """Average finite values over a mask; 0 where the mask is empty."""
     weight = where.to(values.dtype)  # a product: on CPUs torch.where and sums of bool take several times as long
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
@@ -126,7 +126,7 @@ def _large_heads(head: Tensor) -> Tensor:
 
 
 def _mean_of_images(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the images whose masks are not empty of their means over these."""
+    """Average each image's masked mean over the images with a non-empty mask."""
     return mean_per_image(values, where).sum() / where.flatten(1).any(dim=1).sum().clamp(min=1)
 
 

@@ -111,12 +111,12 @@ def _start_from_artifact(folder: Path) -> Start:
         fix = "The installed package leaves it out: take the model's folder in a checkout, or export it again."
         raise ArtifactError.of(str(folder), f"no {REFERENCE_FILE}", "a model with that file", fix)
     content = artifact.read(REFERENCE_FILE)
-    spec, told = artifact.spec, dict(artifact.spec.training)
+    spec, training = artifact.spec, dict(artifact.spec.training)
     prefix = "network."  # of export's module around the network
     try:
         settings = {
-            "network": {"name": spec.architecture, **told["network"]},
-            "task": {"name": told["task"]},
+            "network": {"name": spec.architecture, **training["network"]},
+            "task": {"name": training["task"]},
             "data": {"depth_along": spec.depth_scale.along},
         }
         config = dataclass_from_mapping(TrainConfig, settings, "config")
@@ -125,12 +125,12 @@ def _start_from_artifact(folder: Path) -> Start:
         task.network.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
         about = {
             "sha256": hashlib.sha256(content).hexdigest(),
-            "step": _require(told["steps"], "training.steps", int),
-            "samples": _require(told["samples"], "training.samples", int),
+            "step": _require(training["steps"], "training.steps", int),
+            "samples": _require(training["samples"], "training.samples", int),
             "config": settings,
-            "data": {"name": _require(told["data"], "training.data", str), "key": ""},
+            "data": {"name": _require(training["data"], "training.data", str), "key": ""},
             "start": None,
-            "stages": _require_stages(told["stages"]),
+            "stages": _require_stages(training["stages"]),
         }
     except _UNUSABLE as error:
         rule = "a model that python -m export wrote from a training"
