@@ -26,7 +26,7 @@ from facedepth_edge.errors import FaceDepthError, InputError
 from facedepth_edge.head import HEAD_WIDTH_MM
 from facedepth_edge.picture import draw_result
 from train.image_files import write_image
-from train.metrics import HALF_RANGE_MM
+from train.units import HALF_RANGE_MM
 
 FOCAL_PER_SIDE = 3.0
 RIGHT_TRAGUS, LEFT_TRAGUS = 234, 454  # the mesh's points nearest to them

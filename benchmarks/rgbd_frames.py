@@ -40,7 +40,7 @@ from train.command import Outcome, run_command, write_json
 from train.data.strict_files import number_in, read_colour, read_json, read_plane
 from train.face_ellipse import face_ellipse, planes_over
 from train.image_files import write_image
-from train.metrics import HALF_RANGE_MM
+from train.units import HALF_RANGE_MM
 
 BEHIND_NOSE_MM = 120.0
 LEAST_PIXELS = 400

@@ -26,7 +26,7 @@ from facedepth_edge.errors import InputError
 from facedepth_edge.ray_depth import along_axis, ray_of
 from train.command import Outcome, run_command
 from train.face_ellipse import planes_over
-from train.metrics import HALF_RANGE_MM
+from train.units import HALF_RANGE_MM
 
 _FIX = "Write it with benchmarks/face_mesh.py --recording, see there."
 

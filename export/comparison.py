@@ -14,8 +14,9 @@ import numpy as np
 
 from facedepth_edge.errors import ArtifactError
 from train.data.batches import Batch
-from train.metrics import HALF_RANGE_MM, ScoreSheet
+from train.metrics import ScoreSheet
 from train.paper_metrics import PIXEL_METRICS, metrics_from_totals, sums_of_images, totals_from_sums
+from train.units import HALF_RANGE_MM
 from train.validation import score_batch
 
 MAX_MEAN_GROWTH = 0.03  # DESIGN section 4: the mean depth error grows by less than 3 %

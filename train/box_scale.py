@@ -33,6 +33,7 @@ from train.metrics import score_depth
 from train.networks import probabilities
 from train.predictors import Thresholds
 from train.start import read_start
+from train.units import gray_from_face
 from train.validation import chunks_of, spread_indices
 
 SCALES = (0.5, 0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
@@ -51,7 +52,7 @@ def of_few_pixels(faces: Tensor, pixels: int) -> Tensor:
     """
     sampler, grown = FaceSampler(), np.empty(tuple(faces.shape), np.float32)
     for face, out in zip(faces[:, 0].numpy(), grown[:, 0], strict=True):
-        camera = cv2.resize((face + 1) * 127.5, (pixels, pixels), interpolation=cv2.INTER_AREA)
+        camera = cv2.resize(gray_from_face(face), (pixels, pixels), interpolation=cv2.INTER_AREA)
         frame = np.clip(np.rint(camera), 0, 255).astype(np.uint8)
         sampler.sample_into(out, frame, Box(0, 0, pixels, pixels), Preprocessing(), None)
     return torch.from_numpy(grown)
@@ -93,7 +94,7 @@ def measure_boxes(
         truth, where = batch.depth.numpy()[:, 0], (batch.valid & batch.head).numpy()[:, 0]
         for depth, target, head in zip(found["depth"][:, 0], truth, where, strict=True):
             errors.append(score_depth(depth, target, head)[0])
-        levels = (faces[:, 0].numpy() + 1) * 127.5
+        levels = gray_from_face(faces[:, 0].numpy())
         for i in range(len(chosen)):
             valid.append(called_valid({name: each[i] for name, each in found.items()}, levels[i], thresholds, pixels))
     mean = np.nanmean(errors) if np.isfinite(errors).any() else np.nan

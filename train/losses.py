@@ -12,13 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facedepth_edge.spec import DepthScale, Preprocessing
+from train.units import HALF_RANGE_MM, MIN_HEAD_PIXELS, REACH_MM
 
-HALF_RANGE_MM = DepthScale().half_range_mm
-REACH_MM = Preprocessing().reach_x_mm
 ROUNDING_MM = 1.5  # differences of depths in whole mm are off by less than 1; a little more for the camera's noise
 LEAST_SPREAD = 1e-6  # of pixels in the plane, in half sides to the fourth: those of a line have no tilt
-MIN_HEAD_PIXELS = 64  # a head of fewer measured pixels has no meaningful offset of its own
 
 
 def adversarial_bce(logits: Tensor, real: bool) -> Tensor:

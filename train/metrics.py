@@ -12,10 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from facedepth_edge.spec import DepthScale
-
-HALF_RANGE_MM = DepthScale().half_range_mm
-MIN_HEAD_PIXELS = 64
+from train.units import HALF_RANGE_MM, MIN_HEAD_PIXELS
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from train.metrics import HALF_RANGE_MM, MIN_HEAD_PIXELS
+from train.units import HALF_RANGE_MM, MIN_HEAD_PIXELS
 
 LEVELS_PER_Z = 127.5
 LOWEST_LEVEL = 1.0

@@ -21,8 +21,8 @@ from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
 from train.face_ellipse import face_ellipse, planes_over
-from train.metrics import HALF_RANGE_MM
 from train.predictors import Predictor, predictors_from_model
+from train.units import HALF_RANGE_MM
 from train.validation import batches_of, spread_indices
 
 YAWS_DEG = (5, 15, 25, 35, 45, 60)

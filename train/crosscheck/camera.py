@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facedepth_edge.spec import Preprocessing
 from train.synth.motion import is_turned_away, rotation_from_dataset_angles, sample_turned_angles, sample_turned_torso
+from train.units import REACH_MM
 
-REACH_MM = Preprocessing().reach_x_mm  # eq. 6
 CAMERA_FROM_FACING = np.diag([1.0, -1.0, -1.0])  # a head that faces the camera: x stays, y and z turn round
 
 

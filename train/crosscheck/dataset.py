@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from train.crosscheck.body_model import BodyModel
-from train.crosscheck.camera import REACH_MM, sample_placement, sample_turned_placement
+from train.crosscheck.camera import sample_placement, sample_turned_placement
 from train.crosscheck.figure import Atelier, Figure
 from train.crosscheck.hair import Styles
 from train.crosscheck.path_tracer import PathTracer
@@ -20,6 +20,7 @@ from train.crosscheck.person import Person, sample_expression, sample_person
 from train.crosscheck.shot import Film, shoot
 from train.data.crops_set import sequence_folder, sequence_of
 from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
+from train.units import REACH_MM
 
 
 @dataclass(frozen=True)

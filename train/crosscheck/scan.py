@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck import SCAN_GENERATOR
-from train.crosscheck.camera import REACH_MM, Placement, sample_place
+from train.crosscheck.camera import Placement, sample_place
 from train.crosscheck.parts import BODY, SKIN, Part, cut_out
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.shot import Film, shoot
 from train.crosscheck.textured_mesh import TexturedMesh, digest_of, read_textured
 from train.data.crops_writer import SetNote, start_set, write_frames
 from train.synth.mesh import subdivided
+from train.units import REACH_MM
 
 YAWS_DEG = (-55.0, -40.0, -25.0, -12.0, 0.0, 12.0, 25.0, 40.0, 55.0)
 PITCHES_DEG = (-20.0, 0.0, 20.0)

@@ -30,10 +30,10 @@ from train.checkpoint import current_commit
 from train.data.batches import make_batch
 from train.data.geometry_augment import GeometryAugment, Placement, draw_placement
 from train.data.packed import PackedSet
-from train.metrics import HALF_RANGE_MM
 from train.networks import Edge, probabilities
 from train.start import Start
 from train.synth.motion import rotation_from_dataset_angles
+from train.units import HALF_RANGE_MM
 from train.validation import chunks_of
 
 WIDTHS = (160, 96)

@@ -20,9 +20,9 @@ from train.data.geometry_augment import GeometryAugment, draw_placement
 from train.data.packed import PackedSet
 from train.data.subsets import is_frontal
 from train.groups import ENOUGH_SEEN, called_valid
-from train.metrics import HALF_RANGE_MM
 from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
 from train.synth.motion import rotation_from_dataset_angles, turn_deg
+from train.units import HALF_RANGE_MM, gray_from_face
 from train.validation import chunks_of, spread_indices
 
 FOCAL_PX = 1000.0
@@ -132,7 +132,7 @@ def _poses(
         batch = make_batch(data, chosen, placement=placement)
         outputs = predict(chosen, batch)
         outputs["mask"] = outputs["mask"] * batch.seen.numpy()
-        levels = (batch.face[:, 0].numpy() + 1) * 127.5
+        levels = gray_from_face(batch.face[:, 0].numpy())
         for i, index in enumerate(chosen):
             if not called_valid({name: each[i] for name, each in outputs.items()}, levels[i], thresholds):
                 continue

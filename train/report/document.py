@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from train.metrics import MIN_HEAD_PIXELS
 from train.paper_metrics import PIXEL_METRICS
 from train.report.measurement import ORIGINS, SYSTEMS, VERIFIER
 from train.report.order import compare_orders, reversals_markdown, sentences_from_orders
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary
 from train.report.tables import head_table_markdown, markdown_table, table_1_markdown, table_2_markdown
+from train.units import MIN_HEAD_PIXELS
 
 TITLE = '# "Learning to Generate Facial Depth Maps" (3DV 2018), repeated'
 

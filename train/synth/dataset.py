@@ -24,7 +24,7 @@ from train.synth.hair import KINDS_MM
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
 from train.synth.motion import sample_turned_angles
-from train.synth.shot import REACH_MM, Shot, shoot
+from train.synth.shot import Shot, shoot
 from train.synth.skin import FaceCanvas
 from train.synth.sources import source_digests
 from train.synth.streams import Stream
@@ -38,6 +38,7 @@ from train.synth.subject import (
     yawned,
 )
 from train.synth.tongue import Tongue, with_tongue
+from train.units import REACH_MM
 
 # Settings from 0 to 1, 0 leaves out.
 SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears", "tongues")

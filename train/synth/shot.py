@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facedepth_edge.spec import Preprocessing
 from train.data.crops_set import HEAD_LABELS
 from train.synth import body
 from train.synth.assemble import PosedHead, Wardrobe, surroundings
@@ -31,8 +30,7 @@ from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, Rendering, View, 
 from train.synth.sensor import depth_picture, expose, expose_driver
 from train.synth.subject import Outfit
 from train.synth.tracer import TraceScene
-
-REACH_MM = Preprocessing().reach_x_mm  # eq. 6
+from train.units import REACH_MM
 
 
 @dataclass(frozen=True)
