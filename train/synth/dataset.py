@@ -40,8 +40,19 @@ from train.synth.subject import (
 from train.synth.tongue import Tongue, with_tongue
 from train.units import REACH_MM
 
-# Settings from 0 to 1, 0 leaves out.
-SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears", "tongues")
+SHARES = {
+    "swept": "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an "
+    "eye",
+    "modelled": "share of the outfits with the modelled hair of --hair, beside those that have it anyway",
+    "turned": "share of the frames with the head turned away: its back, its top or its throat, and no face",
+    "portraits": "share of the sequences that a photographer took: clean, from farther away, the face free",
+    "drivers": "share of the sequences that a driver camera took: near infra-red by its own near flash, from below",
+    "bare": "share of the sequences of bare heads: no hair, beard, glasses or hat, and nothing held before them",
+    "ears": "share of the outfits whose hair leaves the ears free or covers a part of them: sideburns, locks, nape, "
+    "tucked",
+    "tongues": "share of the expressions in which the tongue is put out or lifted in the open mouth",
+}
+"""Settings of SetConfig from 0 to 1, 0 leaves out, and the command line's help on them."""
 _MOST_PROPORTIONS = 0.15
 _MOST_WARP_MM = 6.0
 _UNDER_MASK = 0.12  # how far a mouth moves under a face mask, of what it would without
