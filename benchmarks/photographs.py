@@ -22,9 +22,10 @@ import numpy as np
 
 from benchmarks.face_mesh import read_photograph
 from facedepth_edge import Camera, DepthResult, EdgeDepth
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
 from facedepth_edge.head import HEAD_WIDTH_MM
 from facedepth_edge.picture import draw_result
+from train.command import Outcome, run_command
 from train.image_files import write_image
 from train.units import HALF_RANGE_MM
 
@@ -161,8 +162,14 @@ def compare(folder: Path, meshes: Path, model: str, sheet: Path | None, focal_pe
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(description="A model and MediaPipe FaceMesh on photographs of people")
+    """Compare as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.photographs", description="A model and MediaPipe FaceMesh on photographs of people"
+    )
     parser.add_argument("folder", type=Path, help="of the pictures")
     parser.add_argument("--meshes", type=Path, required=True, help="from benchmarks/face_mesh.py --photographs")
     parser.add_argument("--model", default="edge", help="name or folder of an artifact")
@@ -170,12 +177,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--focal-per-side", type=float, default=FOCAL_PER_SIDE,
                         help=f"focal length over the picture's longer side (default {FOCAL_PER_SIDE:g})")  # fmt: skip
     chosen = parser.parse_args(arguments)
-    try:
-        print(compare(chosen.folder, chosen.meshes, chosen.model, chosen.sheet, chosen.focal_per_side))
-    except (FaceDepthError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    def work() -> Outcome:
+        return Outcome(compare(chosen.folder, chosen.meshes, chosen.model, chosen.sheet, chosen.focal_per_side))
+
+    return run_command("python -m benchmarks.photographs", arguments, work)
 
 
 if __name__ == "__main__":

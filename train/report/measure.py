@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from facedepth_edge.bench.machine import cpu_name
 from facedepth_edge.errors import ArtifactError, InputError
 from train.checkpoint import current_commit
 from train.data.batches import Batch
@@ -267,12 +268,7 @@ def _describe_model(models: Path, name: str, trained: TrainedNetwork) -> dict[st
 def _machine(device: torch.device | str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass  # not Linux: the plain name stays
+    model = cpu_name() or platform.processor() or platform.machine()
     return f"{platform.system()} {platform.machine()}, {model}, {torch.get_num_threads()} threads"
 
 
