@@ -29,9 +29,9 @@ from export.deconvolutions import (
     form_for_few_weights,
     weight_count,
 )
+from export.graph_files import FILES
 from export.int8_cpu import int8_from_fp32
 from export.onnx_from_torch import INPUT, onnx_from_network, open_session
-from export.parity import FILES
 from export.random_network import random_network, settings_of
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import BackendUnavailable, InputError
