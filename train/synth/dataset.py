@@ -116,16 +116,12 @@ class SetConfig:
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
             if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"SetConfig.{name}: got {getattr(self, name)}, expected at least 1. Give a positive number."
-                )
+                raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "at least 1", "Give a positive number.")
         if self.seed < 0:
             raise ConfigError.of("SetConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
         if self.val_subjects < 0 or self.test_subjects < 0:
-            raise ConfigError(
-                f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, "
-                "expected 0 or more. Give no negative number."
-            )
+            got = f"{self.val_subjects} validation and {self.test_subjects} test subjects"
+            raise ConfigError.of("SetConfig", got, "0 or more", "Give no negative number.")
         for name, most in (("proportions", _MOST_PROPORTIONS), ("warp_mm", _MOST_WARP_MM)):
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -139,9 +135,8 @@ class SetConfig:
             rule = "shares from 0 to 1 of the outfits, at most 1 in all"
             raise ConfigError.of("SetConfig.styles", self.styles, rule, "Give smaller ones.")
         if not 1 <= self.margin < math.inf:
-            raise ConfigError(
-                f"SetConfig.margin: got {self.margin}, expected a number from 1 up. The crop must hold eq. 6's box."
-            )
+            fix = "The crop must hold eq. 6's box."
+            raise ConfigError.of("SetConfig.margin", self.margin, "a number from 1 up", fix)
 
     @property
     def subjects(self) -> int:
