@@ -26,6 +26,7 @@ from facedepth_edge.errors import InputError
 from facedepth_edge.head import HEAD_WIDTH_MM
 from facedepth_edge.picture import draw_result
 from train.command import Outcome, run_command
+from train.face_ellipse import beside_plane
 from train.image_files import write_image
 from train.units import HALF_RANGE_MM
 
@@ -86,15 +87,14 @@ def difference(result: DepthResult, points_px: np.ndarray) -> Difference | None:
     mesh = points_px[inside, 2].astype(np.float64) * mm_per_px
     error = (model - model.mean()) - (mesh - mesh.mean())
     across, down = ((points_px[inside, axis] - points_px[inside, axis].mean()) * mm_per_px for axis in (0, 1))
-    plane = np.stack([across, down], axis=1)
-    slopes = np.linalg.lstsq(plane, error, rcond=None)[0]
+    slopes, shape = beside_plane(error, np.stack([across, down], axis=1))
     yaw_deg, pitch_deg = np.degrees(np.arctan(slopes))
     return Difference(
         mean_mm=float(np.abs(error).mean()),
         correlation=float(np.corrcoef(model, mesh)[0, 1]),
         yaw_deg=float(yaw_deg),
         pitch_deg=float(pitch_deg),
-        shape_mm=float(np.abs(error - plane @ slopes).mean()),
+        shape_mm=float(np.abs(shape).mean()),
     )
 
 

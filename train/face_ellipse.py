@@ -30,6 +30,20 @@ def planes_over(where: np.ndarray) -> np.ndarray:
     return np.stack([right_mm - right_mm.mean(), down_mm - down_mm.mean(), np.ones(len(down))], axis=1)
 
 
+def beside_plane(values: np.ndarray, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a plane to values by least squares and take it out of them.
+
+    Args:
+        values: (n,) float64, or (n, m): m columns, each with a plane of its own.
+        planes: (n, k) float64, what spans the planes, as `planes_over` returns it.
+
+    Returns:
+        The plane's coefficients (k,) or (k, m), and what of the values lies beside it, in their shape.
+    """
+    coefficients = np.linalg.lstsq(planes, values, rcond=None)[0]
+    return coefficients, values - planes @ coefficients
+
+
 def face_ellipse(height: int, width: int) -> np.ndarray:
     """Return the pixels of eq. 6's box whose centres lie in the ellipse of HALF_AXES_MM about its centre.
 
