@@ -110,7 +110,13 @@ def table_of(
     rolls_deg: tuple[float, ...] = (),
     pixels: tuple[int, ...] = (),
 ) -> str:
-    """Measure models on boxes of several sizes, angles and numbers of pixels and return the table in Markdown."""
+    """Measure models on boxes of several sizes, angles and numbers of pixels and return the table in Markdown.
+
+    Raises:
+        ArtifactError: A model cannot be used.
+        InputError: The set has no pictures.
+    """
+    data.crops.require_pictures()
     columns = [f"{model.parent.name}/{model.name}: {column}" for model in models for column in COLUMNS]
     lines = ["| box | distance taken for | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     starts = [read_start(model) for model in models]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     paper = str(COMMITTED_MODELS / "paper.safetensors")
     assert main(["fit", "--model", paper, *common[2:], "--out", str(out)]) == 1
     assert "got a PaperGenerator, expected a network with a mask, edge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["fit", "measure"])
+def test_a_set_of_depth_alone_is_refused_before_the_work(
+    command: str, crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(crops_root, blind, ignore=shutil.ignore_patterns("packed"))
+    note = json.loads((blind / "dataset.json").read_text())
+    (blind / "dataset.json").write_text(json.dumps({**note, "pictures": False}))
+    out = ["--out", str(tmp_path / "pose.safetensors")] if command == "fit" else []
+    asked = ["--data", str(crops_root), "--data", str(blind), "--cache-dir", str(tmp_path / "cache"), *out]
+    assert main([command, "--model", str(EDGE), *asked]) == 1
+    said = capsys.readouterr()
+    assert "blind: got a set of depth alone, expected one with pictures" in said.err
+    assert "training" not in said.err
+    assert not (tmp_path / "pose.safetensors").exists()
 
 
 def test_models_that_cannot_be_measured_are_refused(crops_root: Path, tmp_path: Path) -> None:
