@@ -90,7 +90,7 @@ class Comparison:
     face: np.ndarray
 
     def planes(self) -> np.ndarray:
-        """Return what spans the planes over the face, (n, 3): mm right, mm down, each without its mean, and 1."""
+        """Return columns that span all planes over the face, see `planes_over`: (n, 3)."""
         return planes_over(self.face)
 
     def error_mm(self) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes an artifact's ONNX graphs of a network's FP32 graph, and checks of each what needs no answers of it."""
+"""Makes an artifact's ONNX graphs from a network's FP32 graph, and checks each without running it."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def check_graph(model: onnx.ModelProto, input_hw: tuple[int, int], names: tuple[
     """Check that a graph is valid and has the artifact's inputs and outputs.
 
     Raises:
-        ArtifactError: It is not, or has not.
+        ArtifactError: It is not valid, or has others.
     """
     fix = "This is a fault of the exporter; report it with the versions of torch and onnx."
     try:

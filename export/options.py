@@ -50,7 +50,7 @@ def require_fitting(data: PackedSet, trained: TrainedNetwork) -> None:
     """Refuse a set whose boxes have another size than the network's input.
 
     Raises:
-        InputError: They have.
+        InputError: Their size differs.
     """
     if trained.input_px != data.crops.box_px:
         rule = f"{trained.input_px} px, as the checkpoint was trained"

@@ -3,8 +3,8 @@
 
 All take turns in blocks, so that whatever else the machine does meets all; a form's ratio is the median of the blocks'
 ratios. Batch 1, weights at random: timing does not depend on them. The network has the settings of the bundled model of
-its name, where one is bundled. With --artifact the files of a folder are timed, with --openvino the form that int8.onnx
-takes in OpenVINO too.
+its name, where one is bundled. With --artifact the files of a folder are timed, with --openvino the form of int8.onnx
+is timed in OpenVINO too.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
 A distance that is taken for 1 / s of the true one makes the box s times as large as eq. 6 asks for. The network sees a
 head of another size then; its depth in mm should be the same. Measured on boxes of several sizes around the same heads,
-with --rolls on boxes that are turned in the image plane, as a camera's picture is that was not mounted upright, and
-with --pixels on boxes that have so few pixels of the camera's.
+with --rolls on boxes that are turned in the image plane, as in the picture of a camera that was not mounted upright,
+and with --pixels on boxes that cover only so many pixels of the camera.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ COLUMNS = ("head, mm", "called valid")
 
 
 def of_few_pixels(faces: Tensor, pixels: int) -> Tensor:
-    """Return what the runtime makes of faces whose boxes have few pixels of the camera's.
+    """Return faces as the runtime gives them to a network when their boxes cover few pixels of the camera.
 
     Args:
         faces: (B, 1, H, W) float32 in [-1, 1].
-        pixels: Of the box, a side; each is the mean of what it covers, in whole gray levels.
+        pixels: Camera pixels along a side of the box; each is the mean of what it covers, in whole gray levels.
 
     Returns:
         The same shape, grown again by the runtime's sampler.
@@ -71,13 +71,13 @@ def measure_boxes(
     """Measure a network on boxes of one size, turned by one angle to either side in turn.
 
     Args:
-        network: In inference mode; its depth along what the set's is.
+        network: In inference mode; its depth along the same line as the set's.
         data: The packed set.
         indices: (n,) positions in it, of frames with a head.
-        thresholds: Of validity and mask, from which on a face counts as valid.
+        thresholds: Of validity and mask, at which a face counts as valid.
         scale: Of the box's side.
         roll_deg: In-plane rotation of the box.
-        pixels: Of the box in the camera's frame, a side; None: as many as the network takes.
+        pixels: Camera pixels along a side of the box; None: as many as the network takes.
 
     Returns:
         (2,) the mean error after the offset over the head in mm, the share that the runtime would call valid; NaN where

@@ -15,7 +15,7 @@ HALF_AXES_MM = (68.0, 90.0)  # across and down, at the head centre's distance
 
 
 def planes_over(where: np.ndarray) -> np.ndarray:
-    """Return what spans the planes over some pixels of eq. 6's box.
+    """Return columns that span all planes over some pixels of eq. 6's box.
 
     Args:
         where: (H, W) bool.

@@ -2,7 +2,7 @@
 """Whether a model is as good for everyone: `python -m train.groups --model PATH --data DIR` by group.
 
 Groups come from what the renderer noted of each frame, its angles, and its picture's brightness; a set without such
-notes has the last ones only.
+notes has groups by light, angles and visible share only.
 """
 
 from __future__ import annotations

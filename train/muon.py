@@ -42,10 +42,10 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Step convolutions between feature maps by Muon, everything else by AdamW.
 
-    By AdamW go biases and norms, the first convolution, whose input is one picture, and the last ones, which make fewer
-    than FEWEST_MAPS maps: those are not transformations of features. Only `edge`'s plain convolutions were tried: a
-    grouped one is taken as one matrix, and of a transposed one, whose weight begins with the inputs, these count
-    instead of the outputs.
+    AdamW steps biases and norms, the first convolution, whose input is one picture, and the last ones, which make fewer
+    than FEWEST_MAPS maps: those are not transformations of features. Only `edge`'s plain convolutions were tried. A
+    grouped convolution is taken as one matrix; a transposed one, whose weight begins with the inputs, is judged by its
+    number of inputs instead of outputs.
 
     Args:
         parameters: What it steps.

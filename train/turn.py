@@ -2,8 +2,8 @@
 """Whether a model turns heads as far as they are turned: `python -m train.turn --model PATH --data DIR`.
 
 Compared is the plane through the face's surface: by how many degrees it slopes across, counted in the direction of the
-head's yaw. A model that is unsure turns faces back towards the camera; so does one that takes the flatter faces that
-some people have for the deeper ones of its training.
+head's yaw. A model that is unsure turns faces back towards the camera; so does one that takes
+some people's flatter faces for the deeper ones that it was trained on.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def open_crops_set(root: str | Path) -> CropsSet:
 def generator_note(root: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return what a set of any layout says of who rendered it.
 
-    Processed crops say so under `generator` of dataset.json, raw sets by a whole file, RENDERED_FILE.
+    Processed crops say so under `generator` of dataset.json, raw sets in a file of its own, RENDERED_FILE.
 
     Args:
         root: The set's folder.

@@ -97,7 +97,7 @@ class PackedSet:
         return replace(self, along=along)
 
     def require_runtimes_reach(self) -> None:
-        """Refuse boxes that cover something else than the runtime's: a ray's slope and the face's ellipse go by it.
+        """Refuse boxes that cover another area than the runtime's: a ray's slope and the face's ellipse depend on it.
 
         Raises:
             InputError: They do.

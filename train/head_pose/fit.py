@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the weights of facedepth_edge.head_pose: the head's rotation, of the depth that a model gives of its picture.
+"""Trains the weights of facedepth_edge.head_pose: the head's rotation, from the depth that a model gives.
 
 The network learns from the model's own depth and mask, so that it knows the model's errors; from boxes that are moved,
 scaled, turned and mirrored, because a detector's are off, and cut by the frame's edge, where no mask is; and from the
@@ -107,7 +107,7 @@ def samples_of(
     """Yield what the network learns from, batch by batch: cells (B, 2 CELLS CELLS) and rotations (B, 3, 3), float32.
 
     Args:
-        network: The model, in inference mode, with a mask; its depth along what the set's is.
+        network: The model, in inference mode, with a mask; its depth along the same line as the set's.
         data: The packed set.
         indices: (n,) frames with a face.
         repeats: As FitSettings.

@@ -45,7 +45,7 @@ class PoseRow:
         frames: How many, all of them called valid.
         mean_deg: Mean absolute errors of yaw, pitch and roll.
         median_deg: Their medians.
-        offset_deg: Medians of the errors with their signs: where a head model's own zero is another one, here it shows.
+        offset_deg: Medians of the errors with their signs: they show where a head model counts from another zero.
         guess_deg: Mean absolute yaw, pitch and roll: the errors of whoever says that all look into the camera.
         within: Share of the frames whose rotation is right to WITHIN_DEG.
     """
@@ -61,7 +61,7 @@ class PoseRow:
 
 
 def result_of(depth: np.ndarray, mask: np.ndarray, ray_xy: tuple[float, float], distance_mm: float) -> DepthResult:
-    """Return the result that a camera would have given whose ray to the head centre is this one.
+    """Return the result that a camera with this ray to the head centre would have given.
 
     Args:
         depth: (H, W) relative depth along the axis.

@@ -245,7 +245,7 @@ def _open_model(path: Path, task: str, data: PackedSet) -> TrainedNetwork:
 
 
 def _common_along(models: Path, trained: Mapping[str, TrainedNetwork]) -> str:
-    """Return what depth all networks were trained on, along the axis or along the ray: one table compares one depth."""
+    """Return along what all networks learnt depth, the axis or the ray: one table compares one kind of depth."""
     found = {name: network.config.data.depth_along for name, network in trained.items()}
     odd = next((name for name in found if found[name] != found[SYSTEMS[0]]), None)
     if odd is not None:

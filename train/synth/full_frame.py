@@ -80,7 +80,7 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
     """Write a sequence as Pandora's raw frames: RGB/, DEPTH/ and data.json; it appears only when it is whole.
 
     Ours: both cameras share one optical centre and are free of distortion, so that depth and colour are registered by
-    the ratio of their focal lengths; Pandora's own are not. calibration.json says so to the loader. joints are pixels
+    the ratio of their focal lengths; Pandora's own are not. calibration.json tells the loader so. joints are pixels
     of the depth image.
     """
     folder = sequence_folder(out, sequence_of(number, sequence))

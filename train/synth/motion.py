@@ -65,9 +65,9 @@ def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float
 
 
 def sample_portrait_angles(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw (roll, pitch, yaw) in degrees of a head that looks about into the camera, or half of the time anywhere.
+    """Draw (roll, pitch, yaw) in degrees of a head that looks roughly into the camera, or half of the time anywhere.
 
-    Were clear pictures of heads that look into the camera alone, a network would take any clear picture for one.
+    If the only clear pictures were of heads that look into the camera, a network would take any clear picture for one.
     """
     roll, pitch, yaw = rng.normal(0, [7, 8, 18])
     if rng.uniform() < 0.5:
