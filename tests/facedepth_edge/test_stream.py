@@ -356,3 +356,39 @@ def test_only_results_of_the_model_are_filtered() -> None:
         stream.update(face(), time_s=0.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"result: got a map of \(12, 24\)"):
         stream.update(Scripted(lambda _: face()[:12]).predict(None, (60.0, 60.0)), time_s=0.0)
+
+
+@pytest.mark.parametrize("again", [7.0, 3.0, 7.00005])
+def test_time_runs_on_over_a_frame_that_is_not_valid(again: float) -> None:
+    model = Scripted(lambda _: face())
+    stream = DepthStream(model)
+    model.valid = False
+    stream.predict(None, (60.0, 60.0), time_s=7.0)
+    model.valid = True
+    with pytest.raises(InputError, match=r"time_s: got .*, expected at least 0.0001 s later .* \(7.0 s\)"):
+        stream.predict(None, (60.0, 60.0), time_s=again)
+    with pytest.raises(InputError, match="a time for all frames of a stream or for none"):
+        stream.predict(None, (60.0, 60.0))
+    stream.reset()
+    assert stream.predict(None, (60.0, 60.0), time_s=again).valid
+
+
+def test_a_refused_frame_leaves_the_clock_as_it_was() -> None:
+    model = Scripted(lambda _: face())
+    model.holes = {1}
+    stream = DepthStream(model)
+    stream.update(model.predict(None, (60.0, 60.0)), time_s=1.0)
+    with pytest.raises(UnmeasuredHead):
+        stream.predict(None, (60.0, 60.0), time_s=2.0)
+    assert stream.predict(None, (60.0, 60.0), time_s=2.0, distance_mm=700.0).valid
+
+
+def test_own_times_rise_over_frames_that_are_not_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedepth_edge.stream.time.monotonic", lambda: 5.0)  # a clock with coarse ticks
+    model = Scripted(lambda _: face())
+    stream = DepthStream(model)
+    for valid in (True, True, False):
+        model.valid = valid
+        stream.predict(None, (60.0, 60.0))
+    with pytest.raises(InputError, match="a time for all frames"):
+        stream.predict(None, (60.0, 60.0), time_s=9.0)
