@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+import weakref
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,7 @@ class DepthStream:
         self._state: _State | None = None
         self._clock: _Clock | None = None
         self._known: _Known | None = None
+        self._handed_out: weakref.WeakSet[DepthResult] = weakref.WeakSet()
         self._late_frames = 0  # in a row, of one recording
         self._warned = False
 
@@ -200,12 +202,29 @@ class DepthStream:
                 got = f"a map of {result.relative.shape} with a distance from {result.distance_source!r}"
             rule = f"a DepthResult of {size_hw} as predict_batch() returns it"
             raise InputError.of("result", got, rule, "Give a result of the stream's model.")
+        if result in self._handed_out:
+            rule = "a DepthResult as predict_batch() returns it"
+            raise InputError.of("result", "a result of this stream's", rule, "It is filtered already: use it as it is.")
         now = self._time(time_s)
-        return self._take(replace(result, relative=result.relative.copy()), now, time_s is None)
+        own = replace(
+            result,
+            depth_mm=result.depth_mm.copy(),
+            relative=result.relative.copy(),
+            mask=result.mask.copy(),
+            timings_ms=dict(result.timings_ms),
+        )
+        return self._take(own, now, time_s is None)
 
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
         self._state, self._clock, self._known, self._late_frames = None, None, None, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without the results that were handed out: a copy has handed out none."""
+        return {name: value for name, value in vars(self).items() if name != "_handed_out"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _handed_out=weakref.WeakSet())
 
     def _predict(self, frame: Frame, head_center: Point, distances: dict[str, Any], now: float) -> DepthResult:
         """Predict; a frame that brings no distance takes the last one, as long as it is fresh and of the same head."""
@@ -238,6 +257,7 @@ class DepthStream:
             self._known = None
         else:
             self._known = _Known(float(result.distance_mm), now, result.box)
+        self._handed_out.add(result)
         return result
 
     def _filter(self, state: _State | None, result: DepthResult, now: float) -> tuple[_State | None, DepthResult]:

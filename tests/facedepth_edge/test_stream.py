@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import pickle
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -392,3 +396,51 @@ def test_own_times_rise_over_frames_that_are_not_valid(monkeypatch: pytest.Monke
         stream.predict(None, (60.0, 60.0))
     with pytest.raises(InputError, match="a time for all frames"):
         stream.predict(None, (60.0, 60.0), time_s=9.0)
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_what_update_returns_shares_nothing_with_what_it_was_given(valid: bool) -> None:
+    model = Scripted(lambda _: face())
+    model.valid = valid
+    given = model.predict(None, (60.0, 60.0))
+    given.timings_ms = {"total": 1.0}
+    found = DepthStream(model).update(given, time_s=0.0)
+    expected = {name: np.array(getattr(found, name)) for name in ("depth_mm", "relative", "mask")}
+    for name in expected:
+        getattr(given, name).fill(9)  # as predict(out=given) overwrites it
+    given.timings_ms["total"] = 2.0
+    for name, values in expected.items():
+        np.testing.assert_array_equal(getattr(found, name), values)
+    assert found.timings_ms == {"total": 1.0}
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_stream_s_own_results_are_not_filtered_again(valid: bool) -> None:
+    model = Scripted(lambda _: face())
+    model.valid = valid
+    stream, other = DepthStream(model), DepthStream(model)
+    predicted = stream.predict(None, (60.0, 60.0), time_s=0.0)
+    updated = stream.update(model.predict(None, (60.0, 60.0)), time_s=0.1)
+    for own in (predicted, updated):
+        with pytest.raises(InputError, match=r"^result: got a result of this stream's, expected a DepthResult as"):
+            stream.update(own, time_s=0.2)
+    assert other.update(model.predict(None, (60.0, 60.0)), time_s=0.2).valid is valid
+    kept = weakref.ref(predicted)
+    del predicted, own
+    gc.collect()
+    assert kept() is None, "the stream keeps the results that it handed out"
+
+
+def test_a_copied_stream_goes_on_as_the_first_one() -> None:
+    demo = load_demo_frame()
+    given_mm = demo.distance_mm + 20
+    with EdgeDepth(camera=demo.camera) as edge:
+        stream = DepthStream(edge)
+        stream.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm, time_s=0.0)
+        copies = [copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))]
+        expected = stream.predict(demo.frame, demo.head_center, distance_mm=given_mm, time_s=0.1)
+        for other in copies:
+            found = other.predict(demo.frame, demo.head_center, distance_mm=given_mm, time_s=0.1)
+            assert found.distance_mm == expected.distance_mm != given_mm
+            with pytest.raises(InputError, match="a result of this stream's"):
+                other.update(found, time_s=0.2)
