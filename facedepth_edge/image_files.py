@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import InputError
+from facedepth_edge.opencv import import_cv2
 
 _FRAME_RULE = "an image file that OpenCV decodes (PNG, JPEG, TIFF, BMP, WebP)"
 
@@ -25,6 +26,7 @@ def read_frame(path: str | Path) -> np.ndarray:
 
     Raises:
         InputError: the file cannot be read or is not an image.
+        BackendUnavailable: OpenCV does not load here.
     """
     frame = _decode(Path(path), "image", _FRAME_RULE)
     if frame is None:
@@ -77,8 +79,7 @@ def write_picture(picture: np.ndarray, path: str | Path) -> Path:
     Raises:
         InputError: OpenCV knows no such format, or the file cannot be written.
     """
-    import cv2
-
+    cv2 = import_cv2()
     path = Path(path)
     try:
         data = cv2.imencode(path.suffix, picture)[1]
@@ -96,8 +97,7 @@ def write_picture(picture: np.ndarray, path: str | Path) -> Path:
 
 def _decode(path: Path, what: str, rule: str) -> Any:
     """Return the decoded image, or None where the bytes are no image; imread cannot tell that from a missing file."""
-    import cv2
-
+    cv2 = import_cv2()
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from facedepth_edge.box import Box
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import InputError
+from facedepth_edge.opencv import import_cv2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,7 +194,7 @@ class DepthResult:
         return target
 
     def _png(self, on_frame: bool) -> bytes:
-        import cv2
+        cv2 = import_cv2()
 
         depth = np.rint(self.on_frame() if on_frame else np.where(self.mask, self.depth_mm, 0))
         ok, data = cv2.imencode(".png", np.clip(depth, 0, 65535).astype(np.uint16))
