@@ -16,7 +16,7 @@ from facedepth_edge.artifacts import Artifact, open_artifact
 from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
-from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, locate_faces
+from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, error_of_face, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
 from facedepth_edge.result import DepthResult
@@ -232,7 +232,13 @@ class EdgeDepth:
         for first in range(0, len(requests), step):
             faces = located.faces[first : first + step]
             boxes = [face.box for face in faces]
-            outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
+            try:
+                outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
+            except InputError as error:
+                index, error.face_index = error.face_index, None
+                if index is None or len(requests) == 1:
+                    raise
+                raise error_of_face(error, first + index) from error
             for output, face in zip(outputs, faces, strict=True):
                 result = self._writer.write(output, located, face, out)
                 since_check_ms = (time.perf_counter() - began) * 1e3

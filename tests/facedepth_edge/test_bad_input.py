@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from facedepth_edge import ArtifactError, Camera, ConfigError, EdgeDepth, InputError
+from facedepth_edge.backends.onnxruntime_network import MAX_BATCH
 
 NAN, INF = math.nan, math.inf
 GOOD_FRAME = np.tile(np.arange(60, 140, dtype=np.uint8), (60, 1))  # a ramp: a flat frame is not valid
@@ -158,6 +159,24 @@ def test_max_value_below_the_pixels(tiny_artifact: Any) -> None:
         with pytest.raises(InputError, match=rule):
             edge.predict(np.full((60, 80), 4000, np.uint16), CENTER)
         assert np.isfinite(edge.predict(GOOD_FRAME.astype(np.uint16) * 4, CENTER).depth_mm).all()
+
+
+def test_max_value_below_the_pixels_of_one_face_of_many(tiny_artifact: Any) -> None:
+    frame = np.tile(GOOD_FRAME.astype(np.uint16) * 4, (10, 10))  # 600 x 800
+    frame[500:, 700:] = 4000
+    count = MAX_BATCH + 2
+    centers = [(40.0 + 30 * i, 40.0) for i in range(count - 1)] + [(760.0, 560.0)]
+    rule = r"frame: got gray up to 4000 in the face's crop, expected at most the camera's max_value 1023"
+    with EdgeDepth(tiny_artifact, camera=Camera(60, 60, max_value=1023)) as edge:
+        for given in (centers, centers[-2:]):
+            with pytest.raises(InputError, match=rf"^face {len(given) - 1}: {rule}") as caught:
+                edge.predict_batch(frame, given)
+            assert caught.value.face_index == len(given) - 1
+        for one in (lambda: edge.predict(frame, centers[-1]), lambda: edge.predict_batch(frame, centers[-1:])):
+            with pytest.raises(InputError, match=f"^{rule}") as caught:
+                one()
+            assert caught.value.face_index is None
+        assert len(edge.predict_batch(frame, centers[:-1])) == count - 1
 
 
 @pytest.mark.parametrize("camera", ["camera.json", (600, 600), {"fx": 600, "fy": 600}])
