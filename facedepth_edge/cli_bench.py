@@ -22,6 +22,7 @@ from facedepth_edge.bench.plan import (
     FULL_QUERIES,
     FULL_SECONDS,
     MODES,
+    MOST_STREAMS,
     QUICK_QUERIES,
     QUICK_SECONDS,
     BenchPlan,
@@ -79,7 +80,7 @@ class _Asked:
 @click.option("--threads", type=click.IntRange(min=1),
               help="CPU threads that the network may use for one prediction.  [default: onnxruntime: as many as the "
               "process has CPUs, 4 at most; torch: PyTorch's own; on a GPU the number does nothing]")  # fmt: skip
-@click.option("--streams", type=click.IntRange(min=1),
+@click.option("--streams", type=click.IntRange(1, MOST_STREAMS),
               help="Streams of the throughput mode, a thread that calls predict() each.  [default: the CPUs of the "
               "process divided by --threads]")  # fmt: skip
 @click.option("--seconds", type=PositiveNumber("s"), default=QUICK_SECONDS, show_default=True,

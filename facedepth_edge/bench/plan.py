@@ -15,6 +15,7 @@ FULL_QUERIES = 10_000  # 99.9 % of fewer would rest on less than ten queries
 QUICK_SECONDS = 10.0
 QUICK_QUERIES = 200
 MAX_SIDE_PX = 16_384
+MOST_STREAMS = 256
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class BenchPlan:
             raise ConfigError.of("resolution", got, f"sides of 64 to {MAX_SIDE_PX} px", "Use for example 1280x720.")
         if self.queries < 1:
             raise ConfigError.of("queries", self.queries, "1 or more", "Correct it.")
-        if self.streams < 1 or (self.streams > 1 and self.mode != "throughput"):
-            rule = "1 or more, and 1 outside the throughput mode"
+        if not 1 <= self.streams <= MOST_STREAMS or (self.streams > 1 and self.mode != "throughput"):
+            rule = f"1 to {MOST_STREAMS}, and 1 outside the throughput mode"
             raise ConfigError.of("streams", self.streams, rule, "Use --mode throughput.")
 
     @property
@@ -71,4 +72,4 @@ class BenchPlan:
 
 def default_streams(threads: int) -> int:
     """Return how many streams of `threads` threads each fill this machine's processors."""
-    return max(1, available_cpus() // max(1, threads))
+    return min(max(1, available_cpus() // max(1, threads)), MOST_STREAMS)

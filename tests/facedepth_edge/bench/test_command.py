@@ -154,6 +154,7 @@ def test_grown_counts_fail_and_slow_times_only_where_they_count(
         (["--report", "bench.pdf"], "ends in .html"),
         (["--counts-only"], "got no --compare"),
         (["--streams", "2"], "without --mode throughput"),
+        (["--mode", "throughput", "--streams", "257"], "257 is not in the range 1<=x<=256"),
         (["--mode", "fast"], "Invalid value for '--mode'"),
     ],
 )
