@@ -11,6 +11,7 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 from facedepth_edge.opencv import import_cv2
+from facedepth_edge.whole_file import replace_file
 
 _FRAME_RULE = "an image file that OpenCV decodes (PNG, JPEG, TIFF, BMP, WebP)"
 
@@ -87,9 +88,9 @@ def write_picture(picture: np.ndarray, path: str | Path) -> Path:
         rule = "a file name that ends in .png or .jpg"
         raise InputError.of(f"picture {path}", f"the ending {path.suffix!r}", rule, "Rename it.") from error
     try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        text = error.strerror or str(error)
+        replace_file(path, data.tobytes())
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
         fix = "Check that the folder exists and may be written."
         raise InputError.of(f"picture {path}", text, "a file that can be written", fix) from error
     return path
@@ -100,8 +101,8 @@ def _decode(path: Path, what: str, rule: str) -> Any:
     cv2 = import_cv2()
     try:
         data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        text = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
         raise InputError.of(f"{what} {path}", text, rule, "Check the path and its permissions.") from error
     if data.size == 0:
         return None

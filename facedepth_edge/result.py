@@ -179,6 +179,8 @@ class DepthResult:
         """
         from pathlib import Path
 
+        from facedepth_edge.whole_file import replace_file
+
         target = Path(path)
         writers = {".png": self._png, ".npy": self._npy, ".ply": self._ply}
         if target.suffix.lower() not in writers:
@@ -186,9 +188,9 @@ class DepthResult:
             raise InputError.of("path", str(path), rule, "Choose one of these endings.")
         content = writers[target.suffix.lower()](on_frame)
         try:
-            target.write_bytes(content)
-        except OSError as error:
-            reason = error.strerror or str(error)
+            replace_file(target, content)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             fix = "Check that the folder exists and may be written."
             raise InputError.of(str(path), reason, "a file that can be written", fix) from error
         return target

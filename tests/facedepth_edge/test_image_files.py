@@ -53,6 +53,13 @@ def test_what_is_no_image_is_named(tmp_path):
         assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["nul\0.png", "half\ud800.png"])
+def test_a_name_that_the_system_does_not_take_is_told(tmp_path, name):
+    for read in (read_frame, read_depth):
+        with pytest.raises(InputError, match=r"expected a"):
+            read(tmp_path / name)
+
+
 def test_depth_is_read_from_png_and_npy(tmp_path):
     depth = gradient((5, 7), np.uint16)
     assert cv2.imwrite(str(tmp_path / "depth.png"), depth)
