@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -118,17 +119,18 @@ def _out_files(
     if out is not None and len(images) > 1:
         raise click.UsageError(f"--out: got {len(images)} images, expected one. Use --out-dir DIR for several.")
     files = [out] if out is not None else [Path(str(out_dir)) / f"{image.stem}_depth.{kind}" for image in images]
-    read = {path.resolve() for path in (*images, *depths)}
-    taken: set[Path] = set()
+    read = {os.path.realpath(path) for path in (*images, *depths)}  # Path.resolve() raises for a link to itself
+    taken: set[str] = set()
     for file in files:
         for written in (file, _picture_beside(file)) if picture else (file,):
-            if written.resolve() in read:
+            place = os.path.realpath(written)
+            if place in read:
                 rule = "a file that is not read. Choose another --out or --out-dir."
                 raise click.UsageError(f"output: got {str(written)!r}, which is an input, expected {rule}")
-            if written.resolve() in taken:
+            if place in taken:
                 rule = "a file for each. Rename one of them, or give each folder a run with an --out-dir of its own."
                 raise click.UsageError(f"output: got {str(written)!r} for two images, expected {rule}")
-            taken.add(written.resolve())
+            taken.add(place)
     return files
 
 

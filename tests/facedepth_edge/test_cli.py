@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -429,3 +430,16 @@ def test_a_full_disk_behind_stdout_fails_without_a_traceback():
     assert done.returncode == 1, said
     assert "Traceback" not in said
     assert "No space left" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links")
+def test_a_link_to_itself_fails_alone(run, image, tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "out.npy").symlink_to("out.npy")
+    done = run("predict", "loop.png", image, *HEAD, "--distance-mm", 650, "--out-dir", "out", "--json", status=1)
+    looped, good = json.loads(done.stdout)["results"]
+    assert (looped["ok"], good["ok"]) == (False, True)
+    assert "Too many levels of symbolic links" in looped["error"]["message"]
+    assert os.listdir(tmp_path / "out") == ["driver_depth.png"]
+    told = run("predict", image, *HEAD, "--distance-mm", 650, "--out", "out.npy", status=1).stderr
+    assert "out.npy: got Too many levels of symbolic links, expected a file that can be written" in told
