@@ -51,7 +51,8 @@ class HeadPose:
             looks against the optical axis, upright.
         rotation_seen: (3, 3) float64, the same in the axes of a camera that is turned towards the head: how the picture
             shows it. The identity looks into the camera.
-        position_mm: (x, y, z) of the point midway between the ears in the camera's axes, by the result's distance.
+        position_mm: (x, y, z) of the point midway between the ears in the camera's axes, by the result's distance,
+            which distance_from_head_point(z, yaw_deg=yaw_seen_deg, ray_xy=(x / z, y / z)) gives back.
     """
 
     yaw_deg: float

@@ -124,6 +124,16 @@ def test_a_pose_estimates_point_lies_behind_the_surface(yaw_deg: float, behind_m
     assert distance_from_head_point(700.0, yaw_deg=yaw_deg) == pytest.approx(700 - behind_mm)
 
 
+def test_beside_the_axis_the_point_lies_behind_along_the_ray() -> None:
+    beside = math.tan(math.radians(30))
+    for ray_xy in ((beside, 0.0), (0.0, -beside), np.array([beside, 0.0])):
+        found = distance_from_head_point(700.0, ray_xy=ray_xy)
+        assert found == pytest.approx(700 - 102 * math.cos(math.radians(30)))
+    for value in ((NAN, 0.0), (0.0, INF), 0.5, (1.0, 2.0, 3.0), ("0", "0"), None):
+        with pytest.raises(InputError, match=r"^ray_xy: got .*, expected two .*numbers .*Give x / z and y / z"):
+            distance_from_head_point(700.0, ray_xy=value)
+
+
 def test_a_point_that_is_none_is_refused() -> None:
     for value in (0, NAN, "700", True):
         with pytest.raises(InputError, match="point_z_mm: got"):

@@ -19,7 +19,7 @@ from facedepth_edge import EdgeDepth, head_pose
 from facedepth_edge.camera import Camera
 from facedepth_edge.demo import load_demo_frame
 from facedepth_edge.errors import ArtifactError, InputError
-from facedepth_edge.head import point_behind_face_mm
+from facedepth_edge.head import distance_from_head_point, point_behind_face_mm
 from facedepth_edge.head_pose import (
     CELLS,
     SCALE_MM,
@@ -177,6 +177,17 @@ def test_a_head_that_the_frames_edge_cuts(above_px: int) -> None:
         pose = model.predict(demo.frame[first:], center, distance_mm=demo.distance_mm).head_pose()
     assert pose is not None
     assert (pose.yaw_deg, pose.pitch_deg, pose.roll_deg) == pytest.approx((14, 4, 3), abs=9)
+
+
+@pytest.mark.parametrize("head_center", [(160.0, 120.0), (300.0, 20.0), (5.0, 200.0)])
+def test_the_distance_comes_back_from_where_the_head_is(head_center: tuple[float, float]) -> None:
+    result = sphere_result(head_center=head_center)
+    pose = result.head_pose()
+    assert pose is not None
+    x, y, z = pose.position_mm
+    found = distance_from_head_point(z, yaw_deg=pose.yaw_seen_deg, ray_xy=(x / z, y / z))
+    assert found == pytest.approx(result.distance_mm, abs=1e-9)
+    assert z - result.distance_mm > 50
 
 
 def test_results_without_a_pose() -> None:
