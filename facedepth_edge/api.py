@@ -160,8 +160,8 @@ class EdgeDepth:
             distance_mm: the z along the optical axis (not the range) of the face's surface around the head centre: the
                 median over a window of 40 mm. The point midway between the ears, which a pose estimate gives, lies 73
                 to 102 mm behind it: distance_from_head_point() turns one into the other.
-            depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative and NaN
-                pixels are holes.
+            depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative, NaN and
+                masked (numpy.ma) pixels are holes.
             head_width_px: the head's width between the ears (they do not count) in pixels, of a head that faces the
                 camera; a turned head looks narrower, and so farther away than it is.
             out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32

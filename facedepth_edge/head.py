@@ -92,11 +92,12 @@ def check_depth(depth: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
 
     Args:
         depth: (H, W) of an integer or float dtype of 16 bits or more, host, any strides, millimetres along the optical
-            axis, registered to the frame. Zero, negative, NaN and infinite pixels are holes.
+            axis, registered to the frame. Zero, negative, NaN and infinite pixels are holes, and so are those that a
+            numpy.ma array masks.
         size_hw: the frame's height and width in pixels.
 
     Returns:
-        The same array.
+        The same array; of a subclass a plain one.
 
     Raises:
         InputError: it is not such an array.
@@ -108,6 +109,8 @@ def check_depth(depth: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
         raise InputError.of("depth", f"shape {depth.shape}", f"the frame's size {size_hw}", fix)
     if depth.dtype.kind not in DEPTH_KINDS or depth.dtype.itemsize < LEAST_DEPTH_BYTES:
         raise InputError.of("depth", f"dtype {depth.dtype}", "integers or floats of 16 bits or more", fix)
+    if type(depth) is not np.ndarray:
+        depth = np.asarray(np.ma.filled(depth, 0))
     return depth
 
 

@@ -14,6 +14,7 @@ from facedepth_edge.errors import InputError, UnmeasuredHead
 from facedepth_edge.head import (
     EARS_BEHIND_FACE_MM,
     HEAD_WIDTH_MM,
+    check_depth,
     check_head_center,
     decide_distance,
     distance_from_depth,
@@ -103,6 +104,29 @@ def test_the_head_width_counts_where_the_depth_image_has_only_holes() -> None:
     metres = np.full(SIZE_HW, 0.7, np.float32)
     with pytest.raises(InputError, match="Multiply a depth image in metres by 1000"):  # a mistake stays one
         decide_distance(CENTER, SIZE_HW, CAMERA, depth=metres, head_width_px=120.0)
+
+
+def test_masked_pixels_are_holes() -> None:
+    depth = np.ma.array(np.full(SIZE_HW, 650, np.uint16))
+    depth[:, :] = 3000
+    depth[:, 100:] = 700
+    depth[:, :100] = np.ma.masked
+    assert decide_distance((100.0, 100.0), SIZE_HW, CAMERA, depth=depth) == (700.0, "depth")
+    assert not isinstance(check_depth(depth, SIZE_HW), np.ma.MaskedArray)
+    assert depth.data[0, 0] == 3000  # the caller's stays as it is
+    with pytest.raises(UnmeasuredHead):
+        decide_distance((20.0, 100.0), SIZE_HW, CAMERA, depth=depth)
+    for kind in (np.float32, np.int32):
+        some = np.ma.masked_greater(np.where(depth.mask, 3000, 700).astype(kind), 2000)
+        assert decide_distance((100.0, 100.0), SIZE_HW, CAMERA, depth=some, average="mean") == (700.0, "depth")
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_taken_as_an_array() -> None:
+    depth = np.matrix(np.full(SIZE_HW, 700.0))
+    depth[:, :150] = NAN
+    for average in ("median", "mean"):
+        assert decide_distance(CENTER, SIZE_HW, CAMERA, depth=depth, average=average) == (700.0, "depth")
 
 
 def test_float16_depth() -> None:
