@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
-from facedepth_edge.camera import Camera
+from facedepth_edge.camera import MAX_DISTANCE_MM, MIN_DISTANCE_MM, Camera
 from facedepth_edge.cli_report import Report, json_option, model_options, reported
 from facedepth_edge.cli_result import json_from_result, words_from_result
 from facedepth_edge.cli_types import CameraFile, HeadCenter, OutFile, PositiveNumber
@@ -174,7 +174,7 @@ def _build_jobs(
 @click.option("--detect", is_flag=True,
               help="Find the largest head with OpenCV's face detector instead; where no distance is given, it comes "
               "from this head's width.")  # fmt: skip
-@click.option("--distance-mm", "distances", type=PositiveNumber("mm"), multiple=True,
+@click.option("--distance-mm", "distances", type=PositiveNumber("mm", MIN_DISTANCE_MM, MAX_DISTANCE_MM), multiple=True,
               help="z, along the optical axis, of the face's surface around the head centre, millimetres.")  # fmt: skip
 @click.option("--depth", "depths", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
               help="Depth image of the same view and size, whose depth at the head is the distance: 16-bit PNG or "
