@@ -104,6 +104,8 @@ def test_camera_from_file(tmp_path: Path) -> None:
         ("{", "expected JSON text"),
         ("[]", "expected a JSON object with fx and fy"),
         ('{"fx": 1}', "expected a JSON object with fx and fy"),
+        ('{"fx": 1100, "fy": 1100, "cx": 5, "fx": 600}', r"got the keys \['fx'\] twice, expected each key once"),
+        ('{"fx": 1100, "fy": {"a": 1, "b": 2, "a": 3, "b": 4}}', r"got the keys \['a', 'b'\] twice"),
         ('{"fx": 1, "fy": 1, "max_valu": 1}', "unknown key max_valu, .*Did you mean max_value"),
         ('{"fx": 1, "fy": 0}', r"Camera\.fy: got 0"),
         ('{"fx": 1, "fy": "2"}', r"Camera\.fy: got '2'"),
