@@ -68,7 +68,7 @@ class EdgeDepth:
         depth_average: str = "median",
         self_test: bool = False,
     ) -> None:
-        if precision not in PRECISIONS:
+        if not isinstance(precision, str) or precision not in PRECISIONS:
             raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
         if camera is not None and not isinstance(camera, Camera):
             raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
@@ -77,7 +77,7 @@ class EdgeDepth:
         ):
             rule = f"a whole number from 1 to {MOST_THREADS}, or None"
             raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
-        if depth_average not in _AVERAGES:
+        if not isinstance(depth_average, str) or depth_average not in _AVERAGES:
             raise ConfigError.of(
                 "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
             )
@@ -86,7 +86,7 @@ class EdgeDepth:
             "depth_average": depth_average, "self_test": self_test,
         }  # fmt: skip
         artifact = open_artifact(model)
-        if backend == "auto":
+        if isinstance(backend, str) and backend == "auto":
             chosen = choose_backend(artifact, precision, threads)
         else:
             chosen = open_backend(backend, artifact, precision, threads)

@@ -138,7 +138,10 @@ class Camera:
         rule = "((fx, 0, cx), (0, fy, cy), (0, 0, 1))"
         fix = "Give the camera matrix of cv2.calibrateCamera, of frames without distortion."
         try:
-            values = np.array(matrix, np.float64)
+            given = np.array(matrix)
+            if given.dtype.kind not in "iuf":  # NumPy would read texts as numbers, and drop imaginary parts
+                raise TypeError(f"values of {given.dtype}")
+            values = given.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ConfigError.of("Camera.from_opencv", f"a {type(matrix).__name__}", rule, fix) from error
         empty = ((0, 1), (1, 0), (2, 0), (2, 1))

@@ -11,17 +11,19 @@ import numpy as np
 from facedepth_edge.errors import InputError
 
 LARGEST_GIVEN = 1e9  # of any number of the caller's; what is beyond is a mistake, and overflows sooner or later
-NO_NUMBERS = (bool, np.bool_, str, bytes)  # what float() takes all the same
+NO_NUMBERS = (bool, np.bool_, str, bytes, np.timedelta64)  # what float() takes all the same
 
 
 def shown(value: object) -> str:
     """A value as Python would write it: texts in quotes, NumPy's numbers as plain ones."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    if isinstance(value, np.generic) and not isinstance(value, np.timedelta64):  # a span's item() may be an int
+        return repr(value.item())
+    return repr(value)
 
 
 def is_number(value: object) -> bool:
     """Say whether a value is a real number, neither a truth value nor beyond LARGEST_GIVEN as an int."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, NO_NUMBERS)
     return number and not (isinstance(value, int) and abs(value) > LARGEST_GIVEN)  # an int may be beyond any float
 
 

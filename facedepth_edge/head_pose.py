@@ -204,7 +204,7 @@ def _weights(path: str) -> dict[str, NDArray[np.float32]]:
         sha256 = json.loads(header[NOTES]["about"])["sha256"]
         weights = tensors_of(header, data)
         shapes = {name: weights[name].shape for name in WEIGHTS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError.of(path, f"{type(error).__name__}: {error}", "the head pose's weights", fix) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:

@@ -14,6 +14,11 @@ from facedepth_edge.opencv import import_cv2
 from facedepth_edge.whole_file import replace_file
 
 _FRAME_RULE = "an image file that OpenCV decodes (PNG, JPEG, TIFF, BMP, WebP)"
+_NO_ARRAY = (
+    OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, OverflowError, TypeError, IndexError,
+    RecursionError,
+)  # fmt: skip
+"""What NumPy raises for a file that is no .npy, or has an odd header."""
 
 
 def read_frame(path: str | Path) -> np.ndarray:
@@ -32,6 +37,9 @@ def read_frame(path: str | Path) -> np.ndarray:
     frame = _decode(Path(path), "image", _FRAME_RULE)
     if frame is None:
         raise InputError.of(f"image {path}", "bytes that are no image", _FRAME_RULE, "Convert it to PNG or JPEG first.")
+    if frame.dtype not in (np.uint8, np.uint16):
+        fix = "Convert it to 8 bits, or to 16 bits without sign."
+        raise InputError.of(f"image {path}", f"{frame.dtype} pixels", "uint8 or uint16 ones", fix)
     return frame
 
 
@@ -54,7 +62,7 @@ def read_depth(path: str | Path) -> np.ndarray:
         try:
             with path.open("rb") as file:  # not numpy.load: it would open archives too
                 depth = np.lib.format.read_array(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
+        except _NO_ARRAY as error:
             raise InputError.of(f"depth {path}", str(error), rule, fix) from error
     else:
         depth = _decode(path, "depth", rule)

@@ -63,7 +63,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            number = isinstance(value, Real) and not isinstance(value, bool)
+            number = isinstance(value, Real) and not isinstance(value, (bool, np.timedelta64))
             if not number or not 0 < value <= MOST:
                 rule = f"a number above 0, up to {MOST:g}"
                 raise ConfigError.of(f"StreamConfig.{name}", value, rule, "Leave it out for the default.")

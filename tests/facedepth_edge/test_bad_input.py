@@ -74,6 +74,9 @@ def test_frame(tiny_edge: EdgeDepth, bad: Any, text: str) -> None:
         ({"depth": "depth.png"}, "depth: got a str, expected a NumPy array"),
         ({"out": np.empty((96, 95), np.float32)}, r"out: got shape \(96, 95\)"),
         ({"out": np.empty((96, 96), np.float64)}, "out: got shape .* dtype float64"),
+        ({"distance_mm": np.timedelta64(700)}, r"distance_mm: got \w+\.timedelta64\(700\)"),
+        ({"head_width_px": np.timedelta64(70, "ns")}, "head_width_px: got"),
+        ({"head_center": (np.timedelta64(40), np.timedelta64(30))}, "head_center: got"),
         ({"out": [1.0]}, "out: got a list, expected a DepthResult or a float32 array"),
         ({"out": np.broadcast_to(np.float32(0), (96, 96))}, "out: got .*writeable False"),
     ],
@@ -190,7 +193,9 @@ def test_depth_average_of_another_name(tiny_artifact: Any) -> None:
         EdgeDepth(tiny_artifact, depth_average="mode")
 
 
-@pytest.mark.parametrize("values", [(10**400, 1.0), (1e308, 1e308), (1.0, 1.0, 10**400), (1.0, 1.0, True)])
+@pytest.mark.parametrize(
+    "values", [(10**400, 1.0), (1e308, 1e308), (1.0, 1.0, 10**400), (1.0, 1.0, True), (np.timedelta64(5), 1.0)]
+)
 def test_numbers_that_would_overflow_are_refused_by_the_camera(values):
     with pytest.raises(ConfigError, match=r"^Camera\.(fx|cx): got "):
         Camera(*values)
@@ -227,6 +232,21 @@ def test_a_spec_with_what_no_model_has_is_refused(tiny_artifact, tmp_path, chang
     spec.write_text(changed)
     with pytest.raises(ArtifactError, match=r"spec\.json: "):
         EdgeDepth(folder)
+
+
+@pytest.mark.parametrize("name", ["precision", "backend", "depth_average"])
+@pytest.mark.parametrize("value", [np.array(["fp32", "int8"]), np.array(["auto", "auto"]), ["auto"], None, 5])
+def test_an_option_that_is_no_text_is_refused(tiny_artifact, name, value):
+    with pytest.raises(ConfigError, match=rf"^{name}: got .*expected (one of|auto, )"):
+        EdgeDepth(tiny_artifact, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["mask", "relative", "depth_mm"])
+def test_out_that_lacks_an_array(tiny_edge: EdgeDepth, name: str) -> None:
+    out = tiny_edge.predict(GOOD_FRAME, CENTER)
+    setattr(out, name, None)
+    with pytest.raises(InputError, match=r"^out: got a result with a NoneType, expected one with three arrays"):
+        tiny_edge.predict(GOOD_FRAME, CENTER, out=out)
 
 
 def test_a_backend_that_is_no_name_is_refused(tiny_artifact):

@@ -218,6 +218,9 @@ def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         _, data = split_tensor_file(save(changed))
         return save(changed, {"about": json.dumps({"sha256": hashlib.sha256(data).hexdigest()})})
 
+    header = b'{"mean": {"dtype": "F32", "shape": [Infinity], "data_offsets": [0, 0]}, "__metadata__": {"about": "%s"}}'
+    header %= b'{\\"sha256\\": \\"0\\"}'
+    endless = len(header).to_bytes(8, "little") + header
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 16
     damaged = {
@@ -231,6 +234,8 @@ def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "text": (b"no tensors", "a header that ends at byte"),
         "empty": (b"", "a header that ends at byte 8 of 0"),
         "list": (b"\2" + bytes(7) + b"[]", "a header that is a list"),
+        "deep": ((100_000).to_bytes(8, "little") + b"[" * 100_000, "RecursionError"),
+        "endless": (endless, "OverflowError"),
     }
     for name, (bytes_, _) in damaged.items():
         (tmp_path / name).write_bytes(bytes_)

@@ -310,7 +310,7 @@ def test_what_breaks_a_rule_is_named() -> None:
         stream.predict(None, (60.0, 60.0))
     stream.reset()
     assert stream.predict(None, (60.0, 60.0)).valid  # now by this machine's clock
-    for value in (0, -1.0, math.nan, math.inf, True, "3", 10**400):
+    for value in (0, -1.0, math.nan, math.inf, True, "3", 10**400, np.timedelta64(3, "ns")):
         with pytest.raises(ConfigError, match=r"StreamConfig.jump_mm: got .*, expected a number above 0"):
             StreamConfig(jump_mm=value)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="config: got a dict, expected a StreamConfig"):
