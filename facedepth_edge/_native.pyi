@@ -31,3 +31,13 @@ def write_depth_maps(
     half_range_mm: float,
     mask_threshold: float,
 ) -> tuple[bool, bool]: ...
+def depth_along_axis(
+    relative: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    ray_x: float,
+    ray_y: float,
+    distance_mm: float,
+    half_range_mm: float,
+    reach_x_mm: float,
+    reach_y_mm: float,
+) -> None: ...

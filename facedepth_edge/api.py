@@ -15,7 +15,7 @@ import numpy as np
 from facedepth_edge.artifacts import Artifact, open_artifact
 from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
+from facedepth_edge.errors import ConfigError, InputError
 from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, error_of_face, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
@@ -68,19 +68,7 @@ class EdgeDepth:
         depth_average: str = "median",
         self_test: bool = False,
     ) -> None:
-        if not isinstance(precision, str) or precision not in PRECISIONS:
-            raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
-        if camera is not None and not isinstance(camera, Camera):
-            raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
-        if threads is not None and (
-            isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS
-        ):
-            rule = f"a whole number from 1 to {MOST_THREADS}, or None"
-            raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
-        if not isinstance(depth_average, str) or depth_average not in _AVERAGES:
-            raise ConfigError.of(
-                "depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these."
-            )
+        _check_options(precision, camera, threads, depth_average)
         self._made_with: dict[str, Any] = {
             "model": model, "backend": backend, "precision": precision, "camera": camera, "threads": threads,
             "depth_average": depth_average, "self_test": self_test,
@@ -94,19 +82,11 @@ class EdgeDepth:
         self._camera = camera
         self._average = depth_average
         self._writer = ResultWriter(self._spec)
-        self._info: dict[str, Any] = {
-            "model": self._spec.name,
-            "version": self._spec.version,
-            "folder": str(artifact.folder),
-            "backend": chosen.name,
-            "provider": chosen.provider,
-            "precision": chosen.precision,
-            "threads": chosen.threads,
-            "memory": chosen.memory,
-            "why_not": list(chosen.notes),
-        }
+        self._info = _describe(artifact, chosen)
         if self_test:
-            _test_itself(artifact, chosen)
+            from facedepth_edge.self_test import require_self_test
+
+            require_self_test(artifact, chosen)
         self._on_gpu = chosen.memory == "cuda"
         self._path = _path_of(chosen, self._spec)
         self._info |= {"crop": self._path.crop, "crop_why_not": find_native()[1]}
@@ -162,7 +142,7 @@ class EdgeDepth:
                 to 102 mm behind it: distance_from_head_point() turns one into the other.
             depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative, NaN and
                 masked (numpy.ma) pixels are holes.
-            head_width_px: the head's width between the ears (they do not count) in pixels, of a head that faces the
+            head_width_px: the head's width between the ears (which do not count) in pixels, of a head that faces the
                 camera; a turned head looks narrower, and so farther away than it is.
             out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32
                 array that becomes the result's depth_mm. None: everything is fresh.
@@ -285,24 +265,43 @@ class EdgeDepth:
         return located if on_device is None else located._replace(frame=on_device)
 
 
+def _check_options(precision: Any, camera: Any, threads: Any, depth_average: Any) -> None:
+    """Raise ConfigError for the first of EdgeDepth's options that breaks its rule; open_backend() checks the others."""
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
+    if camera is not None and not isinstance(camera, Camera):
+        raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
+    if threads is not None and (
+        isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS
+    ):
+        rule = f"a whole number from 1 to {MOST_THREADS}, or None"
+        raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
+    if not isinstance(depth_average, str) or depth_average not in _AVERAGES:
+        raise ConfigError.of("depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these.")
+
+
+def _describe(artifact: Artifact, backend: Backend) -> dict[str, Any]:
+    """Return what EdgeDepth.info says of a model and its backend."""
+    return {
+        "model": artifact.spec.name,
+        "version": artifact.spec.version,
+        "folder": str(artifact.folder),
+        "backend": backend.name,
+        "provider": backend.provider,
+        "precision": backend.precision,
+        "threads": backend.threads,
+        "memory": backend.memory,
+        "why_not": list(backend.notes),
+    }
+
+
 def _path_of(backend: Backend, spec: ModelSpec) -> FramePath:
-    """Return the way of a frame to where the backend's input lies."""
+    """Return the frame path for where the backend's input lies."""
     if backend.memory == "host":
         return HostPath(backend, spec)
     from facedepth_edge.device_path import DevicePath
 
     return DevicePath(cast("DeviceBackend", backend), spec)
-
-
-def _test_itself(artifact: Artifact, backend: Backend) -> None:
-    """Raise BackendUnavailable where the golden faces do not come out as they should."""
-    from facedepth_edge.verify import require_golden_faces
-
-    try:
-        require_golden_faces(artifact, backend)
-    except FaceDepthError:
-        backend.close()
-        raise
 
 
 def _length(values: object, where: str) -> int:

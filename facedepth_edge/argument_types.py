@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of what callers give, for type checkers: what is taken at run time is checked there."""
+"""Types of the arguments, for type checkers; the values are checked at run time, where they are used."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GOLDEN_FILE = "golden.npz"
 """Faces and the reference's answers to them."""
 REFERENCE_FILE = "reference.pt2"
-"""The network of torch.export that every other file is held against; an installed package has none."""
+"""The torch.export program that every other file is compared with; an installed package has none."""
 
 BUNDLED_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models")
 _FIX = "Install the package again, or export the model again with python -m export."

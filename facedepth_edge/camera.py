@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from facedepth_edge.checks import LARGEST_GIVEN, is_number, is_positive, shown
+from facedepth_edge.checks import LARGEST_GIVEN, MAX_FRAME_SIDE_PX, is_number, is_positive, shown
 from facedepth_edge.errors import ConfigError, InputError
-from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
 DEFAULT_FOCAL_PER_SIDE = 0.87
 """Focal length over the longer side of an unknown camera's frame: a 60 degree view along it."""
 
 NOMINAL_DISTANCE_MM = 700.0
-"""The head's distance where nobody says another."""
+"""The head's distance when nothing else is known about it."""
 
 MIN_DISTANCE_MM = 10.0
 """No head is nearer; a smaller number is a distance in metres or a mistake."""
@@ -46,10 +45,11 @@ class Camera:
         cy: y of the optical axis in pixels; None: the middle of the frame.
         nominal_distance_mm: the head's distance where nothing else is known about it.
         max_value: the largest value of a uint16 pixel (1023 for 10 bits, 4095 for 12); a uint8 frame needs none.
-        width: of the frames that these numbers are for, in pixels; a frame of another width is refused. None: any.
-        height: the same of their height.
+        width: width of the frames that these numbers are for, in pixels, at most MAX_FRAME_SIDE_PX; a frame of another
+            width is refused. None: any.
+        height: height of those frames in pixels; None: any.
 
-    There is no lens distortion in it: frames have to be undistorted first (cv2.undistort). A barrel distortion of
+    Lens distortion is not modelled: frames have to be undistorted first (cv2.undistort). A barrel distortion of
     k1 = -0.3 moves a face that is 30 degrees off the axis by a tenth of its distance from it.
 
     Raises:
@@ -68,35 +68,31 @@ class Camera:
     def __post_init__(self) -> None:
         for name in ("fx", "fy"):
             value = getattr(self, name)
-            fix = "Give the focal length in pixels."
-            if not is_positive(value):
-                raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number above 0", fix)
+            _check(name, value, is_positive(value), "a finite number above 0", "Give the focal length in pixels.")
         for name in ("cx", "cy"):
             value = getattr(self, name)
-            if value is not None and not (is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN):
-                fix = "Give a position in pixels, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", shown(value), "a finite number or None", fix)
+            fix = "Give a position in pixels, or leave it out."
+            _check(name, value, value is None or _is_finite(value), "a finite number or None", fix)
         value = self.nominal_distance_mm
-        if not is_positive(value) or not MIN_DISTANCE_MM <= value <= MAX_DISTANCE_MM:
-            rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g}"
-            raise ConfigError.of("Camera.nominal_distance_mm", shown(value), rule, "Give the distance in millimetres.")
+        ok = is_positive(value) and MIN_DISTANCE_MM <= value <= MAX_DISTANCE_MM
+        rule = f"{MIN_DISTANCE_MM:g} to {MAX_DISTANCE_MM:g}"
+        _check("nominal_distance_mm", value, ok, rule, "Give the distance in millimetres.")
         top = self.max_value
-        if top is not None and (not is_positive(top) or top > 65535):
-            fix = "Give the largest pixel value, 1023 for 10 bits and 4095 for 12."
-            raise ConfigError.of("Camera.max_value", shown(top), "a number above 0 and up to 65535, or None", fix)
+        ok = top is None or (is_positive(top) and top <= 65535)
+        fix = "Give the largest pixel value, 1023 for 10 bits and 4095 for 12."
+        _check("max_value", top, ok, "a number above 0 and up to 65535, or None", fix)
         for name in ("width", "height"):
             side = getattr(self, name)
-            if side is not None and not (is_positive(side) and side <= MAX_FRAME_SIDE_PX and side == int(side)):
-                rule = f"a whole number, 1 to {MAX_FRAME_SIDE_PX}, or None"
-                fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
-                raise ConfigError.of(f"Camera.{name}", shown(side), rule, fix)
+            ok = side is None or (is_positive(side) and side <= MAX_FRAME_SIDE_PX and side == int(side))
+            fix = "Give the size of the frames that the camera was calibrated with, or leave it out."
+            _check(name, side, ok, f"a whole number, 1 to {MAX_FRAME_SIDE_PX}, or None", fix)
         for name, given in list(vars(self).items()):  # plain numbers: a float16 would overflow, JSON takes no float32
             if given is not None:
                 object.__setattr__(self, name, int(given) if name in ("width", "height") else float(given))
 
     @classmethod
     def default_for(cls, width_px: int, height_px: int = 0) -> Camera:
-        """Make the camera that is taken where none is given: a 60 degree view along the frame's longer side.
+        """Make the camera that is used when none is given: a 60 degree view along the frame's longer side.
 
         A camera turned upright keeps its lens: by the width, a 9:16 frame would be 91 degrees high.
 
@@ -119,7 +115,7 @@ class Camera:
         nominal_distance_mm: float = NOMINAL_DISTANCE_MM,
         max_value: float | None = None,
     ) -> Camera:
-        """Make a camera of the matrix of undistorted frames, as OpenCV writes it.
+        """Make a camera from OpenCV's matrix of undistorted frames.
 
         Args:
             matrix: (3, 3), the camera matrix among what cv2.calibrateCamera or cv2.getOptimalNewCameraMatrix returns.
@@ -212,7 +208,7 @@ class Camera:
             raise ConfigError(f"{where}: {error}") from error
 
     def cropped(self, x: float, y: float, width: int, height: int) -> Camera:
-        """Return the camera of frames that are cut out of this one's.
+        """Return the camera for a part that is cut out of this one's frames.
 
         Args:
             x: the cut's left edge, in pixels of this camera's frames.
@@ -228,17 +224,17 @@ class Camera:
         """
         _require_size("Camera.cropped", width, height)
         for name, value in (("x", x), ("y", y)):
-            if not (is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN):
+            if not _is_finite(value):
                 raise ConfigError.of(f"Camera.cropped: {name}", shown(value), "a finite number", "Give it in pixels.")
         cx, cy = self._known_center("Camera.cropped")
         return replace(self, cx=cx - float(x), cy=cy - float(y), width=width, height=height)
 
     def resized(self, width: int, height: int) -> Camera:
-        """Return the camera of this one's frames resized.
+        """Return the camera for this one's frames after they were resized.
 
         Args:
             width: of the resized frames, in pixels.
-            height: the same.
+            height: their height.
 
         Returns:
             A camera that takes frames of that size.
@@ -267,7 +263,7 @@ class Camera:
         return (width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy)
 
     def check_size(self, size_hw: tuple[int, int]) -> None:
-        """Refuse a frame of another size than the camera's numbers are for, where that is known.
+        """Refuse a frame of another size than the camera is for, if the camera says which.
 
         Raises:
             InputError: its width or height differs.
@@ -279,6 +275,16 @@ class Camera:
                 "Give camera.cropped(x, y, width, height) of a cut-out, camera.resized(width, height) of a resized one."
             )
             raise InputError.of("frame", got, f"{rule}, the camera's width x height", fix)
+
+
+def _is_finite(value: Any) -> bool:
+    """Say whether a value is a number of at most LARGEST_GIVEN either way."""
+    return is_number(value) and -LARGEST_GIVEN <= float(value) <= LARGEST_GIVEN
+
+
+def _check(name: str, value: Any, ok: bool, rule: str, fix: str) -> None:
+    if not ok:
+        raise ConfigError.of(f"Camera.{name}", shown(value), rule, fix)
 
 
 def _require_size(where: str, width: Any, height: Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What numbers of the caller's are checked for, before they are used."""
+"""Checks on numbers that callers pass in."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ import numpy as np
 
 from facedepth_edge.errors import InputError
 
-LARGEST_GIVEN = 1e9  # of any number of the caller's; what is beyond is a mistake, and overflows sooner or later
-NO_NUMBERS = (bool, np.bool_, str, bytes, np.timedelta64)  # what float() takes all the same
+LARGEST_GIVEN = 1e9  # largest magnitude accepted from a caller; anything larger is a mistake and would overflow
+NO_NUMBERS = (bool, np.bool_, str, bytes, np.timedelta64)  # types that float() accepts but that are not numbers here
+
+MAX_FRAME_SIDE_PX = 32768
+"""Longest side of a frame that a Camera may be made for, that may lie on a GPU, and that the native crop takes. In host
+memory a frame may be larger, where the camera names no size: OpenCV crops it."""
 
 
 def shown(value: object) -> str:
-    """A value as Python would write it: texts in quotes, NumPy's numbers as plain ones."""
+    """Return a value as Python writes it: texts in quotes, NumPy's numbers as plain ones."""
     if isinstance(value, np.generic) and not isinstance(value, np.timedelta64):  # a span's item() may be an int
         return repr(value.item())
     return repr(value)
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value is a real number, neither a truth value nor beyond LARGEST_GIVEN as an int."""
+    """Say whether a value is a real number: neither a bool, a time span nor an int beyond LARGEST_GIVEN."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, NO_NUMBERS)
-    return number and not (isinstance(value, int) and abs(value) > LARGEST_GIVEN)  # an int may be beyond any float
+    return number and not (isinstance(value, int) and abs(value) > LARGEST_GIVEN)  # which float() might not take
 
 
 def is_positive(value: Any) -> bool:
@@ -33,7 +37,7 @@ def is_positive(value: Any) -> bool:
 
 
 def check_point(value: Any, where: str, fix: str) -> tuple[float, float]:
-    """Return two numbers, x and y, as floats, which may be NaN or infinite; InputError with these texts otherwise."""
+    """Return two numbers, x and y, as floats, which may be NaN or infinite; else raise InputError with these texts."""
     try:
         values = list(value)
         if isinstance(value, (str, bytes, dict, set)) or any(isinstance(v, NO_NUMBERS) for v in values):
@@ -45,7 +49,7 @@ def check_point(value: Any, where: str, fix: str) -> tuple[float, float]:
 
 
 def check_positive(value: Any, where: str, low: float, rule: str, fix: str) -> float:
-    """Return a finite number above 0, at least `low`, as a float; InputError with these texts otherwise."""
+    """Return a finite number above 0, at least `low`, as a float; else raise InputError with these texts."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:

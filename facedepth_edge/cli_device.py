@@ -24,14 +24,14 @@ def verify(live: bool, model: str, backend: str, precision: str, as_json: bool) 
     """
     with reported("verify", as_json) as report:
         from facedepth_edge.verify import LIMITS, check_golden_faces, check_live, table_of
-        from facedepth_edge.verify_frame import check_frame
+        from facedepth_edge.verify_frame import check_device_path
 
         artifact = open_artifact(model)
         opened = choose_backend(artifact, precision, None) if backend == "auto" else open_backend(
             backend, artifact, precision, None
         )  # fmt: skip
         checks = check_golden_faces(artifact, opened) + (check_live(artifact, opened) if live else [])
-        frame = check_frame(artifact, opened)
+        frame = check_device_path(artifact, opened)
         limits = LIMITS[opened.precision]
         report.data |= {
             "model": artifact.spec.name, "version": artifact.spec.version, "backend": opened.name,
@@ -82,11 +82,9 @@ def build_engine(model: str, precision: str, workspace_mib: int | None, force: b
     with reported("build-engine", as_json) as report:
         from facedepth_edge.backends.tensorrt import TensorRtBackend
         from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
-        from facedepth_edge.engine import EngineOptions
 
         artifact = open_artifact(model)
-        options = EngineOptions(workspace_mib=workspace_mib)
-        opened = TensorRtBackend.open(artifact, precision, None, options=options, force=force)
+        opened = TensorRtBackend.open(artifact, precision, None, workspace_mib=workspace_mib, force=force)
         compiled_kernel(CROP_SOURCE, opened.session.gpu.architecture)
         plan, built = opened.loaded.files.plan, opened.loaded.built
         report.data |= {"model": artifact.spec.name, "precision": opened.precision, "plan": str(plan), "built": built}

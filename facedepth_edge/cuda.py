@@ -33,19 +33,20 @@ INSTALL = (
 OTHER_USERS = ("torch", "cupy", "jaxlib")
 """Libraries that keep memory in the primary context: while one is loaded, the context is not ours to destroy."""
 
+FIRST_GPU = 0  # of those that this process sees: CUDA_VISIBLE_DEVICES chooses it
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit waiting for the legacy stream, which a capture must not do
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU is."""
+    """What is known of a GPU."""
 
     name: str
     compute_capability: tuple[int, int]
     integrated: bool
     """Whether it shares its memory with the CPU, as on a Jetson."""
     multiprocessors: int
-    """How many it has: devices of one name differ in it, as AGX Orin and Orin NX do."""
+    """How many it has: devices of the same name may differ in it, as AGX Orin and Orin NX do."""
     pci_bus_id: str
     """Where it is, as nvidia-smi takes it: domain:bus:device.function."""
 
@@ -112,41 +113,40 @@ class HostBuffer:
 
 
 class Session:
-    """Hold the primary context of one GPU for this process, and make what lives in it.
+    """Hold the first GPU's primary context for this process, and make what lives in it.
 
     Args:
         pycuda: the module pycuda.driver.
         driver: libcuda.
-        device: the GPU's index.
 
     Raises:
-        BackendUnavailable: there is no GPU, or its context cannot be had.
+        BackendUnavailable: there is no GPU, or its context cannot be made.
     """
 
-    def __init__(self, pycuda: Any, driver: Driver, device: int = 0) -> None:
+    def __init__(self, pycuda: Any, driver: Driver) -> None:
         self._pycuda = pycuda
         self.driver = driver
         self._pid = os.getpid()
         self._context: Any = None
         self._idle: Any = None  # a stream on which nothing ever runs, to ask after the context
-        self.index = device
+        self.index = FIRST_GPU
         """The GPU's, among those that this process sees."""
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Those who keep buffers or engines in the context; each has close(), join() and leave()."""
+        """Those who keep buffers or engines in the context, from join() to leave(); each has close()."""
         self._users_guard = threading.RLock()  # held while the context is torn down too: who joins then, waits
         self.capturing = threading.RLock()
         """Held while a stream is captured, and while somebody waits for the whole context or lets a library's objects
         go, which may wait for the whole device: a capture forbids both."""
         self.captures = False
-        """Whether the thread that holds ``capturing`` captures in this moment."""
+        """Whether the thread that holds ``capturing`` is capturing right now."""
         with self._named("cuInit"):
             pycuda.init()
             count = pycuda.Device.count()
-        if count <= device:
-            rule = f"at least {device + 1}"
-            raise BackendUnavailable.of("CUDA", f"{count} GPUs", rule, "Check CUDA_VISIBLE_DEVICES and nvidia-smi.")
+        if count <= self.index:
+            fix = "Check CUDA_VISIBLE_DEVICES and nvidia-smi."
+            raise BackendUnavailable.of("CUDA", f"{count} GPUs", f"at least {self.index + 1}", fix)
         with self._named("cuDeviceGet"):
-            self._device = pycuda.Device(device)
+            self._device = pycuda.Device(self.index)
             has = self._device.get_attribute
             self.gpu = Gpu(
                 name=self._device.name(),
@@ -155,7 +155,7 @@ class Session:
                 multiprocessors=int(has(pycuda.device_attribute.MULTIPROCESSOR_COUNT)),
                 pci_bus_id=str(self._device.pci_bus_id()),
             )
-        self._found_active = driver.primary_context_is_active(device)
+        self._found_active = driver.primary_context_is_active(self.index)
         self._retain()
         atexit.register(self._finish)
 
@@ -183,12 +183,12 @@ class Session:
             raise BackendUnavailable.of("CUDA", "a fork of a process that has used it", rule, fix)
 
     def join(self, user: Any) -> None:
-        """Count somebody among the users, before it makes anything in the context; waits for a recovery to end."""
+        """Register a user before it allocates in the context; waits for a recovery in progress."""
         with self._users_guard:
             self.users.add(user)
 
     def leave(self, user: Any) -> None:
-        """Count somebody no more, who has let go everything in the context; again does nothing."""
+        """Unregister a user that has released everything; a second call does nothing."""
         with self._users_guard:
             self.users.discard(user)
 
@@ -266,7 +266,7 @@ class Session:
             self._pycuda.memcpy_dtoh_async(destination, address, stream)
 
     def wait(self, stream: Any) -> None:
-        """Wait until a stream of ours has done its work; the other threads of Python run meanwhile."""
+        """Wait until a stream of ours has done its work; releases the GIL."""
         with self._named("cuStreamSynchronize"):
             stream.synchronize()
 
@@ -276,7 +276,7 @@ class Session:
             self.wait(stream)
 
     def wait_for_everything(self) -> None:
-        """Wait until all work in the current context is done, whosever it is; the other threads of Python run."""
+        """Wait for all work in the current context, including other libraries'; releases the GIL."""
         with self.capturing:
             self.driver.wait_for_context()
 
@@ -343,8 +343,8 @@ class Session:
             error: what lost it.
 
         Raises:
-            CudaError: others have something in the context too, or there is no new one to be had; in the latter case
-                the session has none from then on.
+            CudaError: others have something in the context too, or no new one can be made; then the session has none
+                from now on.
         """
         with self._users_guard:
             self.require_sole_user(ours, error)

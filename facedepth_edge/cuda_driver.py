@@ -188,7 +188,7 @@ class Driver:
         """Let this thread's calls in the block neither fail nor break a capture that goes on in another thread.
 
         ONNX Runtime captures in CUDA's global mode, which forbids every other thread to allocate unless that thread
-        has said this. An error is no matter: the calls in the block have their own.
+        has said this. Errors of the switch are ignored: the calls in the block report their own.
         """
         mode = _INT(_CAPTURE_THREAD_LOCAL)
         self._library.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
@@ -202,12 +202,12 @@ class Driver:
         self.call("cuCtxSynchronize")
 
     def wait_for_stream(self, stream: int) -> None:
-        """Wait until a stream of anybody's has done its work."""
+        """Wait until any stream, also another library's, has done its work."""
         self.call("cuStreamSynchronize", _POINTER(stream))
 
 
 class Kernel:
-    """A kernel of a loaded module. PyCUDA's own launch sets the block's shape by a deprecated call besides.
+    """A kernel of a loaded module; PyCUDA's own launch would also make a deprecated call to set the block's shape.
 
     Args:
         driver: libcuda.

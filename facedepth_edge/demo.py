@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,32 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError, FaceDepthError
-from facedepth_edge.image_files import read_frame, write_picture
+from facedepth_edge.demo_frame import DEMO_FOLDER, DemoFrame, load_demo_frame
+from facedepth_edge.errors import ConfigError
+from facedepth_edge.image_files import write_picture
 
 if TYPE_CHECKING:
     from facedepth_edge.result import DepthResult
 
-DEMO_FOLDER = Path(__file__).parent / "demo"
-_FIX = "Install facedepth-edge again: its demo frame is damaged."
-
-
-@dataclass(frozen=True)
-class DemoFrame:
-    """A rendered driver; nobody's likeness.
-
-    Args:
-        frame: (H, W, 3) uint8 BGR, host, C-contiguous; the caller owns it.
-        head_center: (x, y) in pixels of the frame.
-        distance_mm: z of the visible surface at the head centre, known from the renderer.
-        camera: the renderer's camera.
-    """
-
-    frame: np.ndarray
-    head_center: tuple[float, float]
-    distance_mm: float
-    camera: Camera
+__all__ = ["DEMO_FOLDER", "DemoFrame", "DemoRun", "load_demo_frame", "run_demo"]
 
 
 @dataclass(frozen=True)
@@ -56,34 +37,6 @@ class DemoRun:
     picture: Path
     latency_p50_ms: float
     runs: int
-
-
-def load_demo_frame(folder: str | Path = DEMO_FOLDER) -> DemoFrame:
-    """Read the bundled frame with its head centre, distance and camera.
-
-    Args:
-        folder: where frame.png and frame.json are.
-
-    Returns:
-        The frame; the caller owns its array.
-
-    Raises:
-        ArtifactError: a file is missing or damaged.
-        BackendUnavailable: OpenCV does not load here.
-    """
-    folder = Path(folder)
-    where = folder / "frame.json"
-    try:
-        data = json.loads(where.read_text(encoding="utf-8"))
-        x, y = (float(value) for value in data["head_center"])
-        camera = Camera(**data["camera"])
-        distance_mm = float(data["distance_mm"])
-        frame = read_frame(folder / "frame.png")
-    except BackendUnavailable:  # the frame is whole
-        raise
-    except (OSError, ValueError, KeyError, TypeError, FaceDepthError) as error:
-        raise ArtifactError.of(str(where), f"{type(error).__name__}: {error}", "the bundled frame", _FIX) from error
-    return DemoFrame(frame, (x, y), distance_mm, camera)
 
 
 def run_demo(
@@ -122,7 +75,7 @@ def run_demo(
         times_ms = []
         for run in range(5 + runs):
             start = time.perf_counter()
-            result = edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm)
+            result = demo.predict_with(edge)
             if run >= 5:
                 times_ms.append((time.perf_counter() - start) * 1e3)
         info = edge.info

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the network's raw maps to depth in millimetres and the head's mask.
+"""Turns the network's raw maps into depth in millimetres and the head's mask.
 
 Natively where the installation has the compiled module (runtime/include/facedepth/depth_maps.h), else by NumPy: the
 same float32 steps in the same order, so both give the same bits.
@@ -21,7 +21,7 @@ def write_depth_maps(
     depth_mm: NDArray[np.float32],
     relative: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    depth: NDArray[np.float32],
+    relative_z: NDArray[np.float32],
     mask_probability: NDArray[np.float32] | None,
     distance_mm: float,
     half_range_mm: float,
@@ -31,9 +31,9 @@ def write_depth_maps(
 
     Args:
         depth_mm: (h, w) float32, any strides; overwritten with distance_mm + relative * half_range_mm.
-        relative: the same; overwritten with depth, kept within -1..1.
+        relative: the same; overwritten with relative_z, kept within -1..1.
         mask: (h, w) bool, any strides; overwritten.
-        depth: (h, w) float32, the network's z; only read.
+        relative_z: (h, w) float32, the network's, along the optical axis; only read.
         mask_probability: (h, w) float32: the mask is where it is above mask_threshold; None: where relative is below.
         distance_mm: the head's.
         half_range_mm: the model's.
@@ -43,11 +43,11 @@ def write_depth_maps(
         (no pixel of relative is NaN, some pixel of mask is true).
     """
     module = find_native()[0]
-    other = depth if mask_probability is None else mask_probability
-    dense = False not in [plane.flags.c_contiguous for plane in (depth_mm, relative, mask, depth, other)]
+    other = relative_z if mask_probability is None else mask_probability
+    dense = False not in [plane.flags.c_contiguous for plane in (depth_mm, relative, mask, relative_z, other)]
     write = module.write_depth_maps if module is not None and dense else write_with_numpy
     found: tuple[bool, bool] = write(
-        depth_mm, relative, mask, depth, mask_probability, distance_mm, half_range_mm, mask_threshold
+        depth_mm, relative, mask, relative_z, mask_probability, distance_mm, half_range_mm, mask_threshold
     )
     return found
 
@@ -56,14 +56,14 @@ def write_with_numpy(
     depth_mm: NDArray[np.float32],
     relative: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    depth: NDArray[np.float32],
+    relative_z: NDArray[np.float32],
     mask_probability: NDArray[np.float32] | None,
     distance_mm: float,
     half_range_mm: float,
     mask_threshold: float,
 ) -> tuple[bool, bool]:
     """Do what write_depth_maps does, without the compiled module."""
-    np.minimum(depth, np.float32(1.0), out=relative)
+    np.minimum(relative_z, np.float32(1.0), out=relative)
     np.maximum(relative, np.float32(-1.0), out=relative)
     np.multiply(relative, np.float32(half_range_mm), out=depth_mm)
     depth_mm += np.float32(distance_mm)

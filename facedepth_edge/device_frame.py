@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facedepth_edge.checks import MAX_FRAME_SIDE_PX
 from facedepth_edge.cuda_driver import LEGACY_STREAM
 from facedepth_edge.errors import InputError
-from facedepth_edge.native_crop import MAX_FRAME_SIDE_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "__cuda_array_interface__"
 _FIX = "Give a CuPy array, a PyTorch CUDA tensor of uint8, or a NumPy array; copy it first if its pixels lie apart."
-_SOME_STREAM = -1  # no handle of a stream: the producer does not say which
+_SOME_STREAM = -1  # not a stream's handle: the producer does not say which stream it used
 
 
 class DeviceFrame:
@@ -31,48 +31,45 @@ class DeviceFrame:
     ``shape`` and ``dtype`` are as a NumPy array has them; ``row_bytes`` is from one row to the next.
 
     Args:
-        frame: what the caller gave; it is kept, so that its memory stays.
-        where: the argument's name, for the error's text.
+        frame: what the caller gave; a reference to it is kept, so that its memory stays.
 
     Raises:
         InputError: it has no such interface, or its layout cannot be read.
     """
 
-    def __init__(self, frame: Any, where: str = "frame") -> None:
+    def __init__(self, frame: Any) -> None:
         self.owner = frame
-        self._where = where
         try:
             self._read(getattr(frame, INTERFACE, None))
         except InputError:
             raise
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # PyTorch's say why
             got = f"an interface that cannot be read ({type(error).__name__}: {error})"
-            raise InputError.of(where, got, f"{INTERFACE} of version 2 or 3", _FIX) from error
+            raise InputError.of("frame", got, f"{INTERFACE} of version 2 or 3", _FIX) from error
 
     def _read(self, interface: Any) -> None:
-        where = self._where
         if not isinstance(interface, dict):
             rule = f"a NumPy array, or an object with {INTERFACE}"
-            raise InputError.of(where, f"a {type(self.owner).__name__}", rule, _FIX)
+            raise InputError.of("frame", f"a {type(self.owner).__name__}", rule, _FIX)
         if interface.get("mask") is not None:
-            raise InputError.of(where, "an array with a mask", "one without", _FIX)
+            raise InputError.of("frame", "an array with a mask", "one without", _FIX)
         if not isinstance(interface["typestr"], str):
-            raise InputError.of(where, f"typestr {interface['typestr']!r}", "a text", _FIX)
+            raise InputError.of("frame", f"typestr {interface['typestr']!r}", "a text", _FIX)
         self.dtype = np.dtype(interface["typestr"])
         shape = tuple(operator.index(size) for size in interface["shape"])
         if not 0 <= min(shape, default=0) <= max(shape, default=0) <= MAX_FRAME_SIDE_PX:
-            raise InputError.of(where, f"shape {shape}", f"sizes of 0 to {MAX_FRAME_SIDE_PX}", _FIX)
+            raise InputError.of("frame", f"shape {shape}", f"sizes of 0 to {MAX_FRAME_SIDE_PX}", _FIX)
         item = self.dtype.itemsize
         dense = tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
         strides = tuple(operator.index(stride) for stride in interface.get("strides") or dense)
         if strides[1:] != dense[1:] or abs(strides[0] if strides else 0) >= 2**62:
-            raise InputError.of(where, f"strides {strides}", "pixels of a row side by side", _FIX)
+            raise InputError.of("frame", f"strides {strides}", "pixels of a row side by side", _FIX)
         self.shape = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
         self.row_bytes = strides[0] if strides else 0
         self.address = operator.index(interface["data"][0] or 0)
         if self.address % item or self.row_bytes % item:  # the kernel reads whole pixels: a GPU faults on others
             got = f"address {self.address:#x} and rows of {self.row_bytes} bytes"
-            raise InputError.of(where, got, f"both multiples of {item} bytes, as {self.dtype} needs", _FIX)
+            raise InputError.of("frame", got, f"both multiples of {item} bytes, as {self.dtype} needs", _FIX)
         self._stream = _producer_stream(self.owner, interface)
 
     @property
@@ -96,10 +93,10 @@ class DeviceFrame:
             f"Copy the frame to GPU {session.index} or into a NumPy array first, or start the process with the frame's "
             "GPU as the first in CUDA_VISIBLE_DEVICES; GPUs are counted from 0 among those that are visible."
         )
-        raise InputError.of(self._where, got, rule, fix)
+        raise InputError.of("frame", got, rule, fix)
 
     def wait_for_producer(self, session: Session) -> None:
-        """Wait until the frame is written: for its stream, or for the whole context where nobody says which it is."""
+        """Wait until the frame is written: for its stream, or for the whole context if the stream is unknown."""
         if self._stream == _SOME_STREAM:
             session.wait_for_everything()
         elif self._stream is not None:

@@ -62,7 +62,7 @@ class Lane:
         spec: the model's.
 
     Raises:
-        BackendUnavailable: the kernel cannot be compiled or loaded, or memory is not to be had; nothing of it is kept.
+        BackendUnavailable: the kernel cannot be compiled or loaded, or there is not enough memory; nothing is kept.
     """
 
     def __init__(self, backend: DeviceBackend, spec: ModelSpec) -> None:
@@ -94,7 +94,7 @@ class Lane:
                 self._uploaded = session.device_buffer((FIRST_ROOM_BYTES,), np.uint8)
             self._answers: dict[int, HostBuffer] = {}
             self._copies: dict[int, NDArray[np.uint8]] = {}
-            made.pop_all()  # the last of them is there: from now on close() lets them go
+            made.pop_all()  # nothing failed: from now on close() lets them go
 
     def _load_kernel(self) -> Kernel:
         driver, architecture = self._session.driver, self._session.gpu.architecture
@@ -116,7 +116,7 @@ class Lane:
     def run(
         self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], max_value: float | None
     ) -> tuple[list[NetworkOutput], float, float]:
-        """Do what DevicePath.run() promises, but for the recovery; the caller holds the lock."""
+        """Do what DevicePath.run() promises, except for the recovery; the caller holds the lock."""
         backend, session, stream = self.backend, self._session, self.backend.stream
         started = time.perf_counter()
         with session.current():
@@ -246,32 +246,24 @@ class Lane:
         return self._answers[faces], self._copies[faces]
 
     def _summaries(self, faces: int) -> list[tuple[float, float]]:
-        """Return each crop's standard deviation and largest value in gray levels, from the kernel's row by row."""
+        """Return each crop's standard deviation and largest value in gray levels, from those of its rows."""
         height, width = self._spec.input_hw
         rows = self._statistics.array.view(np.float32)[: faces * height * len(STATISTICS)]
         mean, squares, _, largest = np.moveaxis(rows.reshape(faces, height, len(STATISTICS)), 2, 0).astype(np.float64)
         scale, offset = self._spec.preprocessing.scale, self._spec.preprocessing.offset
         between = ((mean - mean.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) * width
-        deviation = np.sqrt((squares.sum(axis=1) + between) / (height * width)) / scale
+        contrast_levels = np.sqrt((squares.sum(axis=1) + between) / (height * width)) / scale
         brightest = (largest.max(axis=1) - offset) / scale
-        return list(zip(deviation.tolist(), brightest.tolist(), strict=True))
+        return list(zip(contrast_levels.tolist(), brightest.tolist(), strict=True))
 
     def _outputs(self, answers: NDArray[np.uint8], summaries: list[tuple[float, float]]) -> list[NetworkOutput]:
-        outputs, arrays = self._spec.outputs, {}
+        arrays = {}
         for name, view in self.backend.output.items():
             first = self.backend.output_offsets[name]
             arrays[name] = answers[first : first + view.bytes].view(np.float32).reshape(view.shape)
-        relative_z = arrays[outputs.depth.name]
-        mask = None if outputs.mask is None else arrays[outputs.mask.name]
-        validity = None if outputs.validity is None else arrays[outputs.validity.name].reshape(-1)
         return [
-            NetworkOutput(
-                relative_z=relative_z[index, 0],
-                mask=None if mask is None else mask[index, 0],
-                validity=None if validity is None else float(validity[index]),
-                contrast=contrast,
-            )
-            for index, (contrast, _) in enumerate(summaries)
+            NetworkOutput.from_arrays(arrays, self._spec.outputs, index, contrast_levels)
+            for index, (contrast_levels, _) in enumerate(summaries)
         ]
 
     def keep_network(self) -> None:

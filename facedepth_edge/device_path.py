@@ -64,7 +64,7 @@ class DevicePath:
         self._spec = spec
         self._guard = threading.Lock()
         self._recovered = False
-        self._lost: CudaError | None = None  # what every frame gets from now on: everything is closed, nothing is anew
+        self._lost: CudaError | None = None  # what every later frame gets: all is closed, nothing made anew
         self._generation = 0  # how often everything on the GPU was made
         self._session = backend.session
         self._session.join(self)
@@ -80,7 +80,7 @@ class DevicePath:
         self._local = threading.local()
         self._local.hold = _Hold(lane)
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet([lane])
-        self._root: DeviceBackend | None = backend  # whose forks the other threads get; none after close()
+        self._root: DeviceBackend | None = backend  # the other threads get its forks; None after close()
         self._generation += 1
 
     def _begin_anew(self, root: DeviceBackend) -> None:

@@ -27,7 +27,7 @@ from facedepth_edge.native import find_native
 from facedepth_edge.opencv import find_cv2, how_to_mend
 from facedepth_edge.system_tool import run_tool
 from facedepth_edge.verify import check_golden_faces
-from facedepth_edge.verify_frame import check_frame, worst_of
+from facedepth_edge.verify_frame import check_device_path, worst_of
 
 JETSON_FILE = Path("/etc/nv_tegra_release")
 JETSON_MODEL_FILE = Path("/proc/device-tree/model")
@@ -288,7 +288,7 @@ def _try_backend(artifact: Artifact, name: str) -> tuple[Finding, tuple[str, ...
         return Finding(name, f"not used: {error}", "note"), ()
     try:
         checks = check_golden_faces(artifact, backend)
-        frame = check_frame(artifact, backend)
+        frame = check_device_path(artifact, backend)
     except ArtifactError as error:
         return Finding(name, f"wrong model: {error}", "broken"), ()
     except FaceDepthError as error:

@@ -45,30 +45,12 @@ OLDEST, NEWEST_MAJOR = (10, 3), 11
 BATCHES = (1, 1, 8)
 """Fewest, usual and most faces of one run."""
 
-USUAL_WORKSPACE_MIB = 1024
+USUAL_WORKSPACE_MIB = 1024  # leaves room on a device whose 8 GB are shared by CPU and GPU
 _EXPORT = "Export the model again with this version's python -m export."
 _PROGRESS_S = 5.0  # between two lines
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 """Takes one line of progress, without a newline."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How an engine is built.
-
-    Args:
-        workspace_mib: the most scratch memory that a layer may use, in MiB; a plan that was built with another is built
-            again. None: any plan will do; where one must be built, as much as its predecessor, else
-            USUAL_WORKSPACE_MIB, which leaves room on a device whose 8 GB are shared by CPU and GPU.
-    """
-
-    workspace_mib: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.workspace_mib is not None and not is_workspace(self.workspace_mib):
-            rule = f"a whole number of MiB from {MIN_WORKSPACE_MIB} to {MAX_WORKSPACE_MIB}"
-            raise ConfigError.of("workspace_mib", self.workspace_mib, rule, "Leave it out if unsure.")
 
 
 @dataclass
@@ -139,7 +121,7 @@ def logger_of(trt: Any) -> Any:
     return Logger()
 
 
-def _progress_monitor(trt: Any, report: Report) -> Any:
+def _progress_monitor(trt: Any, report: Say) -> Any:
     """Return a progress monitor that tells the outermost phase's progress every few seconds; ``cancel`` stops."""
 
     class Progress(trt.IProgressMonitor):
@@ -178,7 +160,7 @@ def _progress_monitor(trt: Any, report: Report) -> Any:
 @contextmanager
 def _interrupt_cancels(progress: Any) -> Iterator[None]:
     """Let Ctrl-C cancel the build instead of raising inside TensorRT's code, which would end the process."""
-    # None: a handler of the program around Python, which Python could not set again
+    # None: a handler that was not set from Python, which could not set it again
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
@@ -196,7 +178,7 @@ def _interrupt_cancels(progress: Any) -> Iterator[None]:
 
 
 def build_plan(
-    trt: Any, model: bytes, where: str, artifact: Artifact, workspace_mib: int, timings: bytes, report: Report
+    trt: Any, model: bytes, where: str, artifact: Artifact, workspace_mib: int, timings: bytes, report: Say
 ) -> tuple[bytes, bytes]:
     """Build a plan; minutes on a small device.
 
@@ -260,8 +242,8 @@ def load_engine(
     artifact: Artifact,
     precision: str,
     gpu: Gpu,
-    options: EngineOptions,
-    report: Report,
+    workspace_mib: int | None,
+    report: Say,
     *,
     may_build: bool,
     force: bool = False,
@@ -275,7 +257,8 @@ def load_engine(
         artifact: the model.
         precision: "fp16" or "int8", one that the model has.
         gpu: the GPU of the current context.
-        options: how to build.
+        workspace_mib: the most scratch memory that a layer may use, in MiB; a plan that was built with another is built
+            again. None accepts any plan; a new build reuses its predecessor's limit, else USUAL_WORKSPACE_MIB.
         report: takes the reason of a build and its progress.
         may_build: whether to build where the cache has nothing that fits.
         force: build even if the cache has it.
@@ -286,73 +269,92 @@ def load_engine(
     Raises:
         BackendUnavailable: it would have to be built and may_build is false, or TensorRT failed.
         ArtifactError: the ONNX file is missing, altered, or none that TensorRT can read.
-        ConfigError: the cache cannot be written.
+        ConfigError: workspace_mib is no such number, or the cache cannot be written.
     """
-    key = engine_key(artifact, precision, trt.__version__, gpu)
-    spec = artifact.spec
-    files = PlanFiles.named(
-        spec.name, key.model_sha256, precision, f"{gpu.name}-{gpu.architecture}-{gpu.multiprocessors}sm"
-    )
-    logger = logger_of(trt)
-    runtime = _made(lambda: trt.Runtime(logger), "TensorRT runtime", logger)
-
-    def cached() -> tuple[Any, str]:
-        plan, reason = files.read(key, options.workspace_mib)
-        if plan is None:
-            return None, reason
-        logger.told()
-        engine = runtime.deserialize_cuda_engine(plan)
-        return engine, "" if engine is not None else f"TensorRT could not load the plan ({logger.told()})"
-
-    engine, reason = (None, "it was asked for") if force else cached()
+    if workspace_mib is not None and not is_workspace(workspace_mib):
+        rule = f"a whole number of MiB from {MIN_WORKSPACE_MIB} to {MAX_WORKSPACE_MIB}"
+        raise ConfigError.of("workspace_mib", workspace_mib, rule, "Leave it out if unsure.")
+    wanted = _WantedEngine(trt, artifact, precision, gpu, workspace_mib, report)
+    engine, reason = (None, "it was asked for") if force else wanted.from_cache()
     if engine is not None:
-        return LoadedEngine(engine, runtime, trt, key, files, "")
+        return wanted.loaded(engine, "")
     if not may_build:
         rule = f"an engine for {gpu.name}"
         fix = f"Run facedepth-edge build-engine --precision {precision}, which takes some minutes once."
         raise BackendUnavailable.of("backend 'tensorrt'", f"no {precision} engine: {reason}", rule, fix)
-    name = f"{spec.name} {precision} for {gpu.name}"
-    with locked(files.lock, lambda: report(f"{name}: another process is building it; waiting")):
-        remove_leftovers(files.plan)
-        if not force:
-            engine, reason = cached()  # the other process may have built it meanwhile
-        if engine is None:
-            report(f"building {name} with TensorRT {trt.__version__}: {reason}; this takes some minutes once")
-            workspace_mib = options.workspace_mib or files.workspace_mib() or USUAL_WORKSPACE_MIB
-            _build_into(trt, artifact, workspace_mib, key, files, report)
-            engine, failure = cached()
+    return wanted.built(reason, force=force)
+
+
+class _WantedEngine:
+    """The engine of one file of a model on one GPU: where it lies in the cache, and how it is built."""
+
+    def __init__(
+        self, trt: Any, artifact: Artifact, precision: str, gpu: Gpu, workspace_mib: int | None, report: Say
+    ) -> None:
+        self.trt, self._artifact, self._workspace_mib, self._report = trt, artifact, workspace_mib, report
+        spec = artifact.spec
+        self._name = f"{spec.name} {precision} for {gpu.name}"
+        self._key = engine_key(artifact, precision, trt.__version__, gpu)
+        device = f"{gpu.name}-{gpu.architecture}-{gpu.multiprocessors}sm"
+        self._files = PlanFiles.named(spec.name, self._key.model_sha256, precision, device)
+        self._logger = logger_of(trt)
+        self.runtime = _made(lambda: trt.Runtime(self._logger), "TensorRT runtime", self._logger)
+
+    def loaded(self, engine: Any, built: str) -> LoadedEngine:
+        return LoadedEngine(engine, self.runtime, self.trt, self._key, self._files, built)
+
+    def from_cache(self) -> tuple[Any, str]:
+        """Return (the engine, ""), or (None, why the cache has none that fits)."""
+        plan, reason = self._files.read(self._key, self._workspace_mib)
+        if plan is None:
+            return None, reason
+        self._logger.told()
+        engine = self.runtime.deserialize_cuda_engine(plan)
+        return engine, "" if engine is not None else f"TensorRT could not load the plan ({self._logger.told()})"
+
+    def built(self, reason: str, *, force: bool) -> LoadedEngine:
+        """Build the engine, unless another process does it meanwhile, and load it."""
+        files, report = self._files, self._report
+        with locked(files.lock, lambda: report(f"{self._name}: another process is building it; waiting")):
+            remove_leftovers(files.plan)
+            engine = None
+            if not force:
+                engine, reason = self.from_cache()  # the other process may have built it meanwhile
             if engine is None:
-                fix = "Run facedepth-edge doctor; free memory on the GPU."
-                raise BackendUnavailable.of(str(files.plan), failure, "a plan that loads after it was built", fix)
-    return LoadedEngine(engine, runtime, trt, key, files, reason)
+                version = self.trt.__version__
+                report(f"building {self._name} with TensorRT {version}: {reason}; this takes some minutes once")
+                self._build()
+                engine, failure = self.from_cache()
+                if engine is None:
+                    fix = "Run facedepth-edge doctor; free memory on the GPU."
+                    raise BackendUnavailable.of(str(files.plan), failure, "a plan that loads after it was built", fix)
+        return self.loaded(engine, reason)
 
-
-def _build_into(
-    trt: Any, artifact: Artifact, workspace_mib: int, key: EngineKey, files: PlanFiles, report: Report
-) -> None:
-    """Build and write the plan, its metadata and the timing cache."""
-    file = FILES[key.precision]
-    device = file_safe(f"{key.gpu}-{key.compute_capability}")
-    timing_file = cache_folder() / "timing" / f"tensorrt-{file_safe(key.tensorrt)}-{device}.cache"
-    started = time.monotonic()
-    plan, timings = build_plan(
-        trt,
-        artifact.read(file),
-        str(artifact.folder / file),
-        artifact,
-        workspace_mib,
-        read_if_there(timing_file),
-        report,
-    )
-    seconds = round(time.monotonic() - started, 1)
-    spec = artifact.spec
-    made = {"model": spec.name, "version": spec.version, "seconds": seconds, WORKSPACE: workspace_mib}
-    files.write(plan, key, made)
-    try:
-        write_whole(timing_file, timings)
-    except ConfigError as error:  # the plan is there; only the next build is slower
-        report(f"timings not kept: {error}")
-    report(f"built {files.plan} in {seconds:.0f} s ({len(plan) / 1e6:.1f} MB)")
+    def _build(self) -> None:
+        """Build and write the plan, its metadata and the timing cache."""
+        key, files, spec = self._key, self._files, self._artifact.spec
+        file = FILES[key.precision]
+        device = file_safe(f"{key.gpu}-{key.compute_capability}")
+        timing_file = cache_folder() / "timing" / f"tensorrt-{file_safe(key.tensorrt)}-{device}.cache"
+        workspace_mib = self._workspace_mib or files.workspace_mib() or USUAL_WORKSPACE_MIB
+        started = time.monotonic()
+        plan, timings = build_plan(
+            self.trt,
+            self._artifact.read(file),
+            str(self._artifact.folder / file),
+            self._artifact,
+            workspace_mib,
+            read_if_there(timing_file),
+            self._report,
+        )
+        seconds = round(time.monotonic() - started, 1)
+        made = {"model": spec.name, "version": spec.version, "seconds": seconds, WORKSPACE: workspace_mib}
+        files.write(plan, key, made)
+        try:
+            write_whole(timing_file, timings)
+        except ConfigError as error:  # the plan is there; only the next build is slower
+            self._report(f"timings not kept: {error}")
+        self._report(f"built {files.plan} in {seconds:.0f} s ({len(plan) / 1e6:.1f} MB)")
 
 
 def _made(make: Callable[[], Any], what: str, logger: Any) -> Any:

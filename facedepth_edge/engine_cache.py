@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where what was built for this device lies: TensorRT plans with their metadata beside them, timing caches, cubins.
+"""The cache of what was built on this device: TensorRT plans with their metadata, timing caches, cubins.
 
 A plan is a plain file that `trtexec --loadEngine` reads; NAME.json beside it says what it was built from and for. All
 files are written whole or not at all, and a lock keeps two processes from building the same one twice.
@@ -63,7 +63,7 @@ class EngineKey:
     options: Mapping[str, Any]
 
     def difference_from(self, stored: Mapping[str, Any]) -> str:
-        """Say in one line which entry of a stored key is another, or return an empty text."""
+        """Say in one line which entry of a stored key differs, or return an empty text."""
         for name, value in asdict(self).items():
             if stored.get(name) != value:
                 return f"{name.replace('_', ' ')} was {stored.get(name)!r} and is {value!r}"
@@ -134,7 +134,7 @@ class PlanFiles:
         return content, ""
 
     def workspace_mib(self) -> int | None:
-        """Return what the build of the plan that lies there was limited to, whether it fits or not; None: unknown."""
+        """Return the limit of the cached plan's build, whether the plan fits or not; None: unknown."""
         try:
             return _workspace_of(json.loads(self.metadata.read_bytes()))
         except (OSError, ValueError, RecursionError):
@@ -183,7 +183,7 @@ def read_if_there(path: Path) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary file beside it, then rename. Who may read it is the umask's say.
+    """Write a file whole or not at all: to a temporary file beside it, then rename. The umask decides who may read it.
 
     Args:
         path: the file; one that exists is replaced in one step.

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class FaceDepthError(Exception):
-    """Stand above all errors of this package, so that one ``except`` catches them.
+    """The base of all errors of this package: one ``except`` catches them.
 
     Attributes:
-        face_index: of an error of `predict_batch` with several faces, which of them cannot be predicted; else None.
+        face_index: which of several faces `predict_batch` cannot predict; None for any other error.
     """
 
     face_index: int | None = None
@@ -44,7 +44,7 @@ class InputError(FaceDepthError):
 
 
 class UnmeasuredHead(InputError):
-    """A depth image has only holes where the head is: a state of the scene, which a video has in single frames."""
+    """A depth image has only holes where the head is; in a video that happens in single frames."""
 
 
 class ConfigError(FaceDepthError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the head is by its eyes: head centre and head width for `predict`, of a detector that gives both eyes."""
+"""Estimates head centre and head width for `predict` from the positions of both eyes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from facedepth_edge.argument_types import Point
 
 # Ours: means over 300 identities of ICT-FaceKit, the point between the tragi at 700 mm, by `python -m
-# benchmarks.head_distance --head ict_facekit.npz`: yaw in degrees; in units of the eyes' distance in the picture from
-# the middle of the eyes down to the head centre, aside to it, and the width between the tragi of the same head that
-# faces the camera. Heads differ by 0.06 (standard deviation) in the first two and by 0.11 in the width; at 600 and at
-# 1100 mm the width is 2.04 and 2.16.
+# benchmarks.head_distance --head ict_facekit.npz`. Columns: the yaw in degrees; then, in units of the distance between
+# the eyes in the picture, how far the head centre lies below the middle of the eyes and how far to its side, and the
+# width between the tragi of the same head when it faces the camera. Heads differ by 0.06 (standard deviation) in the
+# two places and by 0.11 in the width; at 600 and at 1100 mm the width is 2.04 and 2.16.
 _BY_YAW = np.array([
     (0.0, 0.52, 0.00, 2.08),
     (10.0, 0.53, 0.20, 2.12),

@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 
 CROPS = ("auto", "native", "opencv")
 WHITE = 255.0
-_WHITE_TOLERANCE = 1.001  # a pixel that is brighter than max_value by more than rounding
+_WHITE_TOLERANCE = 1.001  # times max_value: what is brighter is so by more than rounding
 
 
-def check_frame(frame: Any, max_value: float | None, where: str = "frame") -> NDArray[Any]:
+def check_frame(frame: Any, max_value: float | None) -> NDArray[Any]:
     """Check a frame and drop a channel axis of length one.
 
     Args:
         frame: (H, W), (H, W, 1) or (H, W, 3) BGR, uint8 or uint16, host, any strides.
         max_value: the camera's largest pixel value; a uint16 frame needs it.
-        where: the argument's name, for the error's text.
 
     Returns:
         A view of it, (H, W) or (H, W, 3).
@@ -50,21 +49,21 @@ def check_frame(frame: Any, max_value: float | None, where: str = "frame") -> ND
         fix = "Read the image with cv2.imread, or wrap the buffer with numpy.frombuffer."
         if frame is None:
             fix = "Check that the file is there, or that the camera has delivered a frame."
-        raise InputError.of(where, f"a {type(frame).__name__}", "a NumPy array", fix)
+        raise InputError.of("frame", f"a {type(frame).__name__}", "a NumPy array", fix)
     if frame.dtype != np.uint8 and frame.dtype != np.uint16:
         fix = "Give the camera's own pixels; scale a float image to 0..255 and convert it with astype(numpy.uint8)."
         if frame.dtype == np.dtype(np.uint16).newbyteorder():
             fix = "These pixels are of the other byte order: convert them with astype(numpy.uint16)."
-        raise InputError.of(where, f"dtype {frame.dtype}", "uint8 or uint16", fix)
+        raise InputError.of("frame", f"dtype {frame.dtype}", "uint8 or uint16", fix)
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3)):
         fix = "Give a gray or BGR image; of a BGRA image frame[..., :3]."
-        raise InputError.of(where, f"shape {frame.shape}", "(H, W), (H, W, 1) or (H, W, 3)", fix)
+        raise InputError.of("frame", f"shape {frame.shape}", "(H, W), (H, W, 1) or (H, W, 3)", fix)
     if frame.size == 0:
         fix = "Check that the image was read and that the camera delivers frames."
-        raise InputError.of(where, f"shape {frame.shape}", "at least one pixel", fix)
+        raise InputError.of("frame", f"shape {frame.shape}", "at least one pixel", fix)
     if frame.dtype == np.uint16 and max_value is None:
         fix = "Give camera=Camera(fx, fy, max_value=1023) for 10 bits, 4095 for 12, 65535 for 16."
-        raise InputError.of(where, "dtype uint16 and a camera without max_value", "the camera's max_value", fix)
+        raise InputError.of("frame", "dtype uint16 and a camera without max_value", "the camera's max_value", fix)
     return frame[:, :, 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame
 
 
@@ -72,7 +71,7 @@ def require_within(largest: float, white: float) -> None:
     """Refuse a crop that is brighter than the camera's largest pixel value.
 
     Args:
-        largest: the crop's largest gray level, of 255 for a pixel of `white`.
+        largest: the crop's largest gray level, which is 255 for a pixel of `white`.
         white: the camera's max_value.
 
     Raises:
@@ -143,29 +142,29 @@ class FaceSampler:
             white = max_value
         native = self._native
         if native is not None and native.takes(out, frame, box):
-            deviation, largest = native.crop_into(out, frame, box, preprocessing, white)
+            contrast_levels, largest = native.crop_into(out, frame, box, preprocessing, white)
         else:
-            deviation, largest = self._opencv.crop_into(out, frame, box, preprocessing, white)
+            contrast_levels, largest = self._opencv.crop_into(out, frame, box, preprocessing, white)
         require_within(largest, white)
-        return deviation
+        return contrast_levels
 
 
-def sample_depth(depth: NDArray[Any], box: Box, size_hw: tuple[int, int], outside: float = 0) -> NDArray[Any]:
+def sample_depth(depth: NDArray[Any], box: Box, size_hw: tuple[int, int]) -> NDArray[Any]:
     """Sample a depth image under a box: the nearest pixel, never an average across an edge or a hole.
 
     Args:
         depth: (H, W), any dtype, any strides.
         box: in pixels; may reach outside the image.
         size_hw: the output's height and width in pixels.
-        outside: the value where the box is outside the image: nothing was measured there.
 
     Returns:
-        (h, w) of depth's dtype, C-contiguous, a fresh array; holes stay what they are.
+        (h, w) of depth's dtype, C-contiguous, a fresh array; holes stay what they are, and outside the image
+        all is 0, a hole.
     """
     rows, inside_rows = _nearest(box.y0, box.y1, size_hw[0], depth.shape[0])
     columns, inside_columns = _nearest(box.x0, box.x1, size_hw[1], depth.shape[1])
     sampled = depth[rows[:, None], columns]
-    sampled[~(inside_rows[:, None] & inside_columns)] = outside
+    sampled[~(inside_rows[:, None] & inside_columns)] = 0
     return sampled
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a face lies in its box, and where no head reaches: the mask there tells what is wrong with a face or its box.
+"""Measures by the mask whether a face is covered, and whether a head is too large for its box.
 
 The head centre lies between the ears, so at the head's distance a face fills an ellipse about it, whatever the pose: a
-hand or a phone before it shows. And the box is wider than heads are: one that fills it is nearer than was said.
+hand or a phone in front of it shows. And the box is wider than heads are: a head that fills it is nearer than was said.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def ellipse_in_box(
     """Return the pixels of a box whose centres lie in an ellipse about the box's centre.
 
     Args:
-        size_hw: Of the map over the box.
-        reach_xy_mm: What the box covers at the head's distance.
-        half_axes_mm: Of the ellipse, across and down, at the head's distance.
+        size_hw: of the map over the box.
+        reach_xy_mm: what the box covers at the head's distance.
+        half_axes_mm: of the ellipse, across and down, at the head's distance.
 
     Returns:
         (height, width) bool, read-only.
@@ -55,17 +55,17 @@ def ellipse_in_box(
 def _pixels_in_ellipse(
     size_hw: tuple[int, int], reach_xy_mm: tuple[float, float], half_axes_mm: tuple[float, float]
 ) -> NDArray[np.intp]:
-    """Return ellipse_in_box as places in the flat map: a seventh of a plane of the map's size to read and to make."""
+    """Return ellipse_in_box as indices into the flat map: a seventh as many values to read and make as in a plane."""
     return np.flatnonzero(ellipse_in_box(size_hw, reach_xy_mm, half_axes_mm))
 
 
 def cut_to_frame(mask: NDArray[np.bool_], box: Box, frame_hw: tuple[int, int]) -> bool:
-    """Clear a mask where the box reaches outside the frame: what the network says there no camera has seen.
+    """Clear a mask where the box reaches outside the frame: what the network finds there, no camera has seen.
 
     Args:
         mask: (h, w) bool over the box; changed in place.
-        box: In pixels of the frame.
-        frame_hw: The frame's height and width in pixels.
+        box: in pixels of the frame.
+        frame_hw: the frame's height and width in pixels.
 
     Returns:
         Whether the mask has a pixel whose centre lies outside the frame.
@@ -84,11 +84,11 @@ def cut_to_frame(mask: NDArray[np.bool_], box: Box, frame_hw: tuple[int, int]) -
 
 
 def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
-    """Return how much of the face's place is head.
+    """Return which share of the face's place is head.
 
     Args:
         mask: (h, w) bool, the model's mask over the box, cut to the frame.
-        preprocessing: The model's; says what the box covers.
+        preprocessing: the model's; says what the box covers.
 
     Returns:
         0..1; 1 where the map is too small for a pixel of the ellipse.
@@ -99,7 +99,7 @@ def share_seen(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> float:
 
 
 def share_of_border(mask: NDArray[np.bool_]) -> float:
-    """Return how many of a box's outermost pixels are head.
+    """Return which share of a box's outermost pixels is head.
 
     Args:
         mask: (h, w) bool, the model's mask over the box.

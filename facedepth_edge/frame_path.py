@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one frame: checks, box, crop, network.
+"""What happens to one frame: checks, box, crop, network.
 
-FramePath is what a way is. HostPath is the one through the CPU's memory, for every backend whose ``memory`` is "host";
-device_path.py has the one on a GPU.
+`FramePath` is the interface. `HostPath` serves backends in host memory; `device_path.DevicePath` serves those on a GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,7 +20,7 @@ from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
 from facedepth_edge.face_crop import FaceSampler, check_frame
 from facedepth_edge.head import DistanceSource, check_head_center, decide_distance
-from facedepth_edge.spec import ModelSpec
+from facedepth_edge.spec import ModelSpec, Outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,8 +118,31 @@ class NetworkOutput(NamedTuple):
     relative_z: NDArray[np.float32]  # (h, w), along what the spec's depth_scale says; not yet kept within -1..1
     mask: NDArray[np.float32] | None  # (h, w) probability
     validity: float | None
-    contrast: float
+    contrast_levels: float
     """Standard deviation of the crop in gray levels, 0..127.5."""
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[np.float32]], names: Outputs, index: int, contrast_levels: float
+    ) -> NetworkOutput:
+        """Take one face out of a batch.
+
+        Args:
+            arrays: output name -> (batch, 1, h, w), or (batch, 1) or (batch,) for validity; host.
+            names: the spec's outputs.
+            index: the face's, in the batch.
+            contrast_levels: its crop's.
+
+        Returns:
+            Views of the arrays.
+        """
+        mask, validity = names.mask, names.validity
+        return cls(
+            relative_z=arrays[names.depth.name][index, 0],
+            mask=None if mask is None else arrays[mask.name][index, 0],
+            validity=None if validity is None else float(arrays[validity.name].reshape(-1)[index]),
+            contrast_levels=contrast_levels,
+        )
 
 
 class FramePath(Protocol):
@@ -128,7 +150,7 @@ class FramePath(Protocol):
 
     @property
     def crop(self) -> str:
-        """Which way of the crop is taken: "native", "opencv" or "cuda"."""
+        """What crops: "native", "opencv" or "cuda"."""
         ...
 
     @property
@@ -147,7 +169,7 @@ class FramePath(Protocol):
         """Crop the boxes and run the network on them as one batch.
 
         Args:
-            frame: (H, W) or (H, W, 3), as check_frame returns it; a way on a GPU takes a DeviceFrame too.
+            frame: (H, W) or (H, W, 3), as check_frame returns it; a path on a GPU takes a DeviceFrame too.
             boxes: 1 to max_batch of them.
             max_value: the largest value of a uint16 pixel.
 
@@ -192,7 +214,7 @@ class HostPath:
 
     @property
     def crop(self) -> str:
-        """Which way of the crop is taken: "native" or "opencv"."""
+        """What crops: "native" or "opencv"."""
         return self._crop
 
     @property
@@ -219,32 +241,26 @@ class HostPath:
         with lane.lock:
             if self._first is None:  # close() came in between; it may hold the guard and wait for this lane
                 raise closed_error()
-            backend, sampler, outputs = lane.backend, lane.sampler, self._spec.outputs
+            backend, sampler = lane.backend, lane.sampler
             started = time.perf_counter()
             backend.reserve(len(boxes))
-            contrasts: list[float] = []
+            contrast_levels: list[float] = []
             try:
                 for face, box in zip(backend.input, boxes, strict=True):
-                    contrasts.append(sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value))
+                    contrast_levels.append(
+                        sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
+                    )
             except InputError as error:
-                error.face_index = len(contrasts)
+                error.face_index = len(contrast_levels)
                 raise
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()
-            relative_z = backend.output[outputs.depth.name]
-            mask = None if outputs.mask is None else backend.output[outputs.mask.name]
-            validity = None if outputs.validity is None else backend.output[outputs.validity.name].reshape(-1)
-        results = [
-            NetworkOutput(
-                relative_z[index, 0],
-                None if mask is None else mask[index, 0],
-                None if validity is None else float(validity[index]),
-                contrasts[index],
-            )
-            for index in range(len(boxes))
-        ]
-        return results, (cropped - started) * 1e3, (done - cropped) * 1e3
+            outputs = [
+                NetworkOutput.from_arrays(backend.output, self._spec.outputs, index, levels)
+                for index, levels in enumerate(contrast_levels)
+            ]
+        return outputs, (cropped - started) * 1e3, (done - cropped) * 1e3
 
     def close(self) -> None:
         """Wait for the frames on their way, then let every thread's buffers and the network go; again does nothing."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DistanceSource = Literal["distance_mm", "depth", "head_width_px", "nominal", "held"]
-"""Where a head's distance comes from, as results say it; the first three are named like the argument that brings it."""
+"""Where a head's distance comes from, as results say it; the first three are named after the argument that gives it."""
 GIVEN: Final = "distance_mm"
 FROM_DEPTH: Final = "depth"  # read from a depth image
 FROM_WIDTH: Final = "head_width_px"
@@ -55,13 +55,12 @@ DEPTH_WINDOW_MM = 40.0
 DEPTH_KINDS, LEAST_DEPTH_BYTES = "iuf", 2  # millimetres do not fit into 8 bits
 
 
-def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str = "head_center") -> tuple[float, float]:
+def check_head_center(head_center_xy: Any, size_hw: tuple[int, int]) -> tuple[float, float]:
     """Check a head centre against the frame.
 
     Args:
         head_center_xy: two numbers, x and y in pixels.
         size_hw: the frame's height and width in pixels.
-        where: the argument's name, for the error's text.
 
     Returns:
         (x, y) as floats.
@@ -71,11 +70,11 @@ def check_head_center(head_center_xy: Any, size_hw: tuple[int, int], where: str 
     """
     height, width = size_hw
     fix = "Give the projection of the point midway between the ears, (x, y) in pixels of this frame."
-    x, y = check_point(head_center_xy, where, fix)
+    x, y = check_point(head_center_xy, "head_center", fix)
     if not (0.0 <= x < width and 0.0 <= y < height):  # false for NaN too
         rule = f"0 <= x < {width} and 0 <= y < {height}"
         fix = "Leave this head out: its centre, midway between the ears, must be in the frame."
-        raise InputError.of(where, f"({x:g}, {y:g})", rule, fix)
+        raise InputError.of("head_center", f"({x:g}, {y:g})", rule, fix)
     return x, y
 
 

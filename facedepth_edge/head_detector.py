@@ -50,10 +50,11 @@ FRONTAL_BOX = FaceBoxToHead(center_x=0.50, center_y=0.575, width=0.78)
 # Ours: 25 rendered heads that look to the left of the image, turned by 40 to 60 degrees.
 LEFT_PROFILE_BOX = FaceBoxToHead(center_x=0.63, center_y=0.60, width=0.64)
 
-# Both eyes say the same (eyes.py). On rendered heads that alone is no better than the box (10 %), the mean of both a
-# little (9 %); on scikit-image's astronaut, whose box is tight, the eyes' width is right within 3 %, the box's 20 % too
-# small.
-# Where a pair of eyes is believed, in units of the box's side: each one's size and height, and what lies between them.
+# Both eyes tell centre and width too (eyes.py). On rendered heads they are no better than the box (10 %), the mean of
+# both is a little better (9 %); on scikit-image's astronaut, whose box is tight, the eyes' width is right within 3 %,
+# while the box's is 20 % too small.
+# When a pair of eyes is believed, in units of the box's side: each eye's size and height, the distance between both,
+# and how much their line may slope.
 EYE_SIZE = (0.15, 0.38)
 EYE_HEIGHT = (0.20, 0.55)
 EYE_DISTANCE = (0.25, 0.62)

@@ -43,10 +43,10 @@ class HeadPose:
     """How a head is turned, and where it is.
 
     Attributes:
-        yaw_deg: In the camera's axes; above 0 the face looks to the right. 0 looks against the optical axis: past the
-            camera, where the head is beside it.
-        pitch_deg: Likewise; above 0 the face looks down.
-        roll_deg: Above 0 the head's top leans to the right of the picture.
+        yaw_deg: in the camera's axes; above 0 the face looks to the right. 0 faces against the optical axis; for a head
+            off the axis that is past the camera.
+        pitch_deg: likewise; above 0 the face looks down.
+        roll_deg: above 0 the head's top leans to the right of the picture.
         rotation: (3, 3) float64, the head's own axes in the camera's: R = Rz(roll) Ry(-yaw) Rx(pitch). The identity
             looks against the optical axis, upright.
         rotation_seen: (3, 3) float64, the same in the axes of a camera that is turned towards the head: how the picture
@@ -79,7 +79,7 @@ def estimate_head_pose(result: DepthResult) -> HeadPose | None:
         outline looks like, where CELLS does not divide the sides of its maps, and where its depth is not finite.
 
     Raises:
-        ArtifactError: The weights that come with the package are missing or damaged.
+        ArtifactError: the weights that come with the package are missing or damaged.
     """
     if not result.valid or result.mask_source != "model" or any(side % CELLS for side in result.mask.shape):
         return None
@@ -107,7 +107,7 @@ def rotation_from_maps(depth_mm: NDArray[np.float32], mask: NDArray[np.bool_]) -
 
     Raises:
         InputError: CELLS does not divide a side.
-        ArtifactError: The weights are missing or damaged.
+        ArtifactError: the weights are missing or damaged.
     """
     x = features_from_maps(depth_mm, mask)
     weights = _weights(WEIGHTS_FILE)
@@ -123,7 +123,7 @@ def require_weights() -> None:
     """Make sure that the weights are there and whole.
 
     Raises:
-        ArtifactError: They are missing or damaged.
+        ArtifactError: they are missing or damaged.
     """
     _weights(WEIGHTS_FILE)
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native way of the face crop: fits frames of any layout to what the compiled module takes."""
+"""The face crop by the compiled module; frames of any layout are fitted to what it takes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from facedepth_edge.checks import MAX_FRAME_SIDE_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,16 +16,15 @@ if TYPE_CHECKING:
     from facedepth_edge.box import Box
     from facedepth_edge.spec import Preprocessing
 
-MAX_FRAME_SIDE_PX = 32768
 MAX_OUT_SIDE_PX = 4096
 MAX_BOX_EDGE_PX = 1e6
-"""What the native code takes at most; a larger crop goes through OpenCV."""
+"""The native code's limits beside MAX_FRAME_SIDE_PX; what is beyond one of them goes through OpenCV."""
 
 
 class CropSummary(NamedTuple):
     """What a crop looks like as a whole, in gray levels (0..255)."""
 
-    deviation: float
+    contrast_levels: float
     """Population standard deviation, computed in float64."""
     largest: float
 

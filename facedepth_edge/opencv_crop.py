@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of the face crop that needs no compiled module: OpenCV and NumPy."""
+"""The face crop by OpenCV and NumPy, which needs no compiled module."""
 
 from __future__ import annotations
 

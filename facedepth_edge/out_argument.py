@@ -26,7 +26,7 @@ def check_out(out: Any, shape: tuple[int, int]) -> None:
 
     Raises:
         InputError: it is something else, an array is of another shape or dtype or read-only, or two of its pixels, or
-            two of its arrays, lie over one another.
+            two of its arrays, share memory.
     """
     if out is None:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From relative depth along the ray to the head, which some models give, to relative depth along the optical axis.
+"""Turns relative depth along the ray to the head, which some models give, into that along the optical axis.
 
 A face beside the optical axis that looks into the camera appears as it would in the middle, but its z slopes across the
 box. A network cannot see that in the crop; the place of the head centre and the camera's intrinsics say it exactly.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_COSINE = 0.1
-"""Below it, times |(a, b, 1)|, a pixel's ray is all but across the head's: only in boxes of heads within 200 mm."""
+"""Below it, times |(a, b, 1)|, a pixel's ray is nearly at right angles to the head's: only for heads within 200 mm."""
 
 
 def ray_of(head_center_xy: tuple[float, float], camera: Camera, size_hw: tuple[int, int]) -> tuple[float, float]:
@@ -35,7 +35,7 @@ def ray_of(head_center_xy: tuple[float, float], camera: Camera, size_hw: tuple[i
 
 
 def along_axis(
-    depth: NDArray[np.float32],
+    relative_z: NDArray[np.float32],
     ray_xy: tuple[float, float],
     distance_mm: float,
     half_range_mm: float,
@@ -45,33 +45,33 @@ def along_axis(
     """Turn relative depth along the ray to the box's centre into relative depth along the optical axis.
 
     With a pixel at (x, y) mm from the box's centre at distance D, s = a x + b y and n = |(a, b, 1)|:
-    Z = (n D + z half_range) n / (n^2 + s / D), returned as (Z - D) / half_range.
+    Z = (n D + relative_z half_range) n / (n^2 + s / D), returned as (Z - D) / half_range.
 
     Args:
-        depth: (h, w) float32, the network's z; only read, unless it is `out`.
+        relative_z: (h, w) float32, the network's, along the ray; only read, unless it is `out`.
         ray_xy: (a, b), see ray_of.
         distance_mm: D.
         half_range_mm: the model's.
         reach_xy_mm: what the box covers at D.
-        out: (h, w) float32 to write to, which may be `depth`: a fresh plane costs more than the arithmetic.
+        out: (h, w) float32 to write to, which may be `relative_z`: a fresh plane costs more than the arithmetic.
 
     Returns:
-        (h, w) float32, `out` or fresh; `depth` itself where the head is on the axis. It may leave -1..1.
+        (h, w) float32, `out` or fresh; `relative_z` itself where the head is on the axis. It may leave -1..1.
     """
     a, b = ray_xy
     if a == 0.0 and b == 0.0:
-        return depth
+        return relative_z
     module = find_native()[0]
-    found = np.empty(depth.shape, np.float32) if out is None else out
-    if module is None or not (depth.flags.c_contiguous and found.flags.c_contiguous):
-        found[...] = along_axis_with_numpy(depth, ray_xy, distance_mm, half_range_mm, reach_xy_mm)
+    found = np.empty(relative_z.shape, np.float32) if out is None else out
+    if module is None or not (relative_z.flags.c_contiguous and found.flags.c_contiguous):
+        found[...] = along_axis_with_numpy(relative_z, ray_xy, distance_mm, half_range_mm, reach_xy_mm)
         return found
-    module.depth_along_axis(found, depth, a, b, distance_mm, half_range_mm, *reach_xy_mm)
+    module.depth_along_axis(found, relative_z, a, b, distance_mm, half_range_mm, *reach_xy_mm)
     return found
 
 
 def along_axis_with_numpy(
-    depth: NDArray[np.float32],
+    relative_z: NDArray[np.float32],
     ray_xy: tuple[float, float],
     distance_mm: float,
     half_range_mm: float,
@@ -81,9 +81,9 @@ def along_axis_with_numpy(
     a, b = ray_xy
     square = 1.0 + a * a + b * b
     norm = square**0.5
-    x_mm, y_mm = _places(depth.shape, reach_xy_mm)
+    x_mm, y_mm = _places(relative_z.shape, reach_xy_mm)
     slope_mm = np.float32(a) * x_mm + np.float32(b) * y_mm  # (h, w)
-    found = depth * np.float32(norm)
+    found = relative_z * np.float32(norm)
     found -= slope_mm * np.float32(1.0 / half_range_mm)
     slope_mm *= np.float32(1.0 / distance_mm)
     slope_mm += np.float32(square)

@@ -50,8 +50,8 @@ class DepthResult:
     head_center: tuple[float, float]
     """(x, y) in pixels of the frame, as given."""
     distance_mm: float
-    """The head's distance, to which the depth is relative. Of a DepthStream it is the filtered one, while the box is
-    made by the frame's own distance, or by the one that was held."""
+    """The head's distance, to which the depth is relative. In a DepthStream's result it is filtered, while the box is
+    that of the frame's own distance, or of the one that was held."""
     distance_source: DistanceSource
     """Where the distance comes from: "distance_mm", "depth", "head_width_px", "nominal", or "held": the last one
     of a DepthStream, for a frame that brought none."""
@@ -130,7 +130,7 @@ class DepthResult:
     def head_pose(self) -> HeadPose | None:
         """Estimate how the head is turned, by its depth and mask alone, and where it is.
 
-        It is computed at each call, in about 0.2 ms. Of a DepthStream's result it is that of the filtered depth.
+        It is computed at each call, in about 0.2 ms. For a DepthStream's result it is that of the filtered depth.
 
         Returns:
             The pose; None where the result is not valid, and for models without a mask of their own or with maps whose

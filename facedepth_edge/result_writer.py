@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what the network says of one face to its DepthResult: millimetres along the optical axis, mask, validity."""
+"""Turns the network's output for one face into a DepthResult."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _MaskRule(NamedTuple):
     """What a model's mask is read from."""
 
     of_model: bool
-    """It is the network's own output; otherwise where the network's z is below the threshold."""
+    """True: the network's own mask output; False: where its relative_z is below the threshold."""
     threshold: float
     source: str
     """DepthResult.mask_source."""
@@ -88,7 +88,7 @@ class ResultWriter:
             face_seen = share_seen(mask, spec.preprocessing)
         evidence = Evidence(
             finite=finite,
-            contrast_levels=output.contrast,
+            contrast_levels=output.contrast_levels,
             side_px=min(face.box.width, face.box.height),
             validity=output.validity,
             has_head=has_head,
@@ -117,18 +117,18 @@ class ResultWriter:
     def _along_axis(
         self, output: NetworkOutput, located: FrameFaces, face: Face, size_hw: tuple[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, float]:
-        """Return the network's z along the optical axis, and the mask's probability and threshold that go with it."""
+        """Return relative_z along the optical axis, and the mask's probability and threshold that go with it."""
         spec = self._spec
         relative_z, probability, threshold = output.relative_z, output.mask, self._mask_rule.threshold
         if spec.depth_scale.along != "ray":
             return relative_z, probability, threshold
-        if probability is None:  # the threshold is for the network's own z: below it is -z above -threshold
+        if probability is None:  # relative_z along the ray below the threshold, as -relative_z above -threshold
             probability, threshold = np.negative(relative_z), -threshold
         ray_xy = ray_of(face.head_center, located.camera, size_hw)
         reach = (spec.preprocessing.reach_x_mm, spec.preprocessing.reach_y_mm)
-        own = relative_z if relative_z.flags.writeable else None  # the path's buffer, which nobody reads after this
-        along = along_axis(relative_z, ray_xy, face.distance_mm, spec.depth_scale.half_range_mm, reach, out=own)
-        return along, probability, threshold
+        buffer = relative_z if relative_z.flags.writeable else None  # the path's, which nobody reads after this
+        relative_z = along_axis(relative_z, ray_xy, face.distance_mm, spec.depth_scale.half_range_mm, reach, out=buffer)
+        return relative_z, probability, threshold
 
     def _complete(self, camera: Camera, size_hw: tuple[int, int]) -> Camera:
         """Return the camera with cx and cy as numbers; the same object as long as camera and size stay the same."""

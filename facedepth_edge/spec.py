@@ -19,8 +19,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 MOST_SIDE_PX = 4096
-LARGEST_WHOLE = 2**53  # beyond it not every JSON reader has whole numbers exactly
-LARGEST_IN_SPEC = 1e6  # of any number in a spec.json; what is beyond is a mistake, and overflows sooner or later
+LARGEST_WHOLE = 2**53  # not every JSON reader reads larger whole numbers exactly
+LARGEST_IN_SPEC = 1e6  # largest magnitude in a spec.json; anything larger is a mistake and would overflow
 
 
 def _require(ok: bool, where: str, got: object, expected: str) -> None:

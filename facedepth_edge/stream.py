@@ -43,16 +43,16 @@ class StreamConfig:
     """How a stream is filtered.
 
     Args:
-        still_cutoff_hz: Cutoff frequency for a head at rest: lower is steadier.
+        still_cutoff_hz: cutoff frequency for a head at rest: lower is steadier.
         cutoff_per_speed: Hz that the cutoff rises for each mm/s of the head's mean change of depth: higher lags less.
-        distance_cutoff_per_speed: The same of the distance's filter, for each mm/s that the head comes or goes. Lower,
+        distance_cutoff_per_speed: the same of the distance's filter, for each mm/s that the head comes or goes. Lower,
             because a distance that is measured anew for each frame is noisier.
-        jump_mm: A pixel that changes by more from what was filtered is taken as it is.
-        longest_gap_s: After a longer pause between two frames the filter starts anew: with the default nothing is
+        jump_mm: a pixel that changes by more from what was filtered is taken as it is.
+        longest_gap_s: after a longer pause between two frames the filter starts anew: with the default nothing is
             filtered at less than 2 frames a second. A distance is held for as long, for frames that bring none.
 
     Raises:
-        ConfigError: A value is not a finite number above 0.
+        ConfigError: a value is not a finite number above 0.
     """
 
     still_cutoff_hz: float = 0.8
@@ -116,8 +116,8 @@ class DepthStream:
     times.
 
     Args:
-        model: The model that predicts; it stays the caller's, who closes it.
-        config: The filter's settings.
+        model: the model that predicts; it stays the caller's, who closes it.
+        config: the filter's settings.
     """
 
     def __init__(self, model: EdgeDepth, config: StreamConfig | None = None) -> None:
@@ -152,12 +152,12 @@ class DepthStream:
         result's distance_source is then "held".
 
         Args:
-            frame: As for EdgeDepth.predict().
-            head_center: As for EdgeDepth.predict().
-            distance_mm: As for EdgeDepth.predict().
-            depth: As for EdgeDepth.predict().
-            head_width_px: As for EdgeDepth.predict().
-            time_s: When the frame was taken, in seconds from any start (a camera's milliseconds over 1000; of a video
+            frame: as for EdgeDepth.predict().
+            head_center: as for EdgeDepth.predict().
+            distance_mm: as for EdgeDepth.predict().
+            depth: as for EdgeDepth.predict().
+            head_width_px: as for EdgeDepth.predict().
+            time_s: when the frame was taken, in seconds from any start (a camera's milliseconds over 1000; of a video
                 file cv2.CAP_PROP_POS_MSEC over 1000); LEAST_GAP_S or more after the one before. None: now, for all
                 frames of the stream or none. Only a live camera may leave it out: a recording is read faster than it
                 was taken.
@@ -167,13 +167,13 @@ class DepthStream:
             frame's own. A result that is not valid is not filtered, and the next one starts anew.
 
         Warns:
-            RuntimeWarning: Once, where WARN_AFTER frames in a row came later than the configuration's longest_gap_s, so
+            RuntimeWarning: once, where WARN_AFTER frames in a row came later than the configuration's longest_gap_s, so
                 that nothing was filtered: mostly times in another unit.
 
         Raises:
-            InputError: An argument breaks a rule; time_s is not later than the last frame's, or one frame has a time
+            InputError: an argument breaks a rule; time_s is not later than the last frame's, or one frame has a time
                 and another has not.
-            ConfigError: The model is closed.
+            ConfigError: the model is closed.
         """
         distances = {"distance_mm": distance_mm, "depth": depth, "head_width_px": head_width_px}
         now = self._time(time_s)
@@ -183,17 +183,17 @@ class DepthStream:
         """Filter a result that was predicted elsewhere, such as this person's of predict_batch().
 
         Args:
-            result: Of the next frame, by the stream's model; it stays as it is, and may be overwritten afterwards.
-            time_s: As for predict().
+            result: of the next frame, by the stream's model; it stays as it is, and may be overwritten afterwards.
+            time_s: as for predict().
 
         Returns:
             As predict() returns it; a distance that the frame did not bring is not held.
 
         Warns:
-            RuntimeWarning: As predict().
+            RuntimeWarning: as predict().
 
         Raises:
-            InputError: It is no result of the model's size, or one of this stream's own; or the time breaks a rule.
+            InputError: it is no result of the model's size, or one of this stream's own; or the time breaks a rule.
         """
         size_hw = self._model.spec.output_hw
         if not isinstance(result, DepthResult) or result.relative.shape != size_hw or result.distance_source == HELD:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks programs of the system what they know, where they are installed."""
+"""Runs programs of the system that may not be installed, for what they print."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def split_tensor_file(content: bytes) -> tuple[dict[str, Any], bytes]:
     """Split a file into its header and the tensors' bytes.
 
     Raises:
-        ValueError: The header does not end within the file, or is no JSON object.
+        ValueError: the header does not end within the file, or is no JSON object.
     """
     end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     if not LENGTH_BYTES < end <= len(content):
@@ -40,7 +40,7 @@ def tensors_of(header: dict[str, Any], data: bytes) -> dict[str, NDArray[np.floa
     """Return the tensors of a split file by name, as float32.
 
     Raises:
-        ValueError: A tensor is not of 16 or 32 bits, or its bytes do not fit its shape or lie outside the file.
+        ValueError: a tensor is not of 16 or 32 bits, or its bytes do not fit its shape or lie outside the file.
     """
     tensors = {}
     for name, entry in header.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rule of what is valid: says of what is known of a face why its depth should not be used.
+"""Decides whether a face's depth is usable and, if not, says why.
 
 `train` measures by the same rule. runtime/src/pipeline.cc has it in C++.
 """
@@ -29,7 +29,7 @@ _ROUNDING_PX = 1e-6  # of a box whose corners are far from the frame's
 
 
 class Evidence(NamedTuple):
-    """What is known of one face; None is not known, or not given by the model, and speaks against nothing."""
+    """What is known of one face. None: not known, or not given by the model; it never makes a face invalid."""
 
     finite: bool
     """No pixel of the network's depth is NaN."""

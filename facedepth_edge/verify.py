@@ -2,8 +2,7 @@
 """Runs a model's golden faces through a backend and compares with PyTorch's stored answers, in millimetres.
 
 golden.npz travels with the model, so no torch is needed; with torch and reference.pt2 the live reference can be asked
-too. It is the start-up self-test of EdgeDepth(self_test=True) as well. The faces are ready crops; on a GPU
-verify_frame.py looks at the frame's way to them.
+too. The faces are ready crops; on a GPU verify_frame.py looks at the frame's way to them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 
 from facedepth_edge.artifacts import GOLDEN_FILE, Artifact
 from facedepth_edge.backends.base import Backend, open_backend
-from facedepth_edge.errors import ArtifactError, BackendUnavailable
+from facedepth_edge.errors import ArtifactError
 from facedepth_edge.json_values import finite_or_none
 from facedepth_edge.spec import ModelSpec
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FACE = "face"
 _RANGE_SLACK = 1e-3  # for rounding
-SELF_TEST_FIX = "Do not use this device's depth until facedepth-edge verify passes."
+UNTIL_VERIFIED = "Do not use this device's depth until facedepth-edge verify passes."
 _EXPORT = "Install the package again, or export the model again with python -m export."
 
 
@@ -36,8 +35,8 @@ class Limits:
     """How far one face may be from the reference.
 
     Args:
-        mean_mm: mean absolute difference of depth over the face's map. By it no face's error can have grown by more,
-            and 3 mm is what INT8 is allowed.
+        mean_mm: mean absolute difference of depth over the face's map. No face's error can have grown by more than
+            that, and 3 mm is what INT8 is allowed.
         mask_iou: intersection over union of the two masks, at least.
         validity: absolute difference of the probability.
     """
@@ -112,7 +111,7 @@ def _require_ranges(where: str, spec: ModelSpec, arrays: Mapping[str, NDArray[np
 
     Answers are compared by the names in the spec, so one that has depth and mask the wrong way round would agree with
     itself. But relative depth is below 0 wherever a face is nearer than the head centre, and a probability never is.
-    An answer that is not a number is no matter here: the comparison fails it.
+    NaN passes here, but fails the comparison.
     """
     outputs = spec.outputs
     kinds = ((outputs.depth, "depth", -1.0), (outputs.mask, "mask", 0.0), (outputs.validity, "validity", 0.0))
@@ -239,25 +238,6 @@ def check_live(artifact: Artifact, backend: Backend) -> list[FaceCheck]:
     finally:
         live.close()
     return compare_faces(artifact, run_faces(backend, mirrored), reference, LIMITS[backend.precision], "live")
-
-
-def require_golden_faces(artifact: Artifact, backend: Backend) -> None:
-    """Do the start-up self-test: the golden faces, and with a backend on a GPU the demo frame's way too.
-
-    Raises:
-        BackendUnavailable: a face is past its limits.
-        ArtifactError: there are no golden faces, or they or the demo frame are damaged.
-    """
-    from facedepth_edge.verify_frame import require_frame
-
-    checks = check_golden_faces(artifact, backend)
-    bad = [check for check in checks if not check.ok]
-    if bad:
-        worst = max(bad, key=lambda check: check.mean_mm if np.isfinite(check.mean_mm) else np.inf)
-        got = f"{len(bad)} of {len(checks)} golden faces past their limits, the worst {worst.mean_mm:.3f} mm away"
-        rule = f"at most {LIMITS[backend.precision].mean_mm:g} mm in {backend.precision}, with mask and validity"
-        raise BackendUnavailable.of(f"self-test of backend {backend.name!r}", got, rule, SELF_TEST_FIX)
-    require_frame(artifact, backend)
 
 
 def table_of(checks: Sequence[FaceCheck]) -> list[str]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the demo frame a GPU's whole way and compares with the CPU's crop on the same network.
 
-The golden faces are ready crops. So they say nothing of what a frame meets besides the network: its copy, the header,
-the crop's kernel, memory that CPU and GPU share, the CUDA graph and its replay. Here DevicePath, the way of every frame
-that EdgeDepth gets, does all of that.
+The golden faces are ready crops, so they do not test the rest of a frame's way: its copy, the header, the crop's
+kernel, memory that CPU and GPU share, the CUDA graph and its replay. Here DevicePath, which every frame of EdgeDepth
+goes through, does all of that.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 
 from facedepth_edge.artifacts import Artifact
 from facedepth_edge.backends.base import Backend
-from facedepth_edge.demo import DemoFrame, load_demo_frame
+from facedepth_edge.demo_frame import DemoFrame, load_demo_frame
 from facedepth_edge.device_path import DevicePath
 from facedepth_edge.errors import BackendUnavailable, InputError
 from facedepth_edge.face_crop import FaceSampler
 from facedepth_edge.frame_path import FaceRequest, NetworkOutput, locate_faces
-from facedepth_edge.verify import LIMITS, SELF_TEST_FIX, FaceCheck, compare_faces, run_faces
+from facedepth_edge.verify import LIMITS, UNTIL_VERIFIED, FaceCheck, compare_faces, run_faces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,9 +48,9 @@ class FrameForm:
 
     Args:
         what: its name.
-        channel: None for all, else the one that is taken for gray.
+        channel: the one that is taken for gray; None: all, in colour.
         wide: uint16 of ten bits; half as bright, so that a wrong scale is compared and not refused as too bright.
-        step: every so many pixels; with 8 a box is smaller than the network's input and is enlarged.
+        step: takes every step-th row and column; with 8 a box is smaller than the network's input and is enlarged.
     """
 
     what: str
@@ -99,7 +99,7 @@ class FrameFace(FaceCheck):
 
 
 @dataclass(frozen=True)
-class FrameCheck:
+class DevicePathCheck:
     """What the GPU's way made of the demo frame.
 
     Args:
@@ -155,7 +155,7 @@ def worst_of(faces: Sequence[FrameFace]) -> str:
     )
 
 
-def check_frame(artifact: Artifact, backend: Backend) -> FrameCheck | None:
+def check_device_path(artifact: Artifact, backend: Backend) -> DevicePathCheck | None:
     """Take the demo frame through DevicePath, one head at a time, as a batch and in other forms, and compare.
 
     The network is a fork of the backend's, so the backend stays as it is.
@@ -174,26 +174,10 @@ def check_frame(artifact: Artifact, backend: Backend) -> FrameCheck | None:
     """
     if backend.memory != "cuda":
         return None
-    return _check(artifact, cast("DeviceBackend", backend), load_demo_frame())
-
-
-def require_frame(artifact: Artifact, backend: Backend) -> None:
-    """Do the self-test's part for a GPU; with a backend in the host's memory there is nothing to do.
-
-    Raises:
-        BackendUnavailable: a face is past its limits, or as check_frame() raises it.
-        ArtifactError: the demo frame is damaged.
-    """
-    frame = check_frame(artifact, backend)
-    if frame is None or frame.ok:
-        return
-    first = frame.bad[0]
-    got = (
-        f"{len(frame.bad)} of {len(frame.faces)} faces of the demo frame past their limits, first {first.what}: {first}"
-    )
-    crop, mean = CROP_LIMITS_LEVELS[frame.crop], LIMITS[backend.precision].mean_mm
-    rule = f"the CPU's crop within {crop:g} gray levels and its depth within {mean:g} mm, with mask and validity"
-    raise BackendUnavailable.of(f"self-test of backend {backend.name!r}", got, rule, SELF_TEST_FIX)
+    on_gpu, sampler = cast("DeviceBackend", backend), FaceSampler()
+    taken, why_no_graph = _take_frames(artifact.spec, on_gpu, load_demo_frame(), sampler)
+    faces = _compare(artifact, on_gpu, taken, CROP_LIMITS_LEVELS[sampler.crop])
+    return DevicePathCheck(faces, sampler.crop, why_no_graph)
 
 
 @dataclass(frozen=True)
@@ -203,16 +187,9 @@ class _TakenFace:
     what: str  # the frame's form, and the batch where there is one
     gpu_crop: NDArray[np.float32]  # (1, h, w), as the network takes it; so is the next
     cpu_crop: NDArray[np.float32]
-    gpu_contrast: float  # gray levels; so is the next
-    cpu_contrast: float
+    gpu_contrast_levels: float
+    cpu_contrast_levels: float
     answers: dict[str, NDArray[np.float32]]  # of the network for the GPU's crop, by the spec's names
-
-
-def _check(artifact: Artifact, backend: DeviceBackend, demo: DemoFrame) -> FrameCheck:
-    sampler = FaceSampler()
-    taken, why_no_graph = _take_frames(artifact.spec, backend, demo, sampler)
-    faces = _compare(artifact, backend, taken, CROP_LIMITS_LEVELS[sampler.crop])
-    return FrameCheck(faces, sampler.crop, why_no_graph)
 
 
 def _take_frames(
@@ -237,11 +214,12 @@ def _take_frames(
                 outputs, _, _ = path.run(located.frame, boxes, _MAX_VALUE)
             except InputError as error:  # of a crop that is too bright; the frame itself is not
                 rule = "a crop as the CPU's"
-                raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, SELF_TEST_FIX) from error
+                raise BackendUnavailable.of(f"demo frame, {what}", str(error), rule, UNTIL_VERIFIED) from error
             for box, output, gpu_crop in zip(boxes, outputs, _input_of(own), strict=True):
                 cpu_crop = np.empty_like(gpu_crop)
-                contrast = sampler.sample_into(cpu_crop[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
-                taken.append(_TakenFace(what, gpu_crop, cpu_crop, output.contrast, contrast, _named(spec, output)))
+                levels = sampler.sample_into(cpu_crop[0], located.frame, box, spec.preprocessing, _MAX_VALUE)
+                answers = _named(spec, output)
+                taken.append(_TakenFace(what, gpu_crop, cpu_crop, output.contrast_levels, levels, answers))
         return taken, path.why_no_graph
 
 
@@ -256,7 +234,7 @@ def _compare(
     faces = []
     for check, face in zip(checks, taken, strict=True):
         crop = float(np.abs(face.gpu_crop - face.cpu_crop).max()) / spec.preprocessing.scale
-        contrast = abs(face.gpu_contrast - face.cpu_contrast)
+        contrast = abs(face.gpu_contrast_levels - face.cpu_contrast_levels)
         ok = check.ok and crop <= limit_levels and contrast <= limit_levels
         values = asdict(check) | {"ok": ok}
         faces.append(FrameFace(**values, what=face.what, crop_levels=crop, contrast_levels=contrast))

@@ -20,8 +20,8 @@ _IN_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.ENAMETOO
 def whole_file(path: Path, *, make_folders: bool = True, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`, and rename it when the block ends without an error; else remove it.
 
-    Who may read it is the umask's say. Folders that are missing are made. What does not write to an open file may
-    write to the path `file.name`.
+    The umask decides who may read it. Folders that are missing are made. What cannot write to an open file may write
+    to the path `file.name`.
 
     Args:
         path: the file; one that exists is replaced in one step.

@@ -22,7 +22,7 @@ class BackendEntry:
     Args:
         target: "module:Class" of a BackendClass.
         install: how to install what it needs.
-        extra: few machines have it, so where none works it is another's error that `auto` raises.
+        extra: true for a backend that few machines have: if no backend works, `auto` raises another one's error.
     """
 
     target: str
@@ -71,7 +71,7 @@ class Backend(Protocol):
     """The spec's output names -> (batch, 1, height, width), or (batch, 1) for validity; float32, in ``memory``."""
 
     def reserve(self, batch: int) -> None:
-        """Make input and output hold this many faces, 1 to max_batch; free where it was so before."""
+        """Size input and output for `batch` faces, 1 to max_batch; costs nothing if they already have that size."""
         ...
 
     def run(self) -> None:
@@ -125,7 +125,7 @@ class BackendClass(Protocol):
     """The class that a line of the table names."""
 
     def open(self, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool) -> Backend:
-        """Load the network, a class method; open_backend() says of what, and what it raises.
+        """Load the network: a class method, with the arguments and errors of open_backend().
 
         Returns:
             A backend of this class, or of another that fits the machine better.

@@ -26,7 +26,7 @@ class DeviceBuffers:
         batch: how many faces.
 
     Raises:
-        CudaError: the memory is not to be had; nothing of it is kept.
+        CudaError: there is not enough memory; nothing is kept.
     """
 
     def __init__(
@@ -58,5 +58,5 @@ class DeviceBuffers:
 
 
 def no_input(spec: ModelSpec) -> DeviceView:
-    """Return what a backend without buffers has for an input: no faces, nowhere."""
+    """Return the input of a backend without buffers: no faces, at no address."""
     return DeviceView(0, (0, spec.input.channels, *spec.input_hw), np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime on host buffers: its CPU provider, or its CUDA provider where the GPU's own way is not there.
+"""ONNX Runtime on host buffers: its CPU provider, or its CUDA provider where frames cannot be cropped on the GPU.
 
 With the CUDA provider and PyCUDA it is backends/onnxruntime_cuda.py that runs; OnnxRuntimeBackend.open() decides.
 """
@@ -76,7 +76,7 @@ class OnnxRuntimeBackend:
     def open(cls, artifact: Artifact, precision: str, threads: int | None, *, may_build: bool = True) -> Backend:
         """Open what fits the machine: in the GPU's memory where provider, PyCUDA and the crop's kernel are there.
 
-        Nothing has to be built for minutes.
+        `may_build` changes nothing: nothing here takes minutes to build.
 
         Raises:
             As open_backend().

@@ -63,9 +63,9 @@ class _Loaded:
 class OnnxRuntimeCudaBackend:
     """Run an artifact's ONNX file on the GPU's primary context.
 
-    Not more than one thread uses one object; fork() gives the other threads theirs. ``input`` and ``output`` are in the
-    GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``. One face is replayed by ONNX
-    Runtime as its own CUDA graph, captured when the backend is made; several faces run kernel by kernel.
+    An object is for one thread; fork() makes those of the other threads. ``input`` and ``output`` are in the GPU's
+    memory; the outputs lie in one block, ``output_block``, at ``output_offsets``. One face is replayed by ONNX Runtime
+    as its own CUDA graph, captured when the backend is made; several faces run kernel by kernel.
 
     open() and fork() make the objects.
     """

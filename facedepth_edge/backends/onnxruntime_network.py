@@ -27,7 +27,7 @@ Measured with `edge` INT8 on two x86-64 cores, predict() every 20 ms, p50 and CP
 busy between the frames of a camera. Back to back all three lie between 2.5 and 3.2 ms.
 """
 
-# in what a release says of a graph that is newer than it
+# parts of what a release says about a graph that is too new for it
 _TOO_NEW = ("Unsupported model IR version", "is under development")
 _EXPORT = "Export the model again with python -m export."
 

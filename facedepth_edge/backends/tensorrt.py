@@ -18,9 +18,8 @@ from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.engine import (
     BATCHES,
     FILES,
-    EngineOptions,
     LoadedEngine,
-    Report,
+    Say,
     check_version,
     load_engine,
     logger_of,
@@ -37,8 +36,8 @@ _EXPORT = "Export the model again with python -m export, then run facedepth-edge
 class TensorRtBackend:
     """Run a model's engine on the GPU's primary context.
 
-    Not more than one thread uses one object; fork() gives the other threads theirs, with a context each. ``input`` and
-    ``output`` are in the GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``.
+    An object is for one thread; fork() makes those of the other threads, with a context each. ``input`` and ``output``
+    are in the GPU's memory; the outputs lie in one block, ``output_block``, at ``output_offsets``.
 
     open() and fork() make the objects. They share the engine, ``loaded``, which goes with the last of them.
 
@@ -72,8 +71,8 @@ class TensorRtBackend:
         threads: int | None,
         *,
         may_build: bool = True,
-        options: EngineOptions | None = None,
-        report: Report = report_on_stderr,
+        workspace_mib: int | None = None,
+        report: Say = report_on_stderr,
         force: bool = False,
     ) -> TensorRtBackend:
         """Load the engine, which is built first where the cache has none that fits and that is allowed.
@@ -83,19 +82,21 @@ class TensorRtBackend:
             precision: "int8", "fp16" or "auto": the first of these that the model has.
             threads: not used; the host only enqueues.
             may_build: build it, which takes minutes.
-            options: how to build it.
+            workspace_mib: as for load_engine().
             report: takes the progress of a build, line by line.
             force: build even if the cache has it.
 
         Raises:
             BackendUnavailable: TensorRT, PyCUDA, the driver or the GPU is missing, the build failed, or the engine
                 would have to be built and may_build is false.
-            ConfigError: the model has no such precision.
+            ConfigError: the model has no such precision, or workspace_mib breaks its rule.
             ArtifactError: the model's file is missing, altered, or not what its spec says.
         """
         if not may_build:
             return cls._open_built(artifact, precision)
-        return cls._open_one(artifact, precision, may_build=True, options=options, report=report, force=force)
+        return cls._open_one(
+            artifact, precision, may_build=True, workspace_mib=workspace_mib, report=report, force=force
+        )
 
     @classmethod
     def _open_one(
@@ -104,19 +105,19 @@ class TensorRtBackend:
         precision: str,
         *,
         may_build: bool,
-        options: EngineOptions | None = None,
-        report: Report = report_on_stderr,
+        workspace_mib: int | None = None,
+        report: Say = report_on_stderr,
         force: bool = False,
     ) -> TensorRtBackend:
         """Load the engine of the best precision that the model has."""
         trt = import_tensorrt()
         backend = cls(artifact, choose_precisions(artifact, precision)[0])
-        gpu, how = backend.session.gpu, EngineOptions() if options is None else options
+        gpu = backend.session.gpu
         try:
             compiled_kernel(CROP_SOURCE, gpu.architecture)  # without it frames cannot go this way
             with backend.session.current():
                 backend.loaded = load_engine(
-                    trt, artifact, backend.precision, gpu, how, report, may_build=may_build, force=force
+                    trt, artifact, backend.precision, gpu, workspace_mib, report, may_build=may_build, force=force
                 )
             backend._output_shapes = _checked_outputs(backend.loaded, artifact.spec)
             backend._start()

@@ -41,7 +41,7 @@ def draw_histogram(run: BenchRun) -> Drawing:
 
 
 def draw_curve(runs: list[BenchRun]) -> Drawing:
-    """Draw the latency at each percentile, the last tenths drawn out: 90, 99, 99.9 at equal steps."""
+    """Draw the latency at each percentile, its end stretched: 90, 99 and 99.9 are one step apart."""
     tail = max(max(run["curve"]["percent"]) for run in runs)
     high = max(max(run["curve"]["ms"]) for run in runs) * 1.05
     end = _nines(tail)

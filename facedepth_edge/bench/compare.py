@@ -19,13 +19,13 @@ MOST_NOISE = 0.25  # a tolerance above this would let any slow-down pass
 
 @dataclass(frozen=True)
 class Comparison:
-    """What became of a run.
+    """How a benchmark compares with an older one.
 
     Args:
-        lines: One sentence a figure, for a person.
-        slower: The figures that got slower by more than the noise, as `run: figure`.
-        grown: The counts that grew; counts have no noise.
-        judged: The runs whose times could be judged: taken on one machine, with little noise.
+        lines: one sentence for each figure, for people.
+        slower: the figures that got slower by more than the noise, as `run: figure`.
+        grown: the counts that grew; counts have no noise.
+        judged: the runs whose times could be judged: taken on one machine, with little noise.
     """
 
     lines: list[str]
@@ -38,7 +38,7 @@ def read_bench(path: str | Path) -> Bench:
     """Read a file that `facedepth-edge bench --json` wrote.
 
     Raises:
-        InputError: The file cannot be read or is no such file.
+        InputError: the file cannot be read or is no such file.
     """
     where, rule = str(path), "a file of facedepth-edge bench --json"
     try:
@@ -58,11 +58,11 @@ def require_common_mode(old: Bench, modes: Sequence[str]) -> None:
     """Refuse an older file that has nothing to compare with, before anything is timed.
 
     Args:
-        old: What `read_bench` returned.
-        modes: Those that will be timed.
+        old: what `read_bench` returned.
+        modes: those that will be timed.
 
     Raises:
-        InputError: It has a run in none of them.
+        InputError: it has a run in none of them.
     """
     there = dict.fromkeys(str(run.get("mode")) for run in old["runs"])
     if not set(there) & set(modes):
@@ -78,11 +78,11 @@ def compare_runs(old: Bench, new: Bench) -> Comparison:
     noisy. Times taken on different machines are shown, but never called slower.
 
     Args:
-        old: What `read_bench` returned.
-        new: The new one.
+        old: what `read_bench` returned.
+        new: the new one.
 
     Raises:
-        InputError: They have no run in common.
+        InputError: they have no run in common.
     """
     before = {full_name_of_run(run): run for run in old["runs"]}
     names = [full_name_of_run(run) for run in new["runs"]]

@@ -81,8 +81,8 @@ def svg_from_drawing(drawing: Drawing, label: str) -> str:
     """Return a drawing as an SVG element.
 
     Args:
-        drawing: The drawing.
-        label: What it shows, for those who cannot see it.
+        drawing: the drawing.
+        label: what it shows, for those who cannot see it.
     """
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {drawing.width} {drawing.height}" role="img" '
@@ -117,8 +117,8 @@ def picture_from_drawing(drawing: Drawing, scale: float = 2.0) -> NDArray[np.uin
     """Return a drawing as a picture.
 
     Args:
-        drawing: The drawing.
-        scale: Pixels of the picture for one of the drawing.
+        drawing: the drawing.
+        scale: pixels of the picture for one of the drawing.
 
     Returns:
         (H, W, 3) uint8 BGR, H and W `scale` times the drawing's; the caller owns it.
@@ -167,9 +167,9 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return round numbers from low to high, about `count` of them.
 
     Args:
-        low: Lower end.
-        high: Upper end, above low.
-        count: How many are wanted.
+        low: lower end.
+        high: upper end, above low.
+        count: how many are wanted.
     """
     raw = (high - low) / max(count, 1)
     power = 10.0 ** np.floor(np.log10(raw))

@@ -19,7 +19,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     """Return what identifies this machine and its state; what cannot be read is left out.
 
     Args:
-        root: Where /proc, /sys and /etc are read from.
+        root: where /proc, /sys and /etc are read from.
     """
     found: dict[str, Any] = {"system": f"{platform.system()} {platform.release()}", "machine": platform.machine()}
     model = _read(root / "proc/device-tree/model").strip("\0 \n")

@@ -25,12 +25,12 @@ class BenchPlan:
     Args:
         mode: single-stream (the next frame when the last is done), paced (a frame every 1 / fps, as a camera sends
             them; latency counts from the moment a frame was due), throughput (several streams at once).
-        fps: Frames a second, of the paced mode and of the deadlines that all modes count.
-        size_wh: Width and height of the frame in pixels; the bundled frame is scaled to it.
-        seconds: How long to measure at least.
-        queries: How many queries to measure at least.
-        warm_up_seconds: How long to run before measuring.
-        streams: Threads of the throughput mode, each with its own frames.
+        fps: frames a second: the pace of the paced mode, and in all modes what the deadline follows from.
+        size_wh: width and height of the frame in pixels; the bundled frame is scaled to it.
+        seconds: how long to measure at least.
+        queries: how many queries to measure at least.
+        warm_up_seconds: how long to run before measuring.
+        streams: threads of the throughput mode, each with its own frames.
     """
 
     mode: str = "single-stream"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark writes down: the file of `bench --json`, the check of a run that is read, and a run's two names."""
+"""Schema of the `bench --json` file, validation of runs read back, and their display names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BENCH_FORMAT = 1
 
 
 class BenchModel(TypedDict):
-    """What ran: from `EdgeDepth.info`, and of the model's spec.json what tells its build and its error."""
+    """What ran: from `EdgeDepth.info`, and from the model's spec.json what identifies its build and its error."""
 
     model: str
     version: str
@@ -106,8 +106,8 @@ def can_be_compared(run: Any, figures: Iterable[str]) -> bool:
     """Say whether an entry that was read has what is compared, each of its kind; the rest is not looked at.
 
     Args:
-        run: An entry of the file's `runs`, whatever it is.
-        figures: The names in `latency_ms` that are compared.
+        run: an entry of the file's `runs`, whatever it is.
+        figures: the names in `latency_ms` that are compared.
     """
     if not isinstance(run, dict) or not isinstance(run.get("model"), dict):
         return False

@@ -126,14 +126,14 @@ def write_report(bench: Bench, path: str | Path) -> tuple[Path, Path]:
     """Write the page, and the picture beside it with the suffix .png.
 
     Args:
-        bench: What `describe_bench` or `read_bench` returned.
-        path: The HTML file.
+        bench: what `describe_bench` or `read_bench` returned.
+        path: the HTML file.
 
     Returns:
         The two files.
 
     Raises:
-        InputError: A file cannot be written.
+        InputError: a file cannot be written.
     """
     path = Path(path)
     write_text(path, html_from_bench(bench))
@@ -144,7 +144,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: it cannot be written.
     """
     try:
         replace_file(path, text.encode())

@@ -42,11 +42,11 @@ def summarise_times(times_ms: NDArray[np.float64]) -> dict[str, float]:
     return found
 
 
-def spread_of_blocks(times_ms: NDArray[np.float64], blocks: int = BLOCKS) -> float:
+def spread_of_blocks(times_ms: NDArray[np.float64]) -> float:
     """Return how much the medians of successive blocks differ: their range over their median; 0 for too few times."""
-    if len(times_ms) < 2 * blocks:
+    if len(times_ms) < 2 * BLOCKS:
         return 0.0
-    medians = np.array([np.median(part) for part in np.array_split(times_ms, blocks)])
+    medians = np.array([np.median(part) for part in np.array_split(times_ms, BLOCKS)])
     return float((medians.max() - medians.min()) / np.median(medians))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says a benchmark's runs in lines for a person, with trtexec's words for the same things."""
+"""Describes a benchmark's runs in lines of text, in trtexec's words where it has the same figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lines_from_run(run: BenchRun) -> list[str]:
     """Return a run as lines.
 
     Args:
-        run: One entry of the JSON file's `runs`.
+        run: one entry of the JSON file's `runs`.
     """
     model, latency, service = run["model"], run["latency_ms"], run["service_ms"]
     reached = run["throughput_qps"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the recordings' converters share: turns, and the pixels of a file."""
+"""What the tests of the recordings' converters share: turns, the pixels of a file, and a table of marks."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def turn_by(right_deg: float = 0.0, up_deg: float = 0.0, roll_deg: float = 0.0) 
 
 def pixels_in(path: Path) -> np.ndarray:
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+
+
+def write_marks(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["name,x,y", *lines]) + "\n")
+    return path

@@ -92,7 +92,7 @@ def test_contrast_is_that_of_the_crop(edge: EdgeDepth, frame: np.ndarray) -> Non
     request = edge._locate(frame, [], None)
     box = edge.predict(frame, CENTER, distance_mm=DISTANCE_MM).box
     (output,), _, _ = edge._path.run(request.frame, [box], None)
-    assert output.contrast == pytest.approx(crop_levels(frame, tuple(box)).std(), abs=0.01)
+    assert output.contrast_levels == pytest.approx(crop_levels(frame, tuple(box)).std(), abs=0.01)
     flat = edge.predict(np.full_like(frame, 90), CENTER, distance_mm=DISTANCE_MM)
     assert not flat.valid
     assert "contrast of 0.0" in flat.reason

@@ -20,7 +20,6 @@ import pytest
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends.tensorrt import TensorRtBackend
 from facedepth_edge.cuda import open_session
-from facedepth_edge.engine import EngineOptions
 from facedepth_edge.engine_cache import built_plans, cache_folder, locked, write_whole
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from tests.fake_gpu.installed import Machine, tensorrt_artifact
@@ -93,16 +92,17 @@ def test_network_is_strongly_typed_by_name_in_10_and_as_it_is_in_11(
 
 
 def test_profile_workspace_and_precisions_file(gpu: Machine, trt_artifact: Path) -> None:
-    open_fp16(trt_artifact, options=EngineOptions(workspace_mib=256))
+    open_fp16(trt_artifact, workspace_mib=256)
     assert gpu.trt.profiles == [("face", (1, 1, 96, 96), (1, 1, 96, 96), (8, 1, 96, 96))]
     assert gpu.trt.workspaces == [256 * 2**20]
     assert f'"bytes": {(trt_artifact / "fp16.onnx").stat().st_size}' in plan_of(gpu).read_text()
 
 
 @pytest.mark.parametrize("value", [0, 15, 65537, 2.5, True, "1024"])
-def test_workspace_that_is_none(value: Any) -> None:
+def test_workspace_that_is_none(gpu: Machine, trt_artifact: Path, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"workspace_mib: got .*expected a whole number of MiB"):
-        EngineOptions(workspace_mib=value)
+        open_fp16(trt_artifact, workspace_mib=value)
+    assert gpu.trt.builds == 0
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_stale_key_is_built_again_with_one_line(
 
 
 def test_a_plan_built_with_less_workspace_fits_and_is_remembered(gpu: Machine, trt_artifact: Path) -> None:
-    open_fp16(trt_artifact, options=EngineOptions(workspace_mib=256))
+    open_fp16(trt_artifact, workspace_mib=256)
     open_fp16(trt_artifact)
     open_fp16(trt_artifact, may_build=False)
     assert gpu.trt.builds == 1
@@ -140,7 +140,7 @@ def test_a_plan_built_with_less_workspace_fits_and_is_remembered(gpu: Machine, t
     open_fp16(trt_artifact)
     assert gpu.trt.workspaces == [256 * 2**20] * 2  # who had little memory has little still
     lines: list[str] = []
-    open_fp16(trt_artifact, lines, options=EngineOptions(workspace_mib=512))
+    open_fp16(trt_artifact, lines, workspace_mib=512)
     assert "workspace was 256 MiB and is to be 512" in lines[0]
     assert gpu.trt.workspaces[2:] == [512 * 2**20]
 
@@ -150,7 +150,7 @@ def test_a_plan_built_with_less_workspace_fits_and_is_remembered(gpu: Machine, t
     [{}, {"workspace_mib": "much"}, {"workspace_mib": 5}, {"workspace_mib": True}, {"workspace_mib": 10**30}, []],
 )
 def test_a_workspace_that_nobody_noted_is_the_usual_one(gpu: Machine, trt_artifact: Path, built: Any) -> None:
-    open_fp16(trt_artifact, options=EngineOptions(workspace_mib=256))
+    open_fp16(trt_artifact, workspace_mib=256)
     path = plan_of(gpu).with_suffix(".json")
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "built": built}))
     open_fp16(trt_artifact)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facedepth_edge import EdgeDepth, doctor, verify_frame
+from facedepth_edge import EdgeDepth, doctor, self_test, verify_frame
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.backends import tensorrt
 from facedepth_edge.backends.base import open_backend
@@ -246,15 +246,15 @@ def test_self_test_and_doctor_that_lose_the_context(
 ) -> None:
     """At the demo frame, when the golden faces were right."""
     EdgeDepth(trt_artifact, "tensorrt", "fp16").close()
-    real = verify_frame.check_frame
+    real = verify_frame.check_device_path
 
     def check(artifact: Any, opened: Any) -> Any:
         if opened.name == backend and opened.memory == "cuda":
             gpu.driver.fake_lose()
         return real(artifact, opened)
 
-    monkeypatch.setattr(verify_frame, "check_frame", check)
-    monkeypatch.setattr(doctor, "check_frame", check)
+    monkeypatch.setattr(self_test, "check_device_path", check)
+    monkeypatch.setattr(doctor, "check_device_path", check)
     with pytest.raises(CudaError, match="an illegal memory access"):
         EdgeDepth(trt_artifact, backend, "fp16", self_test=True)
     gc.collect()

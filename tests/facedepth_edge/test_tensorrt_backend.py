@@ -27,7 +27,6 @@ from facedepth_edge.cli import main
 from facedepth_edge.cuda_driver import cuda_error
 from facedepth_edge.cuda_kernels import CROP_SOURCE, compiled_kernel
 from facedepth_edge.doctor import diagnose
-from facedepth_edge.engine import EngineOptions
 from facedepth_edge.errors import ArtifactError, BackendUnavailable, ConfigError
 from facedepth_edge.verify import check_golden_faces
 from tests.fake_gpu.installed import Machine, tensorrt_artifact
@@ -352,8 +351,8 @@ def test_what_a_refused_engine_held_is_let_go(
 
 def test_reopened_whatever_its_workspace_was(gpu: Machine, trt_artifact: Path) -> None:
     """Another process may have built it anew meanwhile."""
-    asked = EngineOptions(workspace_mib=256)
-    backend = TensorRtBackend.open(open_artifact(trt_artifact), "fp16", None, options=asked, report=lambda line: None)
+    artifact = open_artifact(trt_artifact)
+    backend = TensorRtBackend.open(artifact, "fp16", None, workspace_mib=256, report=lambda line: None)
     run_cli("build-engine", "--model", str(trt_artifact), "--precision", "fp16", "--workspace-mib", "512")
     assert gpu.trt.builds == 2
     backend.reopen().close()
@@ -385,7 +384,7 @@ def test_reader_who_may_not_write(gpu: Machine, trt_artifact: Path, monkeypatch:
 def test_auto_tells_a_tensorrt_that_is_too_old_before_a_build_is_asked_for(
     gpu: Machine, trt_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facedepth_edge.backends.tensorrt.version", lambda name: {"tensorrt": "8.6.2"}[name])
+    monkeypatch.setattr("facedepth_edge.backends.tensorrt.installed_version", lambda *names: "8.6.2")
     with EdgeDepth(trt_artifact) as edge:
         (why,) = [line for line in edge.info["why_not"] if "TensorRT" in line]
     assert "got TensorRT 8.6.2, expected TensorRT 10.3 to 11" in why

@@ -113,4 +113,4 @@ def test_threads(edge: EdgeDepth) -> None:
 def test_crop_is_that_of_the_oracle(edge: EdgeDepth) -> None:
     demo, box = load_demo_frame(), Box(300.3, 100.7, 800.1, 600.9)
     (output,), _, _ = edge._path.run(demo.frame, [box], None)
-    assert output.contrast == pytest.approx(crop_levels(demo.frame, tuple(box)).std(), abs=0.01)
+    assert output.contrast_levels == pytest.approx(crop_levels(demo.frame, tuple(box)).std(), abs=0.01)

@@ -28,7 +28,7 @@ from facedepth_edge.errors import BackendUnavailable
 from facedepth_edge.face_crop import FaceSampler
 from facedepth_edge.frame_path import NetworkOutput, locate_faces
 from facedepth_edge.verify import LIMITS, check_golden_faces, run_faces
-from facedepth_edge.verify_frame import HEADS, FrameCheck, check_frame, request_of
+from facedepth_edge.verify_frame import HEADS, DevicePathCheck, check_device_path, request_of
 from tests.fake_gpu.installed import Machine
 from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
 
@@ -42,8 +42,8 @@ def backend(gpu: Machine, trt_artifact: Path) -> Iterator[TensorRtBackend]:
     opened.close()
 
 
-def checked(backend: Any, artifact: Path) -> FrameCheck:
-    frame = check_frame(open_artifact(artifact), backend)
+def checked(backend: Any, artifact: Path) -> DevicePathCheck:
+    frame = check_device_path(open_artifact(artifact), backend)
     assert frame is not None
     assert len(frame.faces) == 13
     return frame
@@ -103,7 +103,7 @@ def test_opencv_crop_passes_within_its_own_limit(
 def test_without_a_gpu_there_is_nothing_to_compare(tiny_artifact: Path) -> None:
     artifact = open_artifact(tiny_artifact)
     backend = open_backend("onnxruntime", artifact, "fp32", 1)
-    assert check_frame(artifact, backend) is None
+    assert check_device_path(artifact, backend) is None
     backend.close()
     done = run_cli("verify", "--model", str(tiny_artifact), "--backend", "onnxruntime")
     assert "frame" not in done.stdout
@@ -176,7 +176,7 @@ def change_the_answers(monkeypatch: pytest.MonkeyPatch, change: Callable[[Networ
 
 def statistics_that_never_arrive(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the mapped memory that the kernel writes is not the one that the CPU reads."""
-    change_the_answers(monkeypatch, lambda output: {"contrast": float("nan")})
+    change_the_answers(monkeypatch, lambda output: {"contrast_levels": float("nan")})
 
 
 def answers_that_are_no_numbers(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_uint16_that_is_far_too_bright(
     change_the_way(monkeypatch, lambda real, path, frame, boxes, _: real(path, frame, boxes, 255.0))
     rule = r"demo frame, gray uint16: got frame: got gray up to .* expected a crop as the CPU's\. Do not use"
     with pytest.raises(BackendUnavailable, match=rule):
-        check_frame(open_artifact(trt_artifact), backend)
+        check_device_path(open_artifact(trt_artifact), backend)
 
 
 def test_shift_that_depth_alone_would_pass(
@@ -275,7 +275,7 @@ def test_lost_context_is_an_error_and_not_torn_down(
 
     monkeypatch.setattr(Kernel, "launch", launch)
     with pytest.raises(CudaError, match="an illegal memory access"):
-        check_frame(open_artifact(trt_artifact), backend)
+        check_device_path(open_artifact(trt_artifact), backend)
     assert "cuDevicePrimaryCtxReset_v2" not in gpu.log(), "the backend still has its engine in it"
     assert backend in backend.session.users, "it is still open"
 

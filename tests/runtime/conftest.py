@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.native_library import NativeLibrary, build_library
+from tests.runtime.native_library import NativeLibrary, build_library
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.native_library import ROOT, configure, run_tool
 from facedepth_edge import EdgeDepth, head_pose
 from facedepth_edge.camera import Camera
 from facedepth_edge.demo import load_demo_frame
@@ -22,6 +21,7 @@ from facedepth_edge.errors import ArtifactError
 from facedepth_edge.head_pose import HeadPose
 from facedepth_edge.result import DepthResult
 from facedepth_edge.spec import ModelSpec
+from tests.runtime.native_library import ROOT, configure, run_tool
 
 SPEC = (ROOT / "facedepth_edge" / "models" / "edge" / "spec.json").read_text()
 ODD_VALUES = (

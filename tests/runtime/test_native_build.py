@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.native_library import ROOT, NativeLibrary, configure, find_tool, run_tool
 from facedepth_edge.engine_cache import EngineKey
 from tests.oracles.face_crop import crop_levels
+from tests.runtime.native_library import ROOT, NativeLibrary, configure, find_tool, run_tool
 
 HEADERS = sorted((ROOT / "runtime" / "include" / "facedepth").glob("*.h"))
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.native_library import (
+from tests.oracles.face_crop import crop_levels
+from tests.runtime.native_library import (
     CONFIG_ERROR,
     INPUT_ERROR,
     Box,
@@ -24,7 +25,6 @@ from benchmarks.native_library import (
     frame_struct,
     tensor_struct,
 )
-from tests.oracles.face_crop import crop_levels
 
 SCALE, OFFSET = 1.0 / 127.5, -1.0
 

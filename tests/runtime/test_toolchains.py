@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.native_library import ROOT, configure, find_tool, run_tool
 from facedepth_edge.cuda_kernels import find_nvcc
+from tests.runtime.native_library import ROOT, configure, find_tool, run_tool
 
 pytestmark = pytest.mark.toolchain
 

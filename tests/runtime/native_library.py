@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 OK, INPUT_ERROR, CONFIG_ERROR, INTERNAL_ERROR = range(4)
 PIXEL_TYPES = {np.dtype(np.uint8): 0, np.dtype(np.uint16): 1}
