@@ -11,21 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from facedepth_edge import __version__
+from facedepth_edge.bench.machine import checkout_commit, describe_machine, describe_versions
 from facedepth_edge.box import Box
 from facedepth_edge.face_crop import FaceSampler
 from facedepth_edge.spec import Preprocessing
+from train.command import Outcome, run_command
 
 FRAME_HW = (720, 1280)
 SIDE_PX = 96
@@ -101,60 +99,51 @@ def measure(ways: dict[str, tuple[Callable[[], None], np.ndarray]], blocks: int,
     }
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return what the numbers depend on: processor, clock, load, versions and commit."""
-    fields = dict(
-        line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line
-    )  # the last core's
-    described = {key.strip(): value.strip() for key, value in fields.items()}
-    root = str(Path(__file__).resolve().parents[1])
-    git = subprocess.run(
-        ["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return {
-        "processor": described.get("model name", platform.machine()),
-        "cores": os.cpu_count(),
-        "clock_mhz": described.get("cpu MHz", "unknown"),
-        "load_1min": os.getloadavg()[0],
-        "facedepth": __version__,
-        "opencv": cv2.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "commit": git.stdout.strip() or "none",
-    }
+def table_from_report(report: dict[str, Any]) -> str:
+    """Return the machine and the times as lines of text."""
+    machine = {**report["machine"], **report["versions"], "commit": report["commit"]}
+    lines = ["  ".join(f"{key} {value}" for key, value in machine.items())]
+    blocks = f"{report['blocks']} blocks of {report['runs']}"
+    lines.append(f"1280 x 720 BGR, {report['box_px']} px box, one thread, {blocks}")
+    for name, times in report["times_ms"].items():
+        faster = report["times_faster_than_opencv"].get(name, 1.0)
+        off = report["largest_difference_levels"].get(name, 0.0)
+        lines.append(
+            f"{name:7s} min {times['min']:.3f}  p50 {times['p50']:.3f}  p99 {times['p99']:.3f} ms"
+            f"  {faster:5.2f} x OpenCV's speed  {off:.3f} gray levels from native"
+        )
+    return "\n".join(lines)
 
 
-def main() -> int:
-    """Measure, print."""
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crop", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--box-px", type=int, default=509, help="side of the box (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=20, help="turns of each way (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=200, help="crops in a turn (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if not 1 <= given.box_px <= FRAME_HW[0] or given.blocks < 1 or given.runs < 1:
         parser.error(f"expected a box of 1 to {FRAME_HW[0]} px, and at least one block and run")
-    cv2.setNumThreads(1)
-    report = {
-        "machine": describe_machine(),
-        "box_px": given.box_px,
-        "blocks": given.blocks,
-        "runs": given.runs,
-        **measure(make_ways(given.box_px), given.blocks, given.runs),
-    }
-    if given.json:
-        print(json.dumps(report, indent=1))
-        return 0
-    print("  ".join(f"{key} {value}" for key, value in report["machine"].items()))
-    print(f"1280 x 720 BGR, {given.box_px} px box, one thread, {given.blocks} blocks of {given.runs}")
-    for name, times in report["times_ms"].items():
-        faster = report["times_faster_than_opencv"].get(name, 1.0)
-        off = report["largest_difference_levels"].get(name, 0.0)
-        print(
-            f"{name:7s} min {times['min']:.3f}  p50 {times['p50']:.3f}  p99 {times['p99']:.3f} ms"
-            f"  {faster:5.2f} x OpenCV's speed  {off:.3f} gray levels from native"
-        )
-    return 0
+
+    def work() -> Outcome:
+        cv2.setNumThreads(1)
+        report = {
+            "machine": {**describe_machine(), "load_1min": os.getloadavg()[0]},
+            "versions": describe_versions(),
+            "commit": checkout_commit(),
+            "box_px": given.box_px,
+            "blocks": given.blocks,
+            "runs": given.runs,
+            **measure(make_ways(given.box_px), given.blocks, given.runs),
+        }
+        return Outcome(json.dumps(report, indent=1) if given.json else table_from_report(report))
+
+    return run_command("python -m benchmarks.crop", arguments, work)
 
 
 if __name__ == "__main__":

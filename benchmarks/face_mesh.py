@@ -12,9 +12,9 @@ virtual environment of its own and imports nothing of this project:
     .venv-mp/bin/python benchmarks/face_mesh.py --recording recording --out meshes.npz  # for benchmarks/rgbd_meshes.py
 
 Of a set FaceMesh sees the whole crop (480 mm at the head's distance), enlarged four times; of a recording's frame
-CROP_MM about the head centre, CROP_PX pixels wide. Its z has x's scale, with its own
-origin: only depth after the offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin.
-It knows nothing of where the crop lay in a frame, so its depth is taken as along the ray to the head.
+CROP_MM about the head centre, CROP_PX pixels wide. Its z has x's scale, with its own origin: only depth after the
+offset can be compared, and only inside its mesh, which ends at forehead, cheeks and chin. It knows nothing of where the
+crop lay in a frame, so its depth is taken as along the ray to the head.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def measured_distance_mm(item: Mapping[str, Any], depth: np.ndarray) -> float:
 
 
 def crop_about(image: np.ndarray, center_xy: Sequence[float], side_px: float) -> tuple[np.ndarray, float]:
-    """Cut a square out of a picture, as in face_mesh.py's other inputs pixel i covers [i, i + 1).
+    """Cut a square out of a picture; pixel i covers [i, i + 1), as in this file's other inputs.
 
     Args:
         image: (H, W, 3).
@@ -158,7 +158,7 @@ def crop_about(image: np.ndarray, center_xy: Sequence[float], side_px: float) ->
         side_px: of the square, in the picture's pixels.
 
     Returns:
-        (CROP_PX, CROP_PX, 3), black outside the picture, and how many of its pixels one of the picture's is wide.
+        (CROP_PX, CROP_PX, 3), black outside the picture, and the width of a pixel of the picture in pixels of the crop.
     """
     scale = CROP_PX / side_px
     shift = [CROP_PX / 2 - scale * value + (scale - 1) / 2 for value in center_xy]  # from pixels' centres to centres

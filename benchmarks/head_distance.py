@@ -21,7 +21,7 @@ from facedepth_edge.head import EARS_BEHIND_FACE_MM, HEAD_WIDTH_MM
 from train.command import Outcome, require_counts, run_command
 from train.synth.headmodel import PARTS, HeadModel
 from train.synth.mesh import Mesh
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import rotation_from_dataset_angles
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, surface_distance
 from train.synth.tracer import TraceScene
 
@@ -64,7 +64,9 @@ def measure(model: HeadModel, scene: TraceScene, vertices: np.ndarray, yaw_deg: 
     """
     facing = CAMERA_FROM_FACING
     center = model.head_center(vertices).astype(float)
-    pose = HeadPose(facing @ rotation_from_angles(0.0, 0.0, yaw_deg) @ facing, np.array([0.0, 0.0, point_mm]), center)
+    pose = HeadPose(
+        facing @ rotation_from_dataset_angles(0.0, 0.0, yaw_deg) @ facing, np.array([0.0, 0.0, point_mm]), center
+    )
     distance_mm = surface_distance([scene], pose)
 
     def seen(points: np.ndarray) -> np.ndarray:

@@ -22,11 +22,13 @@ import numpy as np
 
 from benchmarks.face_mesh import read_photograph
 from facedepth_edge import Camera, DepthResult, EdgeDepth
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
 from facedepth_edge.head import HEAD_WIDTH_MM
 from facedepth_edge.picture import draw_result
-from train.metrics import HALF_RANGE_MM
-from train.synth.full_frame import write_image
+from train.command import Outcome, run_command
+from train.face_ellipse import beside_plane
+from train.image_files import write_image
+from train.units import HALF_RANGE_MM
 
 FOCAL_PER_SIDE = 3.0
 RIGHT_TRAGUS, LEFT_TRAGUS = 234, 454  # the mesh's points nearest to them
@@ -85,15 +87,14 @@ def difference(result: DepthResult, points_px: np.ndarray) -> Difference | None:
     mesh = points_px[inside, 2].astype(np.float64) * mm_per_px
     error = (model - model.mean()) - (mesh - mesh.mean())
     across, down = ((points_px[inside, axis] - points_px[inside, axis].mean()) * mm_per_px for axis in (0, 1))
-    plane = np.stack([across, down], axis=1)
-    slopes = np.linalg.lstsq(plane, error, rcond=None)[0]
+    slopes, shape = beside_plane(error, np.stack([across, down], axis=1))
     yaw_deg, pitch_deg = np.degrees(np.arctan(slopes))
     return Difference(
         mean_mm=float(np.abs(error).mean()),
         correlation=float(np.corrcoef(model, mesh)[0, 1]),
         yaw_deg=float(yaw_deg),
         pitch_deg=float(pitch_deg),
-        shape_mm=float(np.abs(error - plane @ slopes).mean()),
+        shape_mm=float(np.abs(shape).mean()),
     )
 
 
@@ -161,8 +162,14 @@ def compare(folder: Path, meshes: Path, model: str, sheet: Path | None, focal_pe
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare as the command line says; returns the exit status."""
-    parser = argparse.ArgumentParser(description="A model and MediaPipe FaceMesh on photographs of people")
+    """Compare as the command line says.
+
+    Returns:
+        Exit status: 0 done, 1 failed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.photographs", description="A model and MediaPipe FaceMesh on photographs of people"
+    )
     parser.add_argument("folder", type=Path, help="of the pictures")
     parser.add_argument("--meshes", type=Path, required=True, help="from benchmarks/face_mesh.py --photographs")
     parser.add_argument("--model", default="edge", help="name or folder of an artifact")
@@ -170,12 +177,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--focal-per-side", type=float, default=FOCAL_PER_SIDE,
                         help=f"focal length over the picture's longer side (default {FOCAL_PER_SIDE:g})")  # fmt: skip
     chosen = parser.parse_args(arguments)
-    try:
-        print(compare(chosen.folder, chosen.meshes, chosen.model, chosen.sheet, chosen.focal_per_side))
-    except (FaceDepthError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    def work() -> Outcome:
+        return Outcome(compare(chosen.folder, chosen.meshes, chosen.model, chosen.sheet, chosen.focal_per_side))
+
+    return run_command("python -m benchmarks.photographs", arguments, work)
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ class Disagreement:
 
 
 def moment_and_camera(frame: Frame) -> tuple[str, str]:
-    """Return a frame's moment and camera of its name, MOMENT_CAMERA.png.
+    """Return the moment and the camera of a frame named MOMENT_CAMERA.png.
 
     Raises:
-        InputError: It has no such name.
+        InputError: It is not named so.
     """
     moment, separator, camera = Path(frame.name).stem.rpartition("_")
     if not separator or not moment:

@@ -38,9 +38,9 @@ from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import sample_depth
 from train.command import Outcome, run_command, write_json
 from train.data.strict_files import number_in, read_colour, read_json, read_plane
-from train.face_ellipse import face_ellipse, planes_over
-from train.metrics import HALF_RANGE_MM
-from train.synth.full_frame import write_image
+from train.face_ellipse import beside_plane, face_ellipse, planes_over
+from train.image_files import write_image
+from train.units import HALF_RANGE_MM
 
 BEHIND_NOSE_MM = 120.0
 LEAST_PIXELS = 400
@@ -90,7 +90,7 @@ class Comparison:
     face: np.ndarray
 
     def planes(self) -> np.ndarray:
-        """Return what spans the planes over the face, (n, 3): mm right, mm down, each without its mean, and 1."""
+        """Return columns that span all planes over the face, see `planes_over`: (n, 3)."""
         return planes_over(self.face)
 
     def error_mm(self) -> np.ndarray:
@@ -198,8 +198,8 @@ def scores(found: Sequence[Comparison]) -> list[dict[str, float]]:
     for one in found:
         planes, error = one.planes(), one.error_mm()
         model, measured = one.result.depth_mm[one.face].astype(np.float64), one.measured_mm[one.face]
-        slopes = np.linalg.lstsq(planes, error, rcond=None)[0]
-        relief, true = (v - planes @ np.linalg.lstsq(planes, v, rcond=None)[0] for v in (model, measured))
+        slopes, shape = beside_plane(error, planes)
+        relief, true = (beside_plane(depth, planes)[1] for depth in (model, measured))
         own = planes[:, :2] @ tilts[one.frame.person]
         yaw, pitch = np.degrees(np.arctan(slopes[:2]))
         rows.append({
@@ -209,7 +209,7 @@ def scores(found: Sequence[Comparison]) -> list[dict[str, float]]:
             "pitch_deg": float(pitch),
             "person_correlation": float(np.corrcoef(model - own, measured)[0, 1]),
             "person_error_mm": float(np.abs(error - own).mean()),
-            "shape_error_mm": float(np.abs(error - planes @ slopes).mean()),
+            "shape_error_mm": float(np.abs(shape).mean()),
             "gain": float(relief @ true / (true @ true)),
         })  # fmt: skip
     return rows
@@ -220,7 +220,7 @@ def _tilt_of_people(found: Sequence[Comparison]) -> dict[str, np.ndarray]:
     for person in {one.frame.person for one in found}:
         own = [one for one in found if one.frame.person == person]
         planes, errors = (np.concatenate(v) for v in ([o.planes()[:, :2] for o in own], [o.error_mm() for o in own]))
-        tilts[person] = np.linalg.lstsq(planes, errors, rcond=None)[0]
+        tilts[person], _ = beside_plane(errors, planes)
     return tilts
 
 

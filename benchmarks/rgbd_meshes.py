@@ -25,8 +25,8 @@ from benchmarks.rgbd_frames import LEAST_PIXELS, Comparison, compare_all, read_f
 from facedepth_edge.errors import InputError
 from facedepth_edge.ray_depth import along_axis, ray_of
 from train.command import Outcome, run_command
-from train.face_ellipse import planes_over
-from train.metrics import HALF_RANGE_MM
+from train.face_ellipse import beside_plane, planes_over
+from train.units import HALF_RANGE_MM
 
 _FIX = "Write it with benchmarks/face_mesh.py --recording, see there."
 
@@ -119,7 +119,7 @@ def beside(one: Comparison, points_px: np.ndarray, triangles: np.ndarray) -> Bes
     for depth in (model, mesh[both]):
         error = depth - measured
         error -= error.mean()
-        shape = error - planes @ np.linalg.lstsq(planes, error, rcond=None)[0]
+        _, shape = beside_plane(error, planes)
         scored.append((float(np.corrcoef(depth, measured)[0, 1]), np.abs(error).mean(), np.abs(shape).mean()))
     correlation, error_mm, shape_error_mm = ((float(a), float(b)) for a, b in zip(*scored, strict=True))
     return Beside(one.frame.person, float(both.sum() / one.face.sum()), correlation, error_mm, shape_error_mm)

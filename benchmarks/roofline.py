@@ -18,7 +18,8 @@ from typing import Any
 from benchmarks.graph_cost import PRECISION_BYTES, GraphCost, cost_of_graph
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.bench.compare import read_bench
-from facedepth_edge.errors import FaceDepthError, InputError
+from facedepth_edge.errors import InputError
+from train.command import Outcome, run_command
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bench", type=Path, help="file of facedepth-edge bench --json with runs of this model")
     parser.add_argument("--json", type=Path, help="write counts and floors there too")
     args = parser.parse_args(arguments)
-    command = "python -m benchmarks.roofline " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
+
+    def work() -> Outcome:
         path = Path(args.model)
         name = path.stem
         if path.suffix != ".onnx":
@@ -103,7 +104,6 @@ def main(arguments: list[str] | None = None) -> int:
         measured = None if args.bench is None else read_bench(args.bench)
         if measured is not None and any(run["model"]["model"] != name for run in measured["runs"]):
             raise InputError.of(str(args.bench), "runs of another model", f"runs of {name}", "Give its own file.")
-        print(tables_from_cost(name, cost, measured))
         if args.json is not None:
             floors = {
                 title: {precision: floor_ms(cost, device, precision)[0] for precision in device.tera_macs_s}
@@ -115,12 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
                 "bytes": {p: cost.moved_bytes(p) for p in PRECISION_BYTES},
             }
             args.json.write_text(json.dumps({"model": name, **counts, "floors_ms": floors}, indent=1) + "\n")
-    except (FaceDepthError, OSError) as error:
-        print(error, file=sys.stderr)
-        print(f"FAIL {command}", file=sys.stderr)
-        return 1
-    print(f"PASS {command}", file=sys.stderr)
-    return 0
+        return Outcome(tables_from_cost(name, cost, measured))
+
+    return run_command("python -m benchmarks.roofline", arguments, work)
 
 
 if __name__ == "__main__":

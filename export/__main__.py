@@ -89,8 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     from export.artifact_writer import require_free  # after parsing: -h needs no torch
     from export.faces import open_faces_or_set
+    from export.graph_files import FILES
     from export.options import ExportOptions
-    from export.parity import FILES
     from export.pipeline import export_network
     from export.random_network import VERSION
     from export.siamese import export_siamese

@@ -122,9 +122,9 @@ def accuracy_report(
     first = next(iter(sets.values()))
     parts += ["## The exported files against PyTorch", gate_of_artifact(folder, first, gate_frames).table()]
     for other in also:
-        told = open_artifact(other).spec
+        other_spec = open_artifact(other).spec
         frames = min(ALSO_FRAMES, gate_frames or ALSO_FRAMES)
-        parts += [f"### `{told.name}` {told.version}", gate_of_artifact(other, first, frames).table()]
+        parts += [f"### `{other_spec.name}` {other_spec.version}", gate_of_artifact(other, first, frames).table()]
     return "\n\n".join(parts) + "\n"
 
 

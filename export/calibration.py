@@ -2,7 +2,7 @@
 """Runs ONNX Runtime's static quantiser over calibration faces: what both INT8 files share.
 
 Activations are cut off at a percentile: their rare largest values would make every step of the 8 bits coarser. How near
-a graph comes to the float one hangs on the few values beside the cut, so several percentiles are tried.
+a graph comes to the float one depends on the few values beside the cut, so several percentiles are tried.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def quantised_with(
         faces: By the graph's input names, each (N, 1, H, W) float32.
         excluded: Names of the nodes that stay FP32.
         activations: Type of the activations.
-        percentile: Of a tensor's values that its range holds, in per cent.
+        percentile: Share of a tensor's values that its range holds, in per cent.
         extra_options: Of ONNX Runtime's `quantize_static`, beside those of the calibration.
         settings: Further arguments of `quantize_static`.
 
@@ -126,7 +126,7 @@ def nearest_to_float(
         model: The FP32 graph.
         faces: Calibration faces by its input names; the answers to them are compared.
         make: Percentile to quantised graph, FP32-typed, with the same inputs and outputs.
-        percentiles: Which to try; of one alone nothing is compared.
+        percentiles: Which to try; a single one is taken without comparing.
 
     Returns:
         The nearest by the mean absolute difference, summed over the outputs, with its percentile noted as CHOSEN; of

@@ -14,8 +14,9 @@ import numpy as np
 
 from facedepth_edge.errors import ArtifactError
 from train.data.batches import Batch
-from train.metrics import HALF_RANGE_MM, ScoreSheet
+from train.metrics import ScoreSheet, correlation
 from train.paper_metrics import PIXEL_METRICS, metrics_from_totals, sums_of_images, totals_from_sums
+from train.units import HALF_RANGE_MM
 from train.validation import score_batch
 
 MAX_MEAN_GROWTH = 0.03  # DESIGN section 4: the mean depth error grows by less than 3 %
@@ -122,7 +123,7 @@ class Tally:
         for image, expected, where in zip(depth, reference["depth"][:, 0], valid & head, strict=True):
             a, b = image[where].astype(np.float64), expected[where].astype(np.float64)
             self.differences_mm.append(np.abs(a - b) * HALF_RANGE_MM)
-            self.correlations.append(_correlation(a, b))
+            self.correlations.append(correlation(a, b))
 
     def against_reference(self, where: np.ndarray) -> dict[str, float]:
         """Return mean, p99 and largest difference in mm and the mean correlation, over some of the faces."""
@@ -150,11 +151,3 @@ def _growth(before: float, after: float) -> float:
     if before == 0:
         return 0.0 if after == 0 else float("inf")
     return after / before - 1
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    if len(a) < 2:
-        return float("nan")
-    a, b = a - a.mean(), b - b.mean()
-    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / spread if spread > 1e-12 else float("nan")

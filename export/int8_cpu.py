@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes int8.onnx for ONNX Runtime's CPU: Q/DQ on inputs and outputs, uint8 activations, int8 weights per channel.
 
-Ours, by measurement: the convolutions that read the face and that write the
-outputs stay FP32. The first has one input channel, which starves the INT8 kernel (160 us against 34 us on one AVX2
-core); the last would round depth to steps of about 3 mm. Weights use 7 bits (reduce_range), because without VNNI the
-sum of two uint8 x int8 products saturates 16 bits, and results would then depend on the machine.
+Ours, by measurement: the convolutions that read the face and that write the outputs stay FP32. The first has one input
+channel, which starves the INT8 kernel (160 us against 34 us on one AVX2 core); the last would round depth to steps of
+about 3 mm. Weights use 7 bits (reduce_range), because without VNNI the sum of two uint8 x int8 products saturates 16
+bits, and results would then depend on the machine.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ def after(model: onnx.ModelProto, names: list[str]) -> list[str]:
 def int8_from_fp32(
     model: onnx.ModelProto,
     faces: Mapping[str, np.ndarray],
-    reduce_range: bool = True,
     percentiles: Sequence[float] = PERCENTILES,
 ) -> onnx.ModelProto:
     """Quantise a graph for ONNX Runtime's CPU.
@@ -71,7 +70,6 @@ def int8_from_fp32(
     Args:
         model: The FP32 graph, its transposed convolutions rewritten; not changed.
         faces: By the graph's input names, each (N, 1, H, W) float32, a few hundred of the training split.
-        reduce_range: 7 instead of 8 bits for weights.
         percentiles: Activation ranges to try; the graph nearest to the float one is taken.
 
     Returns:
@@ -86,7 +84,7 @@ def int8_from_fp32(
     excluded = sorted({*kept, *after(prepared, kept)})
 
     def quantised_at(percentile: float) -> onnx.ModelProto:
-        return quantised_with(prepared, faces, excluded, QuantType.QUInt8, percentile, reduce_range=reduce_range)
+        return quantised_with(prepared, faces, excluded, QuantType.QUInt8, percentile, reduce_range=True)
 
     quantised = nearest_to_float(prepared, faces, quantised_at, percentiles)
     wanted = sum(node.op_type == "Conv" for node in prepared.graph.node) - len(kept)

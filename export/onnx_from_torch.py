@@ -19,7 +19,7 @@ from export.comparison import OUTPUT_RANGE
 from facedepth_edge.errors import ArtifactError
 from train.networks import probabilities
 
-OPSET = 19
+OPSET = 19  # the first with FP16 scales for Q/DQ; TensorRT 10.3 parses it
 INPUT = "face"
 MAX_ERROR_OF_RANGE = 1e-4
 
@@ -52,13 +52,12 @@ def quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def onnx_from_network(network: nn.Module, input_hw: tuple[int, int], opset: int = OPSET) -> onnx.ModelProto:
+def onnx_from_network(network: nn.Module, input_hw: tuple[int, int]) -> onnx.ModelProto:
     """Export a network.
 
     Args:
         network: Any of NETWORKS, trained; not changed.
         input_hw: Height and width of the face.
-        opset: ONNX opset; 19 is the first with FP16 scales for Q/DQ and is parsed by TensorRT 10.3.
 
     Returns:
         The checked graph: input `face` (batch, 1, H, W) float32, outputs `depth`, and `mask` and `validity` where the
@@ -72,7 +71,7 @@ def onnx_from_network(network: nn.Module, input_hw: tuple[int, int], opset: int 
             (example,),
             input_names=[INPUT],
             output_names=list(module.names),
-            opset_version=opset,
+            opset_version=OPSET,
             dynamic_shapes={"face": {0: torch.export.Dim("batch")}},
             dynamo=True,
             verbose=False,
@@ -104,7 +103,7 @@ def check_graph(model: onnx.ModelProto, input_hw: tuple[int, int], names: tuple[
     """Check that a graph is valid and has the artifact's inputs and outputs.
 
     Raises:
-        ArtifactError: It is not, or has not.
+        ArtifactError: It is not valid, or has others.
     """
     fix = "This is a fault of the exporter; report it with the versions of torch and onnx."
     try:

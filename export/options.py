@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from export.parity import FILES
+from export.graph_files import FILES
 from facedepth_edge.errors import ConfigError, InputError
 from train.data.packed import PackedSet
 from train.restore import TrainedNetwork
@@ -21,7 +21,7 @@ class ExportOptions:
     Args:
         name: The model's name.
         version: The model's version.
-        files: ONNX files to write, of export.parity.FILES; fp32.onnx always.
+        files: ONNX files to write, of export.graph_files.FILES; fp32.onnx always.
         replace: Replace an artifact that is there.
         calibration_faces: Faces of the training split that set the INT8 ranges.
         held_out_faces: Most frames of the test split that accuracy is measured on.
@@ -50,7 +50,7 @@ def require_fitting(data: PackedSet, trained: TrainedNetwork) -> None:
     """Refuse a set whose boxes have another size than the network's input.
 
     Raises:
-        InputError: They have.
+        InputError: Their size differs.
     """
     if trained.input_px != data.crops.box_px:
         rule = f"{trained.input_px} px, as the checkpoint was trained"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,12 +31,12 @@ from export.comparison import (
     compare_sheets,
 )
 from export.face_subsets import subsets_of
+from export.graph_files import EMULATED, FILES, graph_faults
 from export.graph_runner import GraphRunner
-from export.half import MAX_ACTIVATION, require_fp16_range
+from export.half import MAX_ACTIVATION
 from export.int8_cpu import count_fused
 from export.int8_tensorrt import quantised_convolutions
 from export.onnx_from_torch import INPUT, MAX_ERROR_OF_RANGE, open_session, run_session
-from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.artifacts import REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.json_values import finite_or_none
@@ -46,9 +46,6 @@ from train.data.packed import PackedSet
 from train.paper_metrics import PIXEL_METRICS
 from train.validation import batches_of, spread_indices
 
-FILES = ("fp32.onnx", "fp16.onnx", "int8.onnx", "int8-trt.onnx")
-EMULATED = ("fp16.onnx", "int8-trt.onnx")
-FOR_TENSORRT = ("fp32.onnx", "fp16.onnx", "int8-trt.onnx")
 REFERENCE = "pytorch"
 MIN_SUBSET_FACES = 16  # a smaller subset is shown, and its faces count in `all`, but its mean has no limit of its own
 
@@ -131,13 +128,7 @@ class GateReport:
         return "\n".join(lines)
 
 
-def run_gate(
-    files: Mapping[str, bytes],
-    reference: Runner,
-    data: PackedSet,
-    indices: np.ndarray,
-    say: Callable[[str], None] = lambda line: None,
-) -> GateReport:
+def run_gate(files: Mapping[str, bytes], reference: Runner, data: PackedSet, indices: np.ndarray) -> GateReport:
     """Compare every ONNX file with PyTorch.
 
     Args:
@@ -145,7 +136,6 @@ def run_gate(
         reference: PyTorch, unfused.
         data: The packed set.
         indices: Held-out frames; those without a head count for mask and validity alone.
-        say: Takes lines about the progress.
 
     Raises:
         InputError: No held-out frame shows a measured head.
@@ -159,13 +149,12 @@ def run_gate(
         for name, model in models.items()
     }
     tallies = {name: Tally() for name in (REFERENCE, *models)}
-    for number, (_, batch) in enumerate(batches_of(data, indices)):
+    for _, batch in batches_of(data, indices):
         face = batch.face.numpy()
         expected = reference(face)
         tallies[REFERENCE].add(expected, expected, batch)
         for name, run in runners.items():
             tallies[name].add(run(face), expected, batch)
-        say(f"gate: batch {number + 1}, {len(face)} faces")
     # A frame that looks beside a head may show a part of it: that is no face, and no answer to it is used.
     measured = np.isfinite(tallies[REFERENCE].sheet.column("absolute_mm")) & data.meta["face"][indices]
     if not measured.any():
@@ -210,19 +199,12 @@ def _file_report(
         mean = float(np.mean(errors))
         if output != "depth" and not mean < MAX_MEAN_PROBABILITY:
             faults.append(f"{output} differs by {mean:.3f} in the mean, limit {MAX_MEAN_PROBABILITY:g}")
-    if name in FOR_TENSORRT:
-        faults += [f"TensorRT: {fault}" for fault in tensorrt_faults(model)]
     if name == "int8.onnx":
         wanted, fused = quantised_convolutions(model), count_fused(model)["QLinearConv"]
         if fused != wanted or not fused:
             faults.append(f"{fused} QLinearConv after optimisation, expected {wanted}, at least one")
-    most = None
-    if largest is not None:
-        try:
-            most = require_fp16_range(largest, model, name)
-        except ArtifactError as error:
-            faults.append(str(error))
-    return FileReport(subsets, tally.sheet.summary(), most, tuple(faults))
+    of_graph, most = graph_faults(name, model, largest)
+    return FileReport(subsets, tally.sheet.summary(), most, (*faults, *of_graph))
 
 
 def growth_faults(parity: Parity, subset: str) -> list[str]:

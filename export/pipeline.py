@@ -17,14 +17,11 @@ from export.artifact_writer import (
     make_spec,
     npz_bytes,
     reference_bytes,
-    require_free,
     write_artifact,
 )
 from export.calibration import PERCENTILES
 from export.deconvolutions import deconvolutions_as_convolutions, form_for_cpu_int8, form_for_few_weights
-from export.half import fp16_from_fp32
-from export.int8_cpu import int8_from_fp32
-from export.int8_tensorrt import int8_trt_from_fp32
+from export.graph_files import graphs_from_fp32
 from export.notes import chosen_percentiles, export_notes, training_notes
 from export.onnx_from_torch import (
     INPUT,
@@ -35,7 +32,7 @@ from export.onnx_from_torch import (
     run_session,
 )
 from export.options import ExportOptions, require_fitting
-from export.parity import FILES, GateReport, require_gate, run_gate
+from export.parity import GateReport, require_gate, run_gate
 from facedepth_edge.artifacts import GOLDEN_FILE, REFERENCE_FILE, open_artifact
 from facedepth_edge.errors import ArtifactError, InputError
 from train.data.batches import make_batch
@@ -70,7 +67,7 @@ def golden_indices(data: PackedSet, indices: np.ndarray) -> np.ndarray:
 
 
 def onnx_files(plain: onnx.ModelProto, faces: np.ndarray, names: tuple[str, ...]) -> dict[str, onnx.ModelProto]:
-    """Make an artifact's graphs.
+    """Make a depth network's graphs, its transposed convolutions rewritten for each runtime.
 
     Args:
         plain: The network's graph as exported.
@@ -82,15 +79,8 @@ def onnx_files(plain: onnx.ModelProto, faces: np.ndarray, names: tuple[str, ...]
     """
     few_weights = deconvolutions_as_convolutions(plain, form_for_few_weights)
     tried = PERCENTILES if plain.ByteSize() < LARGE_BYTES else PERCENTILES[-1:]
-    makers: dict[str, Callable[[], onnx.ModelProto]] = {
-        "fp32.onnx": lambda: few_weights,
-        "fp16.onnx": lambda: fp16_from_fp32(few_weights),
-        "int8.onnx": lambda: int8_from_fp32(
-            deconvolutions_as_convolutions(plain, form_for_cpu_int8), {INPUT: faces}, percentiles=tried
-        ),
-        "int8-trt.onnx": lambda: int8_trt_from_fp32(few_weights, {INPUT: faces}, tried),
-    }
-    return {name: makers[name]() for name in FILES if name in names}
+    for_cpu = partial(deconvolutions_as_convolutions, plain, form_for_cpu_int8)
+    return graphs_from_fp32(few_weights, for_cpu, {INPUT: faces}, names, tried)
 
 
 def export_network(
@@ -109,7 +99,6 @@ def export_network(
         ArtifactError: The network is of no exportable kind, a file is past the gate's limits, or `folder` is taken.
         InputError: The data set is too small or of another size.
     """
-    require_free(folder, options.replace)
     if trained.architecture not in DEPTH_NETWORKS:
         rule = f"one of {', '.join(DEPTH_NETWORKS)}"
         raise ArtifactError.of("export", f"a network {trained.architecture}", rule, "Give its checkpoint.")

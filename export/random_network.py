@@ -54,7 +54,7 @@ def settings_of(artifact: Artifact) -> dict[str, object]:
 
 
 def random_network(name: str, faces: np.ndarray, settings: dict[str, object] | None = None) -> TrainedNetwork:
-    """Build a network with random weights; its batch norms are measured on faces, so that it is no constant.
+    """Build a network with random weights; its batch norms are measured on faces, so that its output varies.
 
     Args:
         name: Of the network in NETWORKS.

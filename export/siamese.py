@@ -31,15 +31,11 @@ from export.artifact_writer import (
     program_bytes,
     write_folder,
 )
+from export.graph_files import EMULATED, graph_faults, graphs_from_fp32
 from export.graph_runner import GraphRunner
-from export.half import fp16_from_fp32, require_fp16_range
-from export.int8_cpu import int8_from_fp32
-from export.int8_tensorrt import int8_trt_from_fp32
 from export.notes import export_notes, training_notes
 from export.onnx_from_torch import MAX_ERROR_OF_RANGE, OPSET, open_session, quiet_exporter, without_traces
 from export.options import ExportOptions, require_fitting
-from export.parity import EMULATED, FILES, FOR_TENSORRT
-from export.tensorrt_contract import tensorrt_faults
 from facedepth_edge.artifacts import GOLDEN_FILE, REFERENCE_FILE
 from facedepth_edge.errors import ArtifactError, InputError
 from facedepth_edge.json_values import finite_or_none
@@ -195,16 +191,10 @@ def siamese_gate(
         if not error.mean() < MAX_MEAN_DIFFERENCE or not flipped <= MAX_FLIPPED:
             got_text = f"{error.mean():.4f} in the mean, {100 * flipped:.2f} % decided otherwise"
             faults.append(f"{got_text}; limits {MAX_MEAN_DIFFERENCE:g} and {100 * MAX_FLIPPED:g} %")
-        if name in FOR_TENSORRT:
-            faults += [f"TensorRT: {fault}" for fault in tensorrt_faults(model)]
+        of_graph, most = graph_faults(name, model, None if emulation is None else emulation.largest)
         row = {"mean": float(error.mean()), "p99": float(np.percentile(error, 99)), "max": float(error.max())}
         plain = {key: finite_or_none(value) for key, value in row.items()}
-        report[name] = {**plain, "flipped": flipped, "largest_activation": None, "faults": faults}
-        if emulation is not None:
-            try:
-                report[name]["largest_activation"] = require_fp16_range(emulation.largest, model, name)
-            except ArtifactError as error_text:
-                faults.append(str(error_text))
+        report[name] = {**plain, "flipped": flipped, "largest_activation": most, "faults": faults + of_graph}
     return report
 
 
@@ -230,13 +220,7 @@ def export_siamese(
     network, side = trained.network, trained.input_px
     plain = onnx_from_siamese(network, side)
     calibration = pairs_of(data, "train", options.calibration_faces)
-    makers: dict[str, Callable[[], onnx.ModelProto]] = {
-        "fp32.onnx": lambda: plain,
-        "fp16.onnx": lambda: fp16_from_fp32(plain),
-        "int8.onnx": lambda: int8_from_fp32(plain, calibration),
-        "int8-trt.onnx": lambda: int8_trt_from_fp32(plain, calibration),
-    }
-    models = {name: makers[name]() for name in FILES if name in options.files}
+    models = graphs_from_fp32(plain, lambda: plain, calibration, options.files)
     held_out = pairs_of(data, "test", options.held_out_faces)
     reference = partial(_run_torch, PairModule(network))
     report = siamese_gate(models, reference, held_out)

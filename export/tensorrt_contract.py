@@ -142,49 +142,83 @@ def _node_faults(
     return faults
 
 
+@dataclass(frozen=True)
+class _Graph:
+    """A graph's tensors by name: constants, who makes them, who reads them, and which are its outputs."""
+
+    constants: Mapping[str, np.ndarray]
+    makers: Mapping[str, onnx.NodeProto]
+    users: Mapping[str, list[onnx.NodeProto]]
+    outputs: set[str]
+
+
 def _quantisation_faults(model: onnx.ModelProto) -> list[str]:
     """Check the rules of explicit INT8: symmetric, on convolution inputs only, weights per channel, biases float."""
-    constants, makers, users = constants_of(model), makers_of(model), users_of(model)
     outputs = {value.name for value in model.graph.output}
+    graph = _Graph(constants_of(model), makers_of(model), users_of(model), outputs)
     faults = []
     for node in model.graph.node:
-        name = node.name or node.output[0]
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            faults += _scale_faults(node, name, constants)
-            readers = users.get(node.output[0], [])
-            if node.output[0] in outputs or not readers:
-                faults.append(f"{name}: {node.op_type} ends in an output")
-        if node.op_type == "QuantizeLinear":
-            if constants[node.input[1]].size != 1:
-                faults.append(f"{name}: activations are quantised per tensor, not per channel")
-            if node.input[0] in constants:
-                faults.append(f"{name}: a weight is stored as INT8, not quantised at every start")
-            for reader in readers:
-                if reader.op_type != "DequantizeLinear" or not _same_scale(node, reader, constants):
-                    faults.append(f"{name}: not followed by a DequantizeLinear of the same scale")
-        elif node.op_type == "DequantizeLinear":
-            weight = node.input[0] in constants
-            maker = makers.get(node.input[0])
-            if not weight and (maker is None or maker.op_type != "QuantizeLinear"):
-                faults.append(f"{name}: neither a weight nor after a QuantizeLinear")
-            for reader in readers:
-                if reader.op_type != "Conv" or list(reader.input).index(node.output[0]) != (1 if weight else 0):
-                    faults.append(f"{name}: read by {reader.op_type} {reader.name}, not as a convolution's input")
-            if weight:
-                faults += _weight_faults(node, name, constants[node.input[0]], constants)
-        elif node.op_type == "Conv":
-            kinds = [entry in makers and makers[entry].op_type == "DequantizeLinear" for entry in node.input]
-            if len(set(kinds[:2])) > 1:
-                faults.append(f"{name}: only one of input and weight is quantised")
-            if kinds[1]:
-                # 10.3's parser takes the size of a weight that is no initialiser from the attribute alone.
-                levels = constants.get(makers[node.input[1]].input[0])
-                if levels is not None and list(attribute_of(node, "kernel_shape", [])) != list(levels.shape[2:]):
-                    faults.append(f"{name}: a quantised weight without its kernel_shape")
-            if len(node.input) > 2 and node.input[2] not in constants:
-                faults.append(f"{name}: its bias is not a float initialiser")
-            if not kinds[1] and node.input[1] not in constants:
-                faults.append(f"{name}: its weight is neither an initialiser nor a DequantizeLinear of one")
+        check = _QUANTISATION.get(node.op_type)
+        if check is not None:
+            faults += check(node, node.name or node.output[0], graph)
+    return faults
+
+
+def _quantize_faults(node: onnx.NodeProto, name: str, graph: _Graph) -> list[str]:
+    constants, faults = graph.constants, _end_faults(node, name, graph)
+    if constants[node.input[1]].size != 1:
+        faults.append(f"{name}: activations are quantised per tensor, not per channel")
+    if node.input[0] in constants:
+        faults.append(f"{name}: a weight is stored as INT8, not quantised at every start")
+    for reader in graph.users.get(node.output[0], []):
+        if reader.op_type != "DequantizeLinear" or not _same_scale(node, reader, constants):
+            faults.append(f"{name}: not followed by a DequantizeLinear of the same scale")
+    return faults
+
+
+def _dequantize_faults(node: onnx.NodeProto, name: str, graph: _Graph) -> list[str]:
+    constants, faults = graph.constants, _end_faults(node, name, graph)
+    weight = node.input[0] in constants
+    maker = graph.makers.get(node.input[0])
+    if not weight and (maker is None or maker.op_type != "QuantizeLinear"):
+        faults.append(f"{name}: neither a weight nor after a QuantizeLinear")
+    for reader in graph.users.get(node.output[0], []):
+        if reader.op_type != "Conv" or list(reader.input).index(node.output[0]) != (1 if weight else 0):
+            faults.append(f"{name}: read by {reader.op_type} {reader.name}, not as a convolution's input")
+    if weight:
+        faults += _weight_faults(node, name, constants[node.input[0]], constants)
+    return faults
+
+
+def _convolution_faults(node: onnx.NodeProto, name: str, graph: _Graph) -> list[str]:
+    constants, makers, faults = graph.constants, graph.makers, []
+    kinds = [entry in makers and makers[entry].op_type == "DequantizeLinear" for entry in node.input]
+    if len(set(kinds[:2])) > 1:
+        faults.append(f"{name}: only one of input and weight is quantised")
+    if kinds[1]:
+        # 10.3's parser takes the size of a weight that is no initialiser from the attribute alone.
+        levels = constants.get(makers[node.input[1]].input[0])
+        if levels is not None and list(attribute_of(node, "kernel_shape", [])) != list(levels.shape[2:]):
+            faults.append(f"{name}: a quantised weight without its kernel_shape")
+    if len(node.input) > 2 and node.input[2] not in constants:
+        faults.append(f"{name}: its bias is not a float initialiser")
+    if not kinds[1] and node.input[1] not in constants:
+        faults.append(f"{name}: its weight is neither an initialiser nor a DequantizeLinear of one")
+    return faults
+
+
+_QUANTISATION = {
+    "QuantizeLinear": _quantize_faults,
+    "DequantizeLinear": _dequantize_faults,
+    "Conv": _convolution_faults,
+}
+
+
+def _end_faults(node: onnx.NodeProto, name: str, graph: _Graph) -> list[str]:
+    """Check what Q and DQ have in common: a right scale, and somebody in the graph who reads them."""
+    faults = _scale_faults(node, name, graph.constants)
+    if node.output[0] in graph.outputs or not graph.users.get(node.output[0]):
+        faults.append(f"{name}: {node.op_type} ends in an output")
     return faults
 
 

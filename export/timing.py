@@ -3,8 +3,8 @@
 
 All take turns in blocks, so that whatever else the machine does meets all; a form's ratio is the median of the blocks'
 ratios. Batch 1, weights at random: timing does not depend on them. The network has the settings of the bundled model of
-its name, where one is bundled. With --artifact the files of a folder are timed, with --openvino the form that int8.onnx
-takes in OpenVINO too.
+its name, where one is bundled. With --artifact the files of a folder are timed, with --openvino the form of int8.onnx
+is timed in OpenVINO too.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from export.deconvolutions import (
     form_for_few_weights,
     weight_count,
 )
+from export.graph_files import FILES
 from export.int8_cpu import int8_from_fp32
 from export.onnx_from_torch import INPUT, onnx_from_network, open_session
-from export.parity import FILES
 from export.random_network import random_network, settings_of
 from facedepth_edge.artifacts import open_artifact
 from facedepth_edge.errors import BackendUnavailable, InputError

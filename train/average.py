@@ -26,15 +26,15 @@ def average(checkpoints: Sequence[Path], other: Path, share: float, out: Path) -
     """Write a checkpoint whose averaged weights are `share` of the networks' mean and the rest another's.
 
     Args:
-        checkpoints: last.pt or best.pt, one or more; what is written says of itself what the first does, and of all
-            which they were, in `data["averaged"]`.
+        checkpoints: last.pt or best.pt, one or more; what is written carries the notes of the first, and names
+            all of them in `data["averaged"]`.
         other: What they began with: a checkpoint, published weights or a published model's folder; it may lack layers
             that begin as the identity, such as residual blocks.
-        share: Of the checkpoints' mean, 0 to 1.
+        share: The weight of the checkpoints' mean, 0 to 1.
         out: The checkpoint to write; its optimizers are the first one's, so begin with it, do not resume it.
 
     Raises:
-        ConfigError: The share is none, or the networks differ.
+        ConfigError: The share is not from 0 to 1, or the networks differ.
         ArtifactError: One cannot be read.
     """
     if not 0 <= share <= 1:

@@ -3,8 +3,8 @@
 
 A distance that is taken for 1 / s of the true one makes the box s times as large as eq. 6 asks for. The network sees a
 head of another size then; its depth in mm should be the same. Measured on boxes of several sizes around the same heads,
-with --rolls on boxes that are turned in the image plane, as a camera's picture is that was not mounted upright, and
-with --pixels on boxes that have so few pixels of the camera's.
+with --rolls on boxes that are turned in the image plane, as in the picture of a camera that was not mounted upright,
+and with --pixels on boxes that cover only so many pixels of the camera.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from train.metrics import score_depth
 from train.networks import probabilities
 from train.predictors import Thresholds
 from train.start import read_start
+from train.units import gray_from_face
 from train.validation import chunks_of, spread_indices
 
 SCALES = (0.5, 0.65, 0.75, 0.85, 1.0, 1.15, 1.3, 1.45)
@@ -40,18 +41,18 @@ COLUMNS = ("head, mm", "called valid")
 
 
 def of_few_pixels(faces: Tensor, pixels: int) -> Tensor:
-    """Return what the runtime makes of faces whose boxes have few pixels of the camera's.
+    """Return faces as the runtime gives them to a network when their boxes cover few pixels of the camera.
 
     Args:
         faces: (B, 1, H, W) float32 in [-1, 1].
-        pixels: Of the box, a side; each is the mean of what it covers, in whole gray levels.
+        pixels: Camera pixels along a side of the box; each is the mean of what it covers, in whole gray levels.
 
     Returns:
         The same shape, grown again by the runtime's sampler.
     """
     sampler, grown = FaceSampler(), np.empty(tuple(faces.shape), np.float32)
     for face, out in zip(faces[:, 0].numpy(), grown[:, 0], strict=True):
-        camera = cv2.resize((face + 1) * 127.5, (pixels, pixels), interpolation=cv2.INTER_AREA)
+        camera = cv2.resize(gray_from_face(face), (pixels, pixels), interpolation=cv2.INTER_AREA)
         frame = np.clip(np.rint(camera), 0, 255).astype(np.uint8)
         sampler.sample_into(out, frame, Box(0, 0, pixels, pixels), Preprocessing(), None)
     return torch.from_numpy(grown)
@@ -70,13 +71,13 @@ def measure_boxes(
     """Measure a network on boxes of one size, turned by one angle to either side in turn.
 
     Args:
-        network: In inference mode; its depth along what the set's is.
+        network: In inference mode; its depth along the same line as the set's.
         data: The packed set.
         indices: (n,) positions in it, of frames with a head.
-        thresholds: Of validity and mask, from which on a face counts as valid.
+        thresholds: Of validity and mask, at which a face counts as valid.
         scale: Of the box's side.
         roll_deg: In-plane rotation of the box.
-        pixels: Of the box in the camera's frame, a side; None: as many as the network takes.
+        pixels: Camera pixels along a side of the box; None: as many as the network takes.
 
     Returns:
         (2,) the mean error after the offset over the head in mm, the share that the runtime would call valid; NaN where
@@ -93,7 +94,7 @@ def measure_boxes(
         truth, where = batch.depth.numpy()[:, 0], (batch.valid & batch.head).numpy()[:, 0]
         for depth, target, head in zip(found["depth"][:, 0], truth, where, strict=True):
             errors.append(score_depth(depth, target, head)[0])
-        levels = (faces[:, 0].numpy() + 1) * 127.5
+        levels = gray_from_face(faces[:, 0].numpy())
         for i in range(len(chosen)):
             valid.append(called_valid({name: each[i] for name, each in found.items()}, levels[i], thresholds, pixels))
     mean = np.nanmean(errors) if np.isfinite(errors).any() else np.nan
@@ -109,7 +110,13 @@ def table_of(
     rolls_deg: tuple[float, ...] = (),
     pixels: tuple[int, ...] = (),
 ) -> str:
-    """Measure models on boxes of several sizes, angles and numbers of pixels and return the table in Markdown."""
+    """Measure models on boxes of several sizes, angles and numbers of pixels and return the table in Markdown.
+
+    Raises:
+        ArtifactError: A model cannot be used.
+        InputError: The set has no pictures.
+    """
+    data.crops.require_pictures()
     columns = [f"{model.parent.name}/{model.name}: {column}" for model in models for column in COLUMNS]
     lines = ["| box | distance taken for | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     starts = [read_start(model) for model in models]

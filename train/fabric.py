@@ -47,7 +47,7 @@ def open_fabric(loop: LoopConfig, several_phases: bool = False) -> lightning_fab
     Args:
         loop: Accelerator, devices, strategy, precision.
         several_phases: A step's phases use different parts of the task, so each leaves weights without a gradient;
-            the processes must then be told to look which.
+            the processes must then be told to look for them.
 
     Returns:
         The launched engine.

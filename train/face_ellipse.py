@@ -15,7 +15,7 @@ HALF_AXES_MM = (68.0, 90.0)  # across and down, at the head centre's distance
 
 
 def planes_over(where: np.ndarray) -> np.ndarray:
-    """Return what spans the planes over some pixels of eq. 6's box.
+    """Return columns that span all planes over some pixels of eq. 6's box.
 
     Args:
         where: (H, W) bool.
@@ -28,6 +28,20 @@ def planes_over(where: np.ndarray) -> np.ndarray:
     right_mm = (across + 0.5) / width * reach.reach_x_mm
     down_mm = (down + 0.5) / height * reach.reach_y_mm
     return np.stack([right_mm - right_mm.mean(), down_mm - down_mm.mean(), np.ones(len(down))], axis=1)
+
+
+def beside_plane(values: np.ndarray, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a plane to values by least squares and take it out of them.
+
+    Args:
+        values: (n,) float64, or (n, m): m columns, each with a plane of its own.
+        planes: (n, k) float64, what spans the planes, as `planes_over` returns it.
+
+    Returns:
+        The plane's coefficients (k,) or (k, m), and what of the values lies beside it, in their shape.
+    """
+    coefficients = np.linalg.lstsq(planes, values, rcond=None)[0]
+    return coefficients, values - planes @ coefficients
 
 
 def face_ellipse(height: int, width: int) -> np.ndarray:

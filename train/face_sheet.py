@@ -18,14 +18,14 @@ import numpy as np
 from facedepth_edge import Camera, EdgeDepth
 from facedepth_edge.errors import InputError
 from facedepth_edge.picture import colour_from_depth
-from facedepth_edge.spec import Preprocessing
 from train.command import Outcome, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_sets
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
 from train.face_ellipse import face_ellipse
-from train.metrics import HALF_RANGE_MM, score_depth
-from train.synth.full_frame import write_image
+from train.image_files import write_image
+from train.metrics import score_depth
+from train.units import HALF_RANGE_MM, REACH_MM, gray_from_face
 from train.validation import batches_of
 
 SLICE_MM = 12.0
@@ -33,7 +33,6 @@ NEAR_FAR_MM = (-110.0, 110.0)  # behind the head's distance: the ends of the col
 PANEL_PX = 168
 COLUMNS = 2
 FACES = 11
-BOX_MM = Preprocessing().reach_x_mm
 # With these a crop of eq. 6's box, enlarged by the set's margin, is cut back to the box, whatever its true distance.
 _FOCAL_PX, _DISTANCE_MM = 1000.0, 1000.0
 _EMPTY, _INK = (40, 40, 40), (235, 235, 235)
@@ -91,7 +90,7 @@ def _coloured(depth: np.ndarray, where: np.ndarray) -> np.ndarray:
 def _draw_side(picture: np.ndarray, depth: np.ndarray, where: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Draw the points near the head's middle as seen from its side: near is left, up is up."""
     height, width = depth.shape
-    across_mm = ((np.arange(width) + 0.5) / width - 0.5) * BOX_MM
+    across_mm = ((np.arange(width) + 0.5) / width - 0.5) * REACH_MM
     rows, columns = np.nonzero(where & (np.abs(across_mm) <= SLICE_MM)[None, :])
     near, far = NEAR_FAR_MM
     x = (depth[rows, columns] - near) / (far - near) * PANEL_PX
@@ -117,7 +116,7 @@ def cards_of_set(model: EdgeDepth, data: PackedSet, split: str, count: int, name
         raise InputError.of(name, f"no face in split {split}", "some", "Give another --split.")
     chosen = faces[np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(np.int64)]
     middle = (data.crops.crop_px / 2, data.crops.crop_px / 2)
-    distance_mm = _FOCAL_PX * BOX_MM / data.crops.box_px
+    distance_mm = _FOCAL_PX * REACH_MM / data.crops.box_px
     cards = []
     for positions, batch in batches_of(data, chosen):
         for i, position in enumerate(positions):
@@ -127,7 +126,7 @@ def cards_of_set(model: EdgeDepth, data: PackedSet, split: str, count: int, name
             error, _, correlation = score_depth(result.relative, truth, measured & face_ellipse(*truth.shape))
             state = "" if result.valid else ", not valid"
             text = f"{name} {data.crops.frames[position].frame_id}: face {error:.1f} mm, r {correlation:.2f}{state}"
-            gray = np.rint((batch.face[i, 0].numpy() + 1) * 127.5).astype(np.uint8)
+            gray = np.rint(gray_from_face(batch.face[i, 0].numpy())).astype(np.uint8)
             # the offset is taken out of both, as it is out of the error
             model_mm, truth_mm = result.relative * HALF_RANGE_MM, truth * HALF_RANGE_MM
             model_mm = model_mm - (model_mm - truth_mm)[measured].mean() if measured.any() else model_mm

@@ -2,7 +2,7 @@
 """Whether a model is as good for everyone: `python -m train.groups --model PATH --data DIR` by group.
 
 Groups come from what the renderer noted of each frame, its angles, and its picture's brightness; a set without such
-notes has the last ones only.
+notes has groups by light, angles and visible share only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from train.data.packed import PackedSet
 from train.face_ellipse import face_ellipse
 from train.metrics import score_depth
 from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
+from train.units import gray_from_face
 from train.validation import batches_of, spread_indices
 
 WORSE = 1.25
@@ -147,7 +148,7 @@ def score_frames(
         outputs = predict(chosen, batch)
         ellipse = face_ellipse(*batch.depth.shape[-2:])
         depth, valid, head = (plane[:, 0].numpy() for plane in (batch.depth, batch.valid, batch.head))
-        faces = (batch.face[:, 0].numpy() + 1) * 127.5
+        faces = gray_from_face(batch.face[:, 0].numpy())
         for i, position in enumerate(chosen):
             where = valid[i] & head[i]
             head_mm, _, _ = score_depth(outputs["depth"][i, 0], depth[i], where)

@@ -49,7 +49,7 @@ log = logging.getLogger("train")
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run came to.
+    """The result of a run.
 
     Args:
         step: Steps done.
@@ -117,7 +117,7 @@ def fit(
         start: The training whose weights this one begins with; a resumed run must be given the same again, or none.
 
     Returns:
-        What the run came to.
+        The run's result.
 
     Raises:
         InputError: The task needs pictures and the set has none.
@@ -166,7 +166,7 @@ def fit(
 class Run:
     """A training under way: its networks and optimizers, how far it is, and its checkpoints.
 
-    `task` is what is trained and kept, `wrapped_task` the same as Fabric has it computed; `average` has the averaged
+    `task` is what is trained and kept, `wrapped_task` the same task wrapped by Fabric; `average` has the averaged
     weights of the task's network. `step`, `samples` and `elapsed_s` count what is done, `progress` is the fraction of
     it, and `best_score` is the smallest that was measured.
 

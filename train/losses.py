@@ -12,13 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facedepth_edge.spec import DepthScale, Preprocessing
+from train.units import HALF_RANGE_MM, MIN_HEAD_PIXELS, REACH_MM
 
-HALF_RANGE_MM = DepthScale().half_range_mm
-REACH_MM = Preprocessing().reach_x_mm
 ROUNDING_MM = 1.5  # differences of depths in whole mm are off by less than 1; a little more for the camera's noise
 LEAST_SPREAD = 1e-6  # of pixels in the plane, in half sides to the fourth: those of a line have no tilt
-MIN_HEAD_PIXELS = 64  # a head of fewer measured pixels has no meaningful offset of its own
 
 
 def adversarial_bce(logits: Tensor, real: bool) -> Tensor:
@@ -68,7 +65,7 @@ def generator_objective(mse_value: Tensor, adversarial_value: Tensor, lambda_mse
 
 
 def _mean_over(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of finite values over a mask; 0 where the mask is empty."""
+    """Average finite values over a mask; 0 where the mask is empty."""
     weight = where.to(values.dtype)  # a product: on CPUs torch.where and sums of bool take several times as long
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
@@ -126,7 +123,7 @@ def _large_heads(head: Tensor) -> Tensor:
 
 
 def _mean_of_images(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the images whose masks are not empty of their means over these."""
+    """Average each image's masked mean over the images with a non-empty mask."""
     return mean_per_image(values, where).sum() / where.flatten(1).any(dim=1).sum().clamp(min=1)
 
 

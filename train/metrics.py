@@ -12,10 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from facedepth_edge.spec import DepthScale
-
-HALF_RANGE_MM = DepthScale().half_range_mm
-MIN_HEAD_PIXELS = 64
+from train.units import HALF_RANGE_MM, MIN_HEAD_PIXELS
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,21 @@ def score_depth(depth: np.ndarray, target: np.ndarray, where: np.ndarray) -> tup
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError.of("depth", "NaN or infinity", "finite depth", "Check the predictor.")
     error = (a - b) * HALF_RANGE_MM
+    return float(np.abs(error - error.mean()).mean()), float(np.abs(error).mean()), correlation(a, b)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Pearson's correlation; NaN where one of the two is constant or there are fewer than two values.
+
+    Args:
+        a: (n,) float64.
+        b: (n,) float64.
+    """
+    if len(a) < 2:
+        return float("nan")
     a, b = a - a.mean(), b - b.mean()
-    spread = np.sqrt((a**2).sum() * (b**2).sum())
-    correlation = float((a * b).sum() / spread) if spread > 1e-12 else float("nan")
-    return float(np.abs(error - error.mean()).mean()), float(np.abs(error).mean()), correlation
+    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / spread if spread > 1e-12 else float("nan")
 
 
 def score_mask(mask: np.ndarray, head: np.ndarray, seen: np.ndarray) -> float:
@@ -109,10 +117,10 @@ class ScoreSheet:
         Returns:
             The image's score, which is also kept.
         """
-        shape_mm, absolute_mm, correlation = score_depth(depth, target, valid & head)
+        shape_mm, absolute_mm, likeness = score_depth(depth, target, valid & head)
         iou = score_mask(mask, head, seen) if mask is not None else float("nan")
         right = float((validity[0] >= 0.5) == (validity[1] >= 0.5)) if validity is not None else float("nan")
-        score = ImageScore(shape_mm, absolute_mm, correlation, iou, right)
+        score = ImageScore(shape_mm, absolute_mm, likeness, iou, right)
         self.scores.append(score)
         return score
 

@@ -18,6 +18,7 @@ ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration; singular values end between about 0.7 and 1.2
 RMS_OF_ADAM = 0.2  # the root mean square of a step of AdamW, divided by its learning rate
 EPSILON = 1e-8
+FEWEST_MAPS = 16  # a convolution with fewer output maps is AdamW's
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
@@ -41,9 +42,10 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Step convolutions between feature maps by Muon, everything else by AdamW.
 
-    By AdamW go biases and norms, the first convolution, whose input is one picture, and the last ones, which make a few
-    maps: those are not transformations of features. Only `edge`'s plain convolutions were tried: a grouped one is taken
-    as one matrix, and of a transposed one, whose weight begins with the inputs, these count instead of the outputs.
+    AdamW steps biases and norms, the first convolution, whose input is one picture, and the last ones, which make fewer
+    than FEWEST_MAPS maps: those are not transformations of features. Only `edge`'s plain convolutions were tried. A
+    grouped convolution is taken as one matrix; a transposed one, whose weight begins with the inputs, is judged by its
+    number of inputs instead of outputs.
 
     Args:
         parameters: What it steps.
@@ -51,7 +53,6 @@ class Muon(torch.optim.Optimizer):
         betas: AdamW's decays.
         weight_decay: Decoupled; on weights with two or more dimensions.
         lr_factor: Muon's learning rate, as a multiple of lr.
-        fewest_maps: A convolution with fewer output maps is AdamW's.
     """
 
     def __init__(
@@ -61,9 +62,8 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float],
         weight_decay: float,
         lr_factor: float,
-        fewest_maps: int = 16,
     ) -> None:
-        matrices = [p for p in parameters if p.ndim == 4 and p.shape[0] >= fewest_maps and p.shape[1] > 1]
+        matrices = [p for p in parameters if p.ndim == 4 and p.shape[0] >= FEWEST_MAPS and p.shape[1] > 1]
         taken = {id(p) for p in matrices}
         others = [p for p in parameters if id(p) not in taken]
         groups: list[dict[str, Any]] = [

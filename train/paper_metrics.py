@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedepth_edge.errors import InputError
-from train.metrics import HALF_RANGE_MM, MIN_HEAD_PIXELS
+from train.units import HALF_RANGE_MM, MIN_HEAD_PIXELS
 
 LEVELS_PER_Z = 127.5
 LOWEST_LEVEL = 1.0
@@ -78,7 +78,7 @@ def sums_of_images(depth: np.ndarray, target: np.ndarray, where: np.ndarray) -> 
     """Sum up what the metrics need, for each image by itself.
 
     `log_free_squared` is the squared log error after removing the image's mean log error: Eigen's scale-invariant error
-    lets every image have a scale of its own. (Its factor 1/2 of one printed form is not in the paper's numbers: pix2pix
+    lets every image have a scale of its own. (The factor 1/2 of one printed form is not in the paper's numbers: pix2pix
     has 1.0774 beside 1.0864 of the plain error.)
 
     Args:

@@ -56,18 +56,20 @@ class TrivialAnswers:
         }
 
 
-def trivial_answers(data: PackedSet, frames: int = MEAN_FACE_FRAMES) -> TrivialAnswers:
-    """Average the training split's heads.
+def trivial_answers(data: PackedSet) -> TrivialAnswers:
+    """Average the training split's heads, of at most MEAN_FACE_FRAMES frames spread over it.
 
     Args:
         data: The packed set.
-        frames: Most frames to average, spread over the split.
+
+    Raises:
+        InputError: The split has no measured head pixel.
     """
     total: np.ndarray | float = 0.0
     count: np.ndarray | float = 0.0
     heads: np.ndarray | float = 0.0
     seen = 0
-    for _, batch in batches_of(data, spread_indices(data, "train", frames)):
+    for _, batch in batches_of(data, spread_indices(data, "train", MEAN_FACE_FRAMES)):
         head = batch.head.numpy()[:, 0]
         where = batch.valid.numpy()[:, 0] & head
         total = total + np.where(where, batch.depth.numpy()[:, 0].astype(np.float64), 0).sum(axis=0)
@@ -116,7 +118,7 @@ def predictors_from_model(path: Path) -> dict[str, Predictor]:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which probabilities on an answer counts.
+    """Probability above which an answer counts as yes.
 
     Args:
         validity: A face is usable.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training refuses before it begins: data or a start that its task cannot use, and to go on with another run."""
+"""Refuses, before a training begins, data or a start that its task cannot use, and to resume a different run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def require_usable_data(config: TrainConfig, data: PackedSet) -> None:
 
     Raises:
         InputError: The task needs pictures and the set has none.
-        ConfigError: Turned heads shall come more often, and the task draws people.
+        ConfigError: The config repeats turned heads, and the task draws people.
     """
     task_class = TASKS[config.task.name]
     if task_class.reads_pictures:
@@ -73,7 +73,7 @@ def require_same_run(state: dict[str, Any], config: TrainConfig, about_data: dic
 
 
 def require_same_start(state: dict[str, Any], start: Start | None, path: Path) -> None:
-    """Refuse to go on with another start than a run began with; none at all is right for every run.
+    """Refuse to go on with another start than a run began with; where none is given, any run may go on.
 
     Raises:
         ConfigError: It is another.
@@ -86,7 +86,7 @@ def require_same_start(state: dict[str, Any], start: Start | None, path: Path) -
 
 
 def require_same_samples(state: dict[str, Any], batch_size: int, processes: int, path: Path) -> None:
-    """Refuse to go on with another number of samples a step: what a step draws goes by how many came before it.
+    """Refuse to go on with another number of samples a step: what a step draws depends on how many came before.
 
     Raises:
         ConfigError: The number differs.

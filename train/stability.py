@@ -20,6 +20,7 @@ from tqdm import tqdm
 from facedepth_edge import Camera, DepthResult, DepthStream, EdgeDepth
 from facedepth_edge.errors import ConfigError
 from train.command import Outcome, require_counts, run_command
+from train.data.crops_set import HEAD_LABELS
 from train.face_ellipse import face_ellipse
 from train.synth.dataset import SetConfig, Studio
 from train.synth.shot import FrameSize, Shot, shoot
@@ -178,7 +179,7 @@ def _error(result: DepthResult, shot: Shot) -> float:
         result.pixel_centers(), reversed(shot.depth_mm.shape), strict=True)
     )  # fmt: skip
     truth, label = shot.depth_mm[np.ix_(y, x)].astype(np.float64), shot.label[np.ix_(y, x)]
-    where = face_ellipse(*truth.shape) & (label >= 1) & (label <= 3)
+    where = face_ellipse(*truth.shape) & np.isin(label, HEAD_LABELS)
     error = (result.depth_mm - truth)[where]
     return float(np.abs(error - error.mean()).mean())
 

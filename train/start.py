@@ -111,12 +111,12 @@ def _start_from_artifact(folder: Path) -> Start:
         fix = "The installed package leaves it out: take the model's folder in a checkout, or export it again."
         raise ArtifactError.of(str(folder), f"no {REFERENCE_FILE}", "a model with that file", fix)
     content = artifact.read(REFERENCE_FILE)
-    spec, told = artifact.spec, dict(artifact.spec.training)
+    spec, training = artifact.spec, dict(artifact.spec.training)
     prefix = "network."  # of export's module around the network
     try:
         settings = {
-            "network": {"name": spec.architecture, **told["network"]},
-            "task": {"name": told["task"]},
+            "network": {"name": spec.architecture, **training["network"]},
+            "task": {"name": training["task"]},
             "data": {"depth_along": spec.depth_scale.along},
         }
         config = dataclass_from_mapping(TrainConfig, settings, "config")
@@ -125,12 +125,12 @@ def _start_from_artifact(folder: Path) -> Start:
         task.network.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
         about = {
             "sha256": hashlib.sha256(content).hexdigest(),
-            "step": _require(told["steps"], "training.steps", int),
-            "samples": _require(told["samples"], "training.samples", int),
+            "step": _require(training["steps"], "training.steps", int),
+            "samples": _require(training["samples"], "training.samples", int),
             "config": settings,
-            "data": {"name": _require(told["data"], "training.data", str), "key": ""},
+            "data": {"name": _require(training["data"], "training.data", str), "key": ""},
             "start": None,
-            "stages": _require_stages(told["stages"]),
+            "stages": _require_stages(training["stages"]),
         }
     except _UNUSABLE as error:
         rule = "a model that python -m export wrote from a training"
@@ -200,12 +200,12 @@ def begin_with(start: Start, task: Task, config: TrainConfig, data_key: str) -> 
 def weights_in(start: Start, deeper: Start) -> dict[str, torch.Tensor]:
     """Return the weights with which a network of more layers computes what the starting one does.
 
-    Its own layers keep its weights, but in layers that are all 0 in a new network: with these 0 again, as in a new
-    residual block, they are the identity.
+    Layers that only the larger network has keep their weights, except those that are 0 in a new network, as in a
+    residual block: they become 0 again, so that these layers are the identity.
 
     Args:
         start: What a training began with.
-        deeper: The training, of the same network or of one that has layers more which begin as the identity.
+        deeper: The training, of the same network or of one with further layers that begin as the identity.
 
     Raises:
         ConfigError: The networks differ in more than that.
@@ -233,7 +233,7 @@ def weights_in(start: Start, deeper: Start) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def _require_same_function(start: Start, network: nn.Module) -> None:
-    """Look whether the network computes what the starting one does: options that are no widths may differ."""
+    """Check that the network computes what the starting one does: options other than widths may differ."""
     side = getattr(start.config.network.options, "input_px", FACE_PX)
     faces = torch.linspace(-1, 1, 2 * side * side).sin().reshape(2, 1, side, side)
     inputs = [faces] * len(inspect.signature(network.forward).parameters)

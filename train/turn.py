@@ -2,8 +2,8 @@
 """Whether a model turns heads as far as they are turned: `python -m train.turn --model PATH --data DIR`.
 
 Compared is the plane through the face's surface: by how many degrees it slopes across, counted in the direction of the
-head's yaw. A model that is unsure turns faces back towards the camera; so does one that takes the flatter faces that
-some people have for the deeper ones of its training.
+head's yaw. A model that is unsure turns faces back towards the camera; so does one that takes
+some people's flatter faces for the deeper ones that it was trained on.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from train.command import Outcome, require_counts, run_command
 from train.data.command_line import add_reading_arguments, open_set
 from train.data.frame_source import SPLITS
 from train.data.packed import PackedSet
-from train.face_ellipse import face_ellipse, planes_over
-from train.metrics import HALF_RANGE_MM
+from train.face_ellipse import beside_plane, face_ellipse, planes_over
 from train.predictors import Predictor, predictors_from_model
+from train.units import HALF_RANGE_MM
 from train.validation import batches_of, spread_indices
 
 YAWS_DEG = (5, 15, 25, 35, 45, 60)
@@ -61,12 +61,11 @@ def turn_of(measured_mm: np.ndarray, found_mm: np.ndarray, where: np.ndarray, ya
     """
     planes = planes_over(where)
     both = np.stack([measured_mm[where], found_mm[where]], axis=1).astype(np.float64)
-    slopes = np.linalg.lstsq(planes, both, rcond=None)[0]
-    error = both[:, 1] - both[:, 0]
-    beside = error - planes @ (slopes[:, 1] - slopes[:, 0])
+    slopes, shapes = beside_plane(both, planes)
+    error, shape_error = (each[:, 1] - each[:, 0] for each in (both, shapes))
     measured, found = np.degrees(np.arctan(slopes[0]))
     flat = float(np.abs(error - error.mean()).mean())
-    return Turn(yaw_deg, float(measured), float(found), flat, float(np.abs(beside).mean()))
+    return Turn(yaw_deg, float(measured), float(found), flat, float(np.abs(shape_error).mean()))
 
 
 def turns(data: PackedSet, indices: np.ndarray, predictor: Predictor) -> list[Turn]:

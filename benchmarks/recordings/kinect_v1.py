@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.recordings.converter import run_converter, write_frames
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour, read_plane
-from train.synth.full_frame import write_image
+from train.image_files import write_image
 
 FOLDER = Path("Assignment1/Data/data")
 FRAMES = 100

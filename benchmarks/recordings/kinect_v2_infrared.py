@@ -32,7 +32,7 @@ from benchmarks.recordings.converter import run_converter, write_frames
 from benchmarks.recordings.similarity import origin_of
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_plane, read_text
-from train.synth.full_frame import write_image
+from train.image_files import write_image
 
 PARTS = (Path("FaceX-Train/train"), Path("FaceX/test"))
 EVERY = 3

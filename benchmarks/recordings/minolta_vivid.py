@@ -42,7 +42,7 @@ from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.command import Outcome, run_command
 from train.data.strict_files import read_colour, read_text
-from train.synth.full_frame import write_image
+from train.image_files import write_image
 
 MARKS = Path(__file__).with_suffix(".csv")
 SIZE_HW = (240, 320)

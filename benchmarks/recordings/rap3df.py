@@ -37,7 +37,7 @@ from benchmarks.recordings.converter import run_converter, write_frames
 from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour
-from train.synth.full_frame import write_image
+from train.image_files import write_image
 
 FOLDER = Path("rap3df_data")
 MARKS = Path(__file__).with_suffix(".csv")

@@ -39,7 +39,7 @@ from benchmarks.recordings.converter import run_converter, write_frames
 from benchmarks.recordings.similarity import origin_of
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour
-from train.synth.full_frame import write_image
+from train.image_files import write_image
 
 FOLDER = Path("code/images")
 CAMERAS = ("Left", "Middle", "Right")

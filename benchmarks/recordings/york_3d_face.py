@@ -31,7 +31,7 @@ from benchmarks.recordings.converter import run_converter, write_frames
 from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_plane, read_text
-from train.synth.full_frame import write_image
+from train.image_files import write_image
 
 FOLDER = Path("3DFER/UoY")
 SIZE_HW = (1320, 1024)

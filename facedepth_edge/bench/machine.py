@@ -28,12 +28,11 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     release = _read(root / "etc/nv_tegra_release").split("\n")[0].strip("# ")
     if release:
         found["l4t"] = release
-    info = _read(root / "proc/cpuinfo")
-    names = {line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")}
-    if names:
-        found["cpu"] = ", ".join(sorted(names))
+    name = cpu_name(root)
+    if name:
+        found["cpu"] = name
     found["cpus"] = available_cpus()
-    for line in info.splitlines():
+    for line in _read(root / "proc/cpuinfo").splitlines():
         if line.startswith(("flags", "Features")):
             known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
             present = set(line.partition(":")[2].split())
@@ -46,6 +45,17 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     if mode:
         found["power_mode"] = " ".join(mode.split())
     return found | _gpus()
+
+
+def cpu_name(root: Path = Path("/")) -> str:
+    """Return the processor's model name, several with commas; empty where the system does not say.
+
+    Args:
+        root: Where /proc is read from.
+    """
+    info = _read(root / "proc/cpuinfo")
+    names = {line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")}
+    return ", ".join(sorted(names))
 
 
 def describe_versions() -> dict[str, str]:

@@ -93,13 +93,16 @@ def test_the_command_prints_a_table_and_draws(
     np.savez(meshes, name=np.array(["one.png", "one.png"]), points_px=np.stack([mesh, mesh]))
     asked = [str(photos), "--meshes", str(meshes), "--model", str(tmp_path / "tiny"), "--sheet", str(sheet)]
     assert main(asked) == 0
-    said = capsys.readouterr().out
+    said, log = capsys.readouterr()
+    assert log.splitlines()[-1].startswith("PASS python -m benchmarks.photographs ")
     assert "| faces; compared; called valid | 2; 2; " in said
     assert "nan" not in said
     assert cv2.imread(str(sheet)).shape[1] == 2 * 760
     np.savez(meshes, name=np.array(["two.png"]), points_px=mesh[None])
     assert main(asked) == 1
-    assert "two.png: got no picture" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert "two.png: got no picture" in log
+    assert log.splitlines()[-1].startswith("FAIL python -m benchmarks.photographs ")
 
 
 def test_face_mesh_writes_the_meshes_of_a_folder(

@@ -12,7 +12,8 @@ import pytest
 from export.calibration import MIN_CALIBRATION_FACES
 from export.face_subsets import subsets_of
 from export.faces import open_faces
-from export.parity import FILES, run_gate, runner_from_program
+from export.graph_files import FILES
+from export.parity import run_gate, runner_from_program
 from facedepth_edge.artifacts import open_artifact
 from train.data.packed import PackedSet
 

@@ -23,10 +23,11 @@ import torch
 
 from export import artifact_writer, pipeline
 from export.__main__ import main
-from export.artifact_writer import npz_bytes, write_artifact
+from export.artifact_writer import npz_bytes, require_free, write_artifact
 from export.calibration import PERCENTILES
+from export.graph_files import FILES
 from export.options import ExportOptions
-from export.parity import FILES, gate_of_artifact
+from export.parity import gate_of_artifact
 from export.pipeline import export_network, golden_indices
 from facedepth_edge.api import EdgeDepth
 from facedepth_edge.artifacts import open_artifact
@@ -403,8 +404,8 @@ def test_boxes_of_another_reach_are_told(along: str, checkpoint: Path, export_da
 def test_what_cannot_be_written_is_told_before_the_work(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match=r"edge: got .*/file above it, expected a folder that may be written"):
-        pipeline.require_free(tmp_path / "file" / "models" / "edge", replace=True)
-    pipeline.require_free(tmp_path / "none" / "models" / "edge", replace=False)
+        require_free(tmp_path / "file" / "models" / "edge", replace=True)
+    require_free(tmp_path / "none" / "models" / "edge", replace=False)
     with pytest.raises(ConfigError, match="--version: got ' ', expected a text"):
         ExportOptions("edge", version=" ")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facedepth_edge.errors import ConfigError
-from train.box_scale import main, measure_boxes, of_few_pixels
+from facedepth_edge.errors import ConfigError, InputError
+from train.box_scale import main, measure_boxes, of_few_pixels, table_of
 from train.data.batches import Augmentation, AugmentConfig, make_batch
 from train.data.geometry_augment import fixed_boxes
 from train.data.packed import PackedSet, open_packed_set
@@ -88,6 +89,12 @@ def test_the_command_prints_a_line_for_each_size(
     assert upright[2:] == same[2:] != side[2:]
     assert main([*asked, "--scales", "2"]) == 2
     assert "--scales: got [2.0], expected 0.4 to 1.5 each" in capsys.readouterr().err
+
+
+def test_a_set_of_depth_alone_is_refused(data: PackedSet) -> None:
+    blind = replace(data, crops=replace(data.crops, pictures=False))
+    with pytest.raises(InputError, match="got a set of depth alone, expected one with pictures"):
+        table_of([Path("none")], blind, "test", 4, (1.0,))
 
 
 def test_boxes_are_turned_in_the_image_plane(data: PackedSet) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facedepth_edge.errors import InputError
-from train.metrics import ScoreSheet, score_depth, score_mask
+from train.metrics import ScoreSheet, correlation, score_depth, score_mask
 
 
 @pytest.fixture
@@ -81,3 +81,10 @@ def test_the_sheet_averages_over_the_images_that_have_a_figure() -> None:
     assert summary["mask_iou"] == pytest.approx(0.5)
     assert summary["validity_right"] == pytest.approx(2 / 3)
     assert np.isnan(sheet.column("absolute_mm")[2])
+
+
+def test_correlation_has_no_value_where_nothing_varies() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 50))
+    assert correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
+    assert np.isnan([correlation(a, np.ones(50)), correlation(a[:1], b[:1]), correlation(a[:0], b[:0])]).all()

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facedepth_edge.spec import Preprocessing
-from train.synth.motion import is_turned_away, rotation_from_angles, sample_turned_angles, sample_turned_torso
+from train.synth.motion import is_turned_away, rotation_from_dataset_angles, sample_turned_angles, sample_turned_torso
+from train.units import REACH_MM
 
-REACH_MM = Preprocessing().reach_x_mm  # eq. 6
 CAMERA_FROM_FACING = np.diag([1.0, -1.0, -1.0])  # a head that faces the camera: x stays, y and z turn round
 
 
@@ -32,7 +31,7 @@ class Placement:
     @property
     def camera_from_head(self) -> np.ndarray:
         """(3, 3) rotation from the head's axes (x left, y up, z in front) to the camera's."""
-        return rotation_from_angles(*self.angles_deg) @ CAMERA_FROM_FACING
+        return rotation_from_dataset_angles(*self.angles_deg) @ CAMERA_FROM_FACING
 
     @property
     def shows_face(self) -> bool:
@@ -54,7 +53,7 @@ def sample_placement(rng: np.random.Generator) -> Placement:
     roll, pitch, yaw = np.where(wide, rng.uniform(-limit, limit), np.clip(rng.normal(0, limit / 4), -limit, limit))
     place = sample_place(rng)
     follow = rng.uniform(0.2, 0.7)
-    torso = rotation_from_angles(rng.normal(0, 3), rng.normal(0, 4), follow * yaw + rng.normal(0, 6))
+    torso = rotation_from_dataset_angles(rng.normal(0, 3), rng.normal(0, 4), follow * yaw + rng.normal(0, 6))
     return _placed((float(roll), float(pitch), float(yaw)), place, torso)
 
 
@@ -65,7 +64,7 @@ def sample_turned_placement(rng: np.random.Generator) -> Placement:
 
 
 def _placed(angles_deg: tuple[float, float, float], place: np.ndarray, torso: np.ndarray) -> Placement:
-    head = rotation_from_angles(*angles_deg)
+    head = rotation_from_dataset_angles(*angles_deg)
     return Placement(angles_deg, place, CAMERA_FROM_FACING @ head.T @ torso @ CAMERA_FROM_FACING)
 
 

@@ -12,14 +12,15 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
 from train.crosscheck.body_model import BodyModel
-from train.crosscheck.camera import REACH_MM, sample_placement, sample_turned_placement
+from train.crosscheck.camera import sample_placement, sample_turned_placement
 from train.crosscheck.figure import Atelier, Figure
 from train.crosscheck.hair import Styles
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.person import Person, sample_expression, sample_person
 from train.crosscheck.shot import Film, shoot
-from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.data.crops_set import sequence_folder, sequence_of
 from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
+from train.units import REACH_MM
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def render_set(
     workshop: Workshop | None = None
     numbers = [*note.subjects["train"], *note.subjects["test"]]
     for number in tqdm(numbers, unit="person", desc="render"):
-        folder = out / f"{(number - 1) * SEQUENCES_PER_SUBJECT + 1:03d}"
+        folder = sequence_folder(out, sequence_of(number, 1))
         if folder.is_dir():
             continue
         workshop = workshop or Workshop(config, styles, variant, threads)

@@ -7,6 +7,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from facedepth_edge.head import DEPTH_WINDOW_MM
 from train.crosscheck.parts import BACKGROUND, Part
 
 
@@ -45,9 +46,9 @@ class Truth:
         return depth.reshape(slopes.shape[:-1]), label.reshape(slopes.shape[:-1])
 
 
-def head_distance(head: list[Part], centre_mm: np.ndarray, window_mm: float = 40.0) -> float:
-    """Return D: the median z of the head's own surface in a window around the projected head centre."""
-    step = (np.arange(21) + 0.5) / 21 * window_mm - window_mm / 2
+def head_distance(head: list[Part], centre_mm: np.ndarray) -> float:
+    """Return D: the median z of the head's own surface over DEPTH_WINDOW_MM around the projected head centre."""
+    step = (np.arange(21) + 0.5) / 21 * DEPTH_WINDOW_MM - DEPTH_WINDOW_MM / 2
     across, down = np.meshgrid(centre_mm[0] + step, centre_mm[1] + step)
     depth, _ = Truth(head).look(np.stack([across, down], axis=-1) / centre_mm[2])
     found = depth[np.isfinite(depth)]

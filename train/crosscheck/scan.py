@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError, InputError
 from train.crosscheck import SCAN_GENERATOR
-from train.crosscheck.camera import REACH_MM, Placement, sample_place
+from train.crosscheck.camera import Placement, sample_place
 from train.crosscheck.parts import BODY, SKIN, Part, cut_out
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.shot import Film, shoot
 from train.crosscheck.textured_mesh import TexturedMesh, digest_of, read_textured
 from train.data.crops_writer import SetNote, start_set, write_frames
 from train.synth.mesh import subdivided
+from train.units import REACH_MM
 
 YAWS_DEG = (-55.0, -40.0, -25.0, -12.0, 0.0, 12.0, 25.0, 40.0, 55.0)
 PITCHES_DEG = (-20.0, 0.0, 20.0)
@@ -173,7 +174,7 @@ def _painted(config: ScanConfig, part: TexturedMesh, most: int) -> tuple[np.ndar
 
 
 def _require_landmarks(config: ScanConfig, vertices: np.ndarray) -> None:
-    """Look whether the scan passes by the three points that were given."""
+    """Check that the scan passes through the three points that were given."""
     for name in ("right_tragus", "left_tragus", "chin"):
         point = config.from_center(np.array(getattr(config, name)))
         away_mm = float(np.sqrt(((vertices - point) ** 2).sum(axis=1).min()))
@@ -186,7 +187,7 @@ def _require_landmarks(config: ScanConfig, vertices: np.ndarray) -> None:
 def _joined(
     vertices: np.ndarray, triangles: np.ndarray, colour: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make one vertex of those in one place, of their mean colour: the texture's seams must not show in the shading."""
+    """Merge the vertices of one place, with their mean colour: the texture's seams must not show in the shading."""
     keys = np.round(vertices / _SAME_PLACE_MM).astype(np.int64)
     _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     index = index.reshape(-1)

@@ -14,7 +14,7 @@ from train.crosscheck.parts import Part
 from train.crosscheck.path_tracer import PathTracer
 from train.crosscheck.surroundings import sample_background, sample_light
 from train.data.crops_set import HEAD_LABELS
-from train.data.crops_writer import CropFrame
+from train.data.crops_writer import CropFrame, frame_note
 
 _BRIGHTEST = 12.0  # times the mean: paths that found a lamp by chance are cut off there
 
@@ -78,18 +78,17 @@ def shoot(
     radiance = tracer.render(parts, light, focal, principal, film.crop_px, film.samples, seed)
     if head.any():
         radiance = np.minimum(radiance, _BRIGHTEST * float(radiance[head].mean()))
-    visible = float((alone & head).sum() / max(int(alone.sum()), 1)) if pose.shows_face else 0.0
-    note = {
-        "frame": frame,
-        "distance_mm": round(distance, 2),
-        "visible": round(visible, 4),
-        "face": pose.shows_face,
-        "focal_px": round(focal, 4),
-        "principal_xy": [round(c, 4) for c in principal],
-        "head_center_xy": [film.crop_px / 2, film.crop_px / 2],
-        "head_center_mm": [round(float(c), 3) for c in centre],
-        "attributes": {**attributes, "light": kind},
-    }
+    note = frame_note(
+        frame=frame,
+        distance_mm=distance,
+        visible=float((alone & head).sum() / max(int(alone.sum()), 1)),
+        face=pose.shows_face,
+        focal_px=focal,
+        principal_xy=principal,
+        head_center_xy=(film.crop_px / 2, film.crop_px / 2),
+        head_center_mm=centre,
+        attributes={**attributes, "light": kind},
+    )
     picture = develop(radiance, head, rng, infrared=infrared)
     return CropFrame(picture, depth_picture(depth), label, pose.angles_deg, note)
 

@@ -36,7 +36,7 @@ class TexturedMesh:
     tint: tuple[float, float, float] = WHITE
 
     def colour_at(self, uv: np.ndarray) -> np.ndarray:
-        """Look colours (N, 3) float64, linear RGB, up between the picture's pixels' centres.
+        """Return colours (N, 3) float64, linear RGB, interpolated between the centres of the picture's pixels.
 
         Args:
             uv: (N, 2) float32.

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from facedepth_edge.errors import ConfigError
-from facedepth_edge.spec import DepthScale
 from train.data.crops_set import HEAD_LABELS, OCCLUDER_LABEL
 from train.data.frame_source import CropsSet
 from train.data.geometry_augment import GeometryAugment, Placement, center_boxes, draw_placement, sample_boxes
@@ -22,8 +21,7 @@ from train.data.photo_augment import PhotoAugment, change_photo, cut_out
 from train.data.ray_depth import relative_along_ray
 from train.data.shapes import shapes_of
 from train.data.validity_target import share_of_face_seen, validity_target
-
-HALF_RANGE_MM = DepthScale().half_range_mm
+from train.units import HALF_RANGE_MM
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from train.data.packed import PackedSet
 
 EDGE_SHARE = 0.04
 """A step between neighbouring measured pixels that is drawn as an edge, as a share of the nearer one's depth."""
+_COLUMNS = 2  # frames beside each other
 _ZOOM = 2
 _NEAR_FAR_MM = (-120.0, 200.0)  # of D, the ends of the colours
 _EDGE_BGR = (40, 40, 255)
@@ -19,14 +20,13 @@ _HOLE_BGR = (0, 210, 230)
 _BOX_BGR = (90, 220, 90)
 
 
-def draw_sheet(data: PackedSet, frames: int = 12, columns: int = 2) -> np.ndarray:
+def draw_sheet(data: PackedSet, frames: int = 12) -> np.ndarray:
     """Draw frames, spread evenly over a set.
 
     Args:
         data: The packed set.
-        frames: How many.
-        columns: Frames beside each other; each takes three pictures: gray with eq. 6's box, depth (warm is near, black
-            was not measured), gray with depth steps of more than EDGE_SHARE in red and borders to holes in yellow.
+        frames: How many; each takes three pictures: gray with eq. 6's box, depth (warm is near, black was not
+            measured), gray with depth steps of more than EDGE_SHARE in red and borders to holes in yellow.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -40,8 +40,8 @@ def draw_sheet(data: PackedSet, frames: int = 12, columns: int = 2) -> np.ndarra
         usable = np.arange(len(data.meta))
     chosen = usable[np.linspace(0, len(usable) - 1, min(frames, len(usable))).round().astype(np.int64)]
     cards = [_draw_frame(data, int(index)) for index in chosen]
-    cards += [np.zeros_like(cards[0])] * (-len(cards) % columns)
-    return np.vstack([np.hstack(cards[first : first + columns]) for first in range(0, len(cards), columns)])
+    cards += [np.zeros_like(cards[0])] * (-len(cards) % _COLUMNS)
+    return np.vstack([np.hstack(cards[first : first + _COLUMNS]) for first in range(0, len(cards), _COLUMNS)])
 
 
 def depth_edges(depth_mm: np.ndarray) -> np.ndarray:

@@ -20,11 +20,11 @@ from facedepth_edge.spec import Preprocessing
 from train.data.frame_source import UNMEASURED_MM, CropSample
 from train.data.reader_config import ReaderConfig
 from train.data.registration import Intrinsics
+from train.units import REACH_MM
 
 CROP_FORMAT = 2
 """Part of the cache's key: raised whenever the same files and settings give other crops."""
 
-REACH_MM = Preprocessing().reach_x_mm
 FOCAL_SLACK = 0.02
 """How much the shares may differ: 370 and 370 pixels, as in the paper, on a camera of 517.7 and 519 differ by 0.003."""
 _GRAY_LEVELS = Preprocessing(scale=1.0, offset=0.0)

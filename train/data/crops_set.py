@@ -38,6 +38,16 @@ def subject_of(sequence: int) -> int:
     return (sequence - 1) // SEQUENCES_PER_SUBJECT + 1
 
 
+def sequence_of(subject: int, index: int) -> int:
+    """Return the number of a person's sequence in Pandora's numbering: `index` 1 to 5, all from 1."""
+    return (subject - 1) * SEQUENCES_PER_SUBJECT + index
+
+
+def sequence_folder(root: Path, sequence: int) -> Path:
+    """Return the folder of a sequence in a set's folder."""
+    return root / f"{sequence:03d}"
+
+
 @dataclass(frozen=True)
 class CropsSource:
     """Our own processed crops, as a source that can be packed; D stands in frames.json."""
@@ -51,7 +61,7 @@ class CropsSource:
         yield (root / "dataset.json").read_bytes()
         for sequence in sorted({entry.sequence for entry in self.crops.frames}):
             for name in ("frames.json", "angles.txt"):
-                path = root / f"{sequence:03d}" / name
+                path = sequence_folder(root, sequence) / name
                 yield f"{path.parent.name}/{name}".encode()
                 yield path.read_bytes()
 
@@ -120,7 +130,7 @@ def open_crops_set(root: str | Path) -> CropsSet:
 def generator_note(root: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return what a set of any layout says of who rendered it.
 
-    Processed crops say so under `generator` of dataset.json, raw sets by a whole file, RENDERED_FILE.
+    Processed crops say so under `generator` of dataset.json, raw sets in a file of its own, RENDERED_FILE.
 
     Args:
         root: The set's folder.
@@ -146,7 +156,7 @@ def generator_of(root: Path) -> dict[str, Any] | None:
 
 def frame_paths(root: Path, entry: FrameEntry) -> tuple[Path, Path, Path]:
     """Return the paths of a frame's image, depth and label."""
-    folder = root / f"{entry.sequence:03d}"
+    folder = sequence_folder(root, entry.sequence)
     stem = f"frame_{entry.frame:06d}_face"
     return folder / f"{stem}_rgb.png", folder / f"{stem}_depth.png", folder / f"{stem}_label.png"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,44 @@ class SetNote:
         if self.pictures:
             del note["pictures"]
         return note
+
+
+def frame_note(
+    *,
+    frame: int,
+    distance_mm: float,
+    visible: float,
+    face: bool,
+    focal_px: float,
+    principal_xy: Sequence[float],
+    head_center_xy: Sequence[float],
+    head_center_mm: Sequence[float] | np.ndarray,
+    attributes: dict[str, Any],
+) -> dict[str, Any]:
+    """Return a frame's entry of frames.json, rounded as it is written.
+
+    Args:
+        frame: Number of the frame in its sequence.
+        distance_mm: The head's distance D.
+        visible: Share of the head that nothing hides, 0 to 1; written as 0 where there is no face.
+        face: Whether the frame shows one.
+        focal_px: Focal length of the crop's camera, both ways.
+        principal_xy: The optical axis, in pixels of the crop.
+        head_center_xy: The head centre, in pixels of the crop.
+        head_center_mm: (3,) the head centre in the camera's frame.
+        attributes: What else is known of the frame; kept as it is.
+    """
+    return {
+        "frame": frame,
+        "distance_mm": round(distance_mm, 2),
+        "visible": round(visible, 4) if face else 0.0,
+        "face": face,
+        "focal_px": round(focal_px, 4),
+        "principal_xy": [round(c, 4) for c in principal_xy],
+        "head_center_xy": [round(c, 4) for c in head_center_xy],
+        "head_center_mm": [round(float(c), 3) for c in head_center_mm],
+        "attributes": attributes,
+    }
 
 
 def start_set(out: Path, note: SetNote) -> None:

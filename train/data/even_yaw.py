@@ -2,7 +2,7 @@
 """Shows turned heads as often as frontal ones.
 
 A network that is unsure of a picture answers what is likely. Where most heads look into the camera, it turns the others
-towards it: one real man's came out up to 13 degrees less turned than they were (docs/experiments.md, "Turned faces").
+towards it: one real man's head came out up to 13 degrees less turned than it was (docs/experiments.md, "Turned faces").
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class FrameSource(Protocol):
         """Whether D and the ray come with the samples, not with the frames."""
 
     def key_parts(self) -> Iterator[bytes]:
-        """Yield all that the crops follow from, but for the images' own bytes: settings, annotations, calibrations."""
+        """Yield all that the crops follow from except the images' own bytes: settings, annotations, calibrations."""
 
     def read(self, position: int) -> CropSample:
         """Read and crop the frame at a position of `crops.frames`.

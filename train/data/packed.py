@@ -25,10 +25,10 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import InputError
-from facedepth_edge.spec import Preprocessing
 from train.data.frame_source import UNMEASURED_MM, CropsSet, FrameEntry, FrameSource
 from train.data.layouts import open_source
 from train.data.reader_config import ReaderConfig
+from train.units import REACH_MM
 
 PACK_FORMAT = 1
 CHUNK_FRAMES = 256
@@ -97,15 +97,14 @@ class PackedSet:
         return replace(self, along=along)
 
     def require_runtimes_reach(self) -> None:
-        """Refuse boxes that cover something else than the runtime's: a ray's slope and the face's ellipse go by it.
+        """Refuse boxes that cover another area than the runtime's: a ray's slope and the face's ellipse depend on it.
 
         Raises:
             InputError: They do.
         """
-        reach_mm = Preprocessing().reach_x_mm
-        if self.crops.reach_mm != reach_mm:
+        if self.crops.reach_mm != REACH_MM:
             fix = "Make the crops with this reach: leave data.reader.biwi_focal_xy_px or pandora_focal_xy_px out."
-            rule = f"{reach_mm:g} mm, as the runtime's"
+            rule = f"{REACH_MM:g} mm, as the runtime's"
             raise InputError.of(f"{self.crops.root}: reach_mm", self.crops.reach_mm, rule, fix)
 
     def shows(self, split: str) -> bool:

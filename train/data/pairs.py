@@ -2,9 +2,9 @@
 """Fixed lists of face pairs for verification: in every cell of table 2 as many of one person as of two.
 
 A list is a CSV file: comments with the set's name, its key, the split and the seed, then `cell,a,b,same`, where a and b
-are frames as `<sequence>/<frame>`. Both images of a pair are in the cell. It is drawn by SHA-256 of the seed, the cell
-and a counter, which of the two is a by SHA-256 of the seed, the cell and both frames, so that any program can draw the
-same from any set that has this split's frames.
+are frames as `<sequence>/<frame>`. Both images of a pair are in the cell. Pairs are drawn by SHA-256 of the seed, the
+cell and a counter; SHA-256 of the seed, the cell and both frames decides which of the two is a. So any program can draw
+the same list from any set that has this split's frames.
 """
 
 from __future__ import annotations

@@ -21,12 +21,13 @@ from facedepth_edge.box import Box
 from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import sample_depth
 from facedepth_edge.head import DEPTH_WINDOW_MM
-from train.data.crop_frame import CROP_FORMAT, REACH_MM, empty_sample, label_from_depth, sample_gray
+from train.data.crop_frame import CROP_FORMAT, empty_sample, label_from_depth, sample_gray
 from train.data.crops_set import SEQUENCES_PER_SUBJECT, subject_of
 from train.data.frame_source import UNMEASURED_MM, CropSample, CropsSet, FrameEntry
 from train.data.pandora_tables import is_excluded, pandora_splits
 from train.data.reader_config import ANGLES, ReaderConfig
 from train.data.strict_files import CHECK_DOWNLOAD, number_folders, read_angles, read_colour, read_plane
+from train.units import REACH_MM
 
 LAYOUT = "pandora-group-crops"
 ANGLES_FILE = "angles.txt"

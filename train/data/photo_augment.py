@@ -213,7 +213,7 @@ def _side(points: tuple[int, int], g: torch.Generator) -> int:
 
 
 def _patches(light: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
-    """Multiply a share of the samples' light by a smooth random field, of one scale for all of a batch's."""
+    """Multiply a share of the samples' light by a smooth random field, with one scale for the whole batch."""
     chosen = _choose(light.shape[0], s.patches, g)
     if not len(chosen):
         return light
@@ -250,7 +250,7 @@ def _local_contrast(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
 
 
 def _lower_resolution(x: Tensor, s: PhotoAugment, g: torch.Generator) -> Tensor:
-    """Shrink a share of the samples by area and grow them again; one factor for all of a batch's."""
+    """Shrink a share of the samples by area and grow them again; with one factor for the whole batch."""
     count, size = x.shape[0], x.shape[-1]
     chosen = _choose(count, s.low_resolution, g)
     factor = float(_rand(1, g, *s.low_resolution_factor))

@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from facedepth_edge.errors import ConfigError
-from facedepth_edge.spec import DepthScale
+from train.units import HALF_RANGE_MM
 
-_HALF_RANGE_MM = DepthScale().half_range_mm
 ANGLES = ("roll", "pitch", "yaw")
 
 
@@ -46,7 +45,7 @@ class ReaderConfig:
     box_px: int = 96
     margin: float = 1.5
     distance: str = "mean"
-    head_range_mm: tuple[float, float] = (-_HALF_RANGE_MM, _HALF_RANGE_MM)
+    head_range_mm: tuple[float, float] = (-HALF_RANGE_MM, HALF_RANGE_MM)
     angle_order: tuple[str, str, str] = ANGLES
     joint_pixels: str = "depth"
     pandora_focal_xy_px: tuple[float, float] | None = None

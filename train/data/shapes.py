@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of a rendered set's people: what the verification network may learn of a head beside who it is.
+"""The shapes of a rendered set's people: what the verification network may learn of a head besides whose it is.
 
 `shapes.npy` lies beside dataset.json: (people, SHAPE_VALUES) float32, person n in row n - 1, mm; a row of NaN where a
 person's shape is not known.

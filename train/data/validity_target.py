@@ -13,7 +13,7 @@ SEEN_ENOUGH = 0.7  # at and above it is 1; between, it rises linearly: a soft ta
 
 
 def share_of_face_seen(x_mm: Tensor, y_mm: Tensor, head: Tensor, hidden: Tensor) -> Tensor:
-    """Return how much of each face's place shows the head, of what shows the head or hides it.
+    """Return which share of each face's place shows the head; what neither shows nor hides it is left out.
 
     A face's place is the ellipse of SEEN_HALF_AXES_MM about the head centre, the runtime's at the true distance. What
     is neither head nor hidden (the wall beside a profile's nose) does not count here; in the runtime's face_seen it
@@ -26,7 +26,7 @@ def share_of_face_seen(x_mm: Tensor, y_mm: Tensor, head: Tensor, hidden: Tensor)
         hidden: (B, 1, S, S) bool, something before the head or the frame's edge hides what would be there.
 
     Returns:
-        (B,) float32 in [0, 1]; 0 where the box has neither in that place.
+        (B,) float32 in [0, 1]; 0 where nothing in that place shows or hides it.
     """
     across_mm, down_mm = SEEN_HALF_AXES_MM
     place = ((x_mm / across_mm) ** 2 + (y_mm / down_mm) ** 2 <= 1.0)[:, None]  # (B, 1, S, S)
@@ -38,8 +38,8 @@ def share_of_face_seen(x_mm: Tensor, y_mm: Tensor, head: Tensor, hidden: Tensor)
 def validity_target(face: Tensor, seen: Tensor) -> Tensor:
     """Return how usable each face is.
 
-    Ours: 0 without a face; else 0 up to SEEN_TOO_LITTLE, 1 from SEEN_ENOUGH, linear between. The head centre is in
-    the box by the data's making: the augmentation shifts the box by far less than half its side.
+    Ours: 0 without a face; else 0 up to SEEN_TOO_LITTLE, 1 from SEEN_ENOUGH, linear between. The head centre is always
+    in the box: the augmentation shifts the box by far less than half its side.
 
     Args:
         face: (B,) bool, a head is in the box that looks towards the camera.

@@ -11,6 +11,7 @@ from facedepth_edge.head_pose import WEIGHTS_FILE
 from train.command import Outcome, require_counts, require_writable, run_command
 from train.data.command_line import add_reading_arguments, open_sets
 from train.data.frame_source import SPLITS
+from train.data.packed import PackedSet
 from train.head_pose.fit import FitSettings, fit_weights
 from train.head_pose.measure import measure_set, table_of
 from train.start import read_start
@@ -37,6 +38,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _sets_with_pictures(args: argparse.Namespace) -> dict[str, PackedSet]:
+    """Open the sets and refuse one of depth alone before any is worked on."""
+    sets = open_sets(args.data, args)
+    for data in sets.values():
+        data.crops.require_pictures()
+    return sets
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says.
 
@@ -49,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
         require_counts(args, "repeats", "epochs")
         require_writable(args.out, "--out")
         settings = FitSettings(args.repeats, args.epochs, args.seed)
-        return Outcome(fit_weights(read_start(args.model), open_sets(args.data, args), args.out, settings))
+        return Outcome(fit_weights(read_start(args.model), _sets_with_pictures(args), args.out, settings))
 
     def measure() -> Outcome:
         require_counts(args, "count")
-        sets = open_sets(args.data, args)
+        sets = _sets_with_pictures(args)
         rows = [row for data in sets.values() for row in measure_set(args.model, data, args.split, args.count)]
         return Outcome(table_of(rows))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the weights of facedepth_edge.head_pose: the head's rotation, of the depth that a model gives of its picture.
+"""Trains the weights of facedepth_edge.head_pose: the head's rotation, from the depth that a model gives.
 
 The network learns from the model's own depth and mask, so that it knows the model's errors; from boxes that are moved,
 scaled, turned and mirrored, because a detector's are off, and cut by the frame's edge, where no mask is; and from the
@@ -30,10 +30,10 @@ from train.checkpoint import current_commit
 from train.data.batches import make_batch
 from train.data.geometry_augment import GeometryAugment, Placement, draw_placement
 from train.data.packed import PackedSet
-from train.metrics import HALF_RANGE_MM
 from train.networks import Edge, probabilities
 from train.start import Start
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import rotation_from_dataset_angles
+from train.units import HALF_RANGE_MM
 from train.validation import chunks_of
 
 WIDTHS = (160, 96)
@@ -95,7 +95,7 @@ def rotation_in_box(
     Returns:
         (3, 3) float64.
     """
-    seen = rotation_along_ray(ray_xy).T @ rotation_from_angles(*map(float, roll_pitch_yaw_deg))
+    seen = rotation_along_ray(ray_xy).T @ rotation_from_dataset_angles(*map(float, roll_pitch_yaw_deg))
     cos, sin = math.cos(angle_rad), math.sin(angle_rad)
     turned = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ seen
     return MIRROR @ turned @ MIRROR if flip else turned
@@ -107,7 +107,7 @@ def samples_of(
     """Yield what the network learns from, batch by batch: cells (B, 2 CELLS CELLS) and rotations (B, 3, 3), float32.
 
     Args:
-        network: The model, in inference mode, with a mask; its depth along what the set's is.
+        network: The model, in inference mode, with a mask; its depth along the same line as the set's.
         data: The packed set.
         indices: (n,) frames with a face.
         repeats: As FitSettings.

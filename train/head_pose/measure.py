@@ -20,9 +20,9 @@ from train.data.geometry_augment import GeometryAugment, draw_placement
 from train.data.packed import PackedSet
 from train.data.subsets import is_frontal
 from train.groups import ENOUGH_SEEN, called_valid
-from train.metrics import HALF_RANGE_MM
 from train.predictors import Predictor, Thresholds, predictors_from_model, thresholds_of_model
-from train.synth.motion import rotation_from_angles, turn_deg
+from train.synth.motion import rotation_from_dataset_angles, turn_deg
+from train.units import HALF_RANGE_MM, gray_from_face
 from train.validation import chunks_of, spread_indices
 
 FOCAL_PX = 1000.0
@@ -45,7 +45,7 @@ class PoseRow:
         frames: How many, all of them called valid.
         mean_deg: Mean absolute errors of yaw, pitch and roll.
         median_deg: Their medians.
-        offset_deg: Medians of the errors with their signs: where a head model's own zero is another one, here it shows.
+        offset_deg: Medians of the errors with their signs: they show where a head model counts from another zero.
         guess_deg: Mean absolute yaw, pitch and roll: the errors of whoever says that all look into the camera.
         within: Share of the frames whose rotation is right to WITHIN_DEG.
     """
@@ -61,7 +61,7 @@ class PoseRow:
 
 
 def result_of(depth: np.ndarray, mask: np.ndarray, ray_xy: tuple[float, float], distance_mm: float) -> DepthResult:
-    """Return the result that a camera would have given whose ray to the head centre is this one.
+    """Return the result that a camera with this ray to the head centre would have given.
 
     Args:
         depth: (H, W) relative depth along the axis.
@@ -132,7 +132,7 @@ def _poses(
         batch = make_batch(data, chosen, placement=placement)
         outputs = predict(chosen, batch)
         outputs["mask"] = outputs["mask"] * batch.seen.numpy()
-        levels = (batch.face[:, 0].numpy() + 1) * 127.5
+        levels = gray_from_face(batch.face[:, 0].numpy())
         for i, index in enumerate(chosen):
             if not called_valid({name: each[i] for name, each in outputs.items()}, levels[i], thresholds):
                 continue
@@ -146,7 +146,7 @@ def _poses(
     if not kept:
         raise InputError.of(data.name, "no frame that is called valid", "at least one", "Look at the set.")
     meta = data.meta[np.array(kept, dtype=np.int64)]
-    true = np.stack([rotation_from_angles(*map(float, angles)) for angles in meta["roll_pitch_yaw_deg"]])
+    true = np.stack([rotation_from_dataset_angles(*map(float, angles)) for angles in meta["roll_pitch_yaw_deg"]])
     return meta, true, np.stack(found)
 
 

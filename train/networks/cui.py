@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from facedepth_edge.errors import ConfigError
 from train.networks.paper_generator import at_least_float32
 
+CONVOLUTIONS = 2  # of a stage
+
 
 @dataclass(frozen=True)
 class FcnConfig:
@@ -33,16 +35,15 @@ class FcnConfig:
             raise ConfigError.of("FcnConfig.widths", self.widths, "at least three, all >= 1", "Correct it.")
 
 
-def conv_stage(channels: int, width: int, convolutions: int = 2) -> nn.Sequential:
-    """Build k3 convolutions with batch norm and ReLU that keep the size.
+def conv_stage(channels: int, width: int) -> nn.Sequential:
+    """Build CONVOLUTIONS k3 convolutions with batch norm and ReLU that keep the size.
 
     Args:
         channels: Channels of the input.
         width: Channels of every convolution.
-        convolutions: How many.
     """
     layers: list[nn.Module] = []
-    for _ in range(convolutions):
+    for _ in range(CONVOLUTIONS):
         layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         channels = width
     return nn.Sequential(*layers)

@@ -52,29 +52,22 @@ class EdgeConfig:
 
     def __post_init__(self) -> None:
         if min(self.widths) < 1 or self.head_width < 1:
-            raise ConfigError(
-                f"EdgeConfig: got widths {self.widths} and head_width {self.head_width}, expected all >= 1. "
-                "Correct them"
-            )
+            got = f"widths {self.widths} and head_width {self.head_width}"
+            raise ConfigError.of("EdgeConfig", got, "all >= 1", "Correct them.")
         if min(self.blocks) < 0 or min(self.decoder_blocks) < 0:
-            raise ConfigError(
-                f"EdgeConfig: got blocks {self.blocks} and decoder_blocks {self.decoder_blocks}, expected all >= 0. "
-                "Correct them"
-            )
+            got = f"blocks {self.blocks} and decoder_blocks {self.decoder_blocks}"
+            raise ConfigError.of("EdgeConfig", got, "all >= 0", "Correct them.")
         if self.decoder_blocks[0] < 1 and self.head_width != self.widths[0]:
-            raise ConfigError(
-                f"EdgeConfig: got head_width {self.head_width} and no decoder block at 1/2, expected head_width "
-                f"{self.widths[0]} then. Give decoder_blocks[0] >= 1 or an equal head_width"
-            )
+            got, rule = f"head_width {self.head_width} and no decoder block at 1/2", f"head_width {self.widths[0]} then"
+            raise ConfigError.of("EdgeConfig", got, rule, "Give decoder_blocks[0] >= 1 or an equal head_width.")
         if self.context < 0 or self.input_px < 16 or self.input_px % 16:
             got = f"context {self.context} and input_px {self.input_px}"
-            raise ConfigError(f"EdgeConfig: got {got}, expected context >= 0 and a multiple of 16. Correct them")
+            raise ConfigError.of("EdgeConfig", got, "context >= 0 and a multiple of 16", "Correct them.")
         if self.validity_width < 0:
-            raise ConfigError(f"EdgeConfig: got validity_width {self.validity_width}, expected >= 0. Correct it")
+            raise ConfigError.of("EdgeConfig", f"validity_width {self.validity_width}", ">= 0", "Correct it.")
         if self.stem_kernel < 3 or self.stem_kernel % 2 == 0:
-            raise ConfigError(
-                f"EdgeConfig: got stem_kernel {self.stem_kernel}, expected an odd number >= 3. Use 3, 5 or 7"
-            )
+            rule = "an odd number >= 3"
+            raise ConfigError.of("EdgeConfig", f"stem_kernel {self.stem_kernel}", rule, "Use 3, 5 or 7.")
 
 
 class ConvNorm(nn.Module):

@@ -30,14 +30,12 @@ class PaperDiscriminatorConfig:
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
-            raise ConfigError(
-                f"PaperDiscriminatorConfig: got widths {self.widths}, expected at least one, all >= 1. Correct widths"
-            )
+            rule = "at least one, all >= 1"
+            raise ConfigError.of("PaperDiscriminatorConfig", f"widths {self.widths}", rule, "Correct widths.")
         if self.size_px % 2 ** len(self.widths):
-            raise ConfigError(
-                f"PaperDiscriminatorConfig: got size_px {self.size_px}, expected a multiple of {2 ** len(self.widths)} "
-                f"for {len(self.widths)} layers of stride 2. Change size_px or widths"
-            )
+            rule = f"a multiple of {2 ** len(self.widths)} for {len(self.widths)} layers of stride 2"
+            fix = "Change size_px or widths."
+            raise ConfigError.of("PaperDiscriminatorConfig", f"size_px {self.size_px}", rule, fix)
 
 
 class PaperDiscriminator(nn.Module):

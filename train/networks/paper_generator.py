@@ -36,15 +36,12 @@ class PaperGeneratorConfig:
 
     def __post_init__(self) -> None:
         if len(self.encoder_widths) != len(self.decoder_widths) or not self.encoder_widths:
-            raise ConfigError(
-                f"PaperGeneratorConfig: got {len(self.encoder_widths)} encoder and {len(self.decoder_widths)} decoder "
-                "widths, expected equal numbers, at least one. Give one decoder width for each encoder width"
-            )
+            got = f"{len(self.encoder_widths)} encoder and {len(self.decoder_widths)} decoder widths"
+            fix = "Give one decoder width for each encoder width."
+            raise ConfigError.of("PaperGeneratorConfig", got, "equal numbers, at least one", fix)
         if min(self.encoder_widths + self.decoder_widths) < 1:
-            raise ConfigError(
-                f"PaperGeneratorConfig: got widths {self.encoder_widths + self.decoder_widths}, expected all >= 1. "
-                "Correct encoder_widths and decoder_widths"
-            )
+            got = f"widths {self.encoder_widths + self.decoder_widths}"
+            raise ConfigError.of("PaperGeneratorConfig", got, "all >= 1", "Correct encoder_widths and decoder_widths.")
 
 
 def init_as_paper(module: nn.Module) -> None:

@@ -75,7 +75,7 @@ class Siamese(nn.Module):
         return self.trunk(image)
 
     def compare(self, first: Tensor, second: Tensor) -> Tensor:
-        """Compare faces by their vectors; the order of the two is not the same to the network.
+        """Compare faces by their vectors; the answer may change with the order of the two.
 
         Args:
             first: (B, 256) float32 of `embed`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""95 % intervals by bootstrap over subjects: the people are drawn anew, not the frames, which are no free draws.
+"""95 % intervals by bootstrap over subjects: people are drawn anew, not frames, which are not independent.
 
 Ours; the paper gives no intervals. A resample draws as many subjects as there are, with replacement; the interval runs
 between the 2.5th and 97.5th percentile of the resampled figures. All figures of a report come from the same resamples,
@@ -76,8 +76,8 @@ def estimate_accuracy(
 ) -> Estimate:
     """Compute the share of pairs judged rightly, with an interval over subjects.
 
-    A pair of one person counts as often as the resample has that person; a pair of two people as often as it has the
-    one times as often as it has the other. That alone would thin out the pairs of two people, since a resample has
+    A pair of one person counts as often as the resample has that person; a pair of two people counts the product of
+    how often it has each. That alone would thin out the pairs of two people, since a resample has
     fewer different people than the data, so the two kinds keep the shares that the pair list gives them.
 
     Args:

@@ -20,6 +20,8 @@ from train.data.command_line import add_reading_arguments, open_set
 from train.report.bootstrap import RESAMPLES, SEED
 from train.report.document import describe_origin, report_markdown
 from train.report.measurement import (
+    ORIGINS,
+    UNKNOWN,
     Measured,
     hashes_of_about,
     hashes_of_files,
@@ -64,9 +66,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--data", required=True, metavar="synthetic|DIR",
                         help="'synthetic': the committed measurement, once it is there; else a folder")  # fmt: skip
-    parser.add_argument("--origin", choices=("synthetic", "pandora", "biwi"), help="where a set's pictures come from: "
-                        "no set is called Pandora or Biwi unless you say that it is (default: synthetic where the "
-                        "renderer's note is in it, else unknown)")  # fmt: skip
+    origins = [name for name in ORIGINS if name != UNKNOWN]
+    parser.add_argument("--origin", choices=origins, help="where a set's pictures come from: no set is called "
+                        "Pandora or Biwi unless you say that it is (default: synthetic where the renderer's note is in "
+                        "it, else unknown)")  # fmt: skip
     parser.add_argument("--measured", type=Path, help="folder of the measurement; needed with a data set's folder")
     parser.add_argument("--models", type=Path, default=COMMITTED_MODELS, help="folder of the five .safetensors files")
     parser.add_argument("--pairs", type=Path, help="pair list of the data set (default: the committed synthetic one)")

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from train.metrics import MIN_HEAD_PIXELS
 from train.paper_metrics import PIXEL_METRICS
-from train.report.measurement import SYSTEMS, VERIFIER
+from train.report.measurement import ORIGINS, SYSTEMS, VERIFIER
 from train.report.order import compare_orders, reversals_markdown, sentences_from_orders
 from train.report.paper_figures import SYSTEM_LABELS
 from train.report.summary import Summary
 from train.report.tables import head_table_markdown, markdown_table, table_1_markdown, table_2_markdown
+from train.units import MIN_HEAD_PIXELS
 
 TITLE = '# "Learning to Generate Facial Depth Maps" (3DV 2018), repeated'
 
@@ -20,12 +20,7 @@ TITLE = '# "Learning to Generate Facial Depth Maps" (3DV 2018), repeated'
 def describe_origin(summary: Summary) -> str:
     """Say in one sentence what the figures are of, and what they are not."""
     data = summary.about["data"]
-    name = f"set `{data['name']}`"
-    if data["origin"] == "synthetic":
-        return f"Rendered (synthetic) faces, {name}. None of our figures is a figure on Pandora or Biwi."
-    if data["origin"] == "unknown":
-        return f"The {name}, of unknown origin. Our figures are taken for no other set's."
-    return f"{ {'pandora': 'Pandora', 'biwi': 'Biwi'}[data['origin']] }, {name}."
+    return ORIGINS[data["origin"]].sentence.format(data=f"set `{data['name']}`")
 
 
 def report_markdown(summary: Summary, why: str | None, pictures: Mapping[str, str]) -> str:
@@ -77,8 +72,7 @@ def report_markdown(summary: Summary, why: str | None, pictures: Mapping[str, st
 
 def _short(summary: Summary) -> str:
     data = summary.about["data"]
-    label = {"synthetic": "rendered faces", "unknown": "faces of unknown origin", "pandora": "Pandora", "biwi": "Biwi"}
-    return f"{label[data['origin']]} (`{data['name']}`)"
+    return f"{ORIGINS[data['origin']].faces} (`{data['name']}`)"
 
 
 def _measured_on(summary: Summary) -> str:
@@ -132,7 +126,10 @@ def _conventions(summary: Summary) -> str:
 
 
 def _without_raised(summary: Summary) -> str:
-    """Say what the few pixels cost whose true depth is nearer than the scale begins: a ratio to level 1 is huge."""
+    """Report the effect of the few pixels whose true depth is nearer than the scale begins.
+
+    They are raised to level 1, and a ratio to that is huge.
+    """
     if not 0 < summary.raised_frames < summary.about["data"]["frames"]:
         return ""
     rows = []

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from facedepth_edge.bench.machine import cpu_name
 from facedepth_edge.errors import ArtifactError, InputError
 from train.checkpoint import current_commit
 from train.data.batches import Batch
@@ -29,6 +30,7 @@ from train.report.measurement import (
     REGIONS,
     SOURCES,
     SYSTEMS,
+    UNKNOWN,
     VERIFIER,
     FrameList,
     Measured,
@@ -43,7 +45,6 @@ from train.verification import verification_input
 from train.weights import network_from_weights
 
 SPLIT = "test"
-ORIGINS = ("synthetic", "pandora", "biwi")
 # Which task trained each of them: a file under another one's name is refused.
 TASKS = {"paper": "cgan", "autoencoder": "autoencoder", "pix2pix": "pix2pix", "cui": "cui", VERIFIER: "verification"}
 SAMPLE_FRAMES = 8
@@ -210,7 +211,7 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
 
     Args:
         data: The packed set.
-        origin: One of ORIGINS, or None where the caller does not say.
+        origin: One of ORIGINS but UNKNOWN, or None where the caller does not say.
 
     Raises:
         InputError: The caller says Pandora or Biwi of a set that the renderer wrote.
@@ -222,7 +223,7 @@ def describe_data(data: PackedSet, origin: str | None = None) -> dict[str, Any]:
     faces, every = data.indices(SPLIT, faces_only=True), data.indices(SPLIT)
     return {
         "name": data.crops.root.resolve().name,
-        "origin": "synthetic" if note is not None else origin or "unknown",
+        "origin": "synthetic" if note is not None else origin or UNKNOWN,
         "key": data.key,
         "split": SPLIT,
         "frames": len(faces),
@@ -244,7 +245,7 @@ def _open_model(path: Path, task: str, data: PackedSet) -> TrainedNetwork:
 
 
 def _common_along(models: Path, trained: Mapping[str, TrainedNetwork]) -> str:
-    """Return what depth all networks were trained on, along the axis or along the ray: one table compares one depth."""
+    """Return along what all networks learnt depth, the axis or the ray: one table compares one kind of depth."""
     found = {name: network.config.data.depth_along for name, network in trained.items()}
     odd = next((name for name in found if found[name] != found[SYSTEMS[0]]), None)
     if odd is not None:
@@ -267,12 +268,7 @@ def _describe_model(models: Path, name: str, trained: TrainedNetwork) -> dict[st
 def _machine(device: torch.device | str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass  # not Linux: the plain name stays
+    model = cpu_name() or platform.processor() or platform.machine()
     return f"{platform.system()} {platform.machine()}, {model}, {torch.get_num_threads()} threads"
 
 

@@ -31,6 +31,38 @@ MEASURE_AGAIN = "Remove {folder} and measure again: python -m train.report --dat
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How the report speaks of data of one origin.
+
+    Args:
+        label: Over our columns.
+        faces: In headings.
+        sentence: What the figures are of and what they are not; `{data}` stands for the set and its name.
+    """
+
+    label: str
+    faces: str
+    sentence: str
+
+
+UNKNOWN = "unknown"  # where nobody said where the pictures come from
+ORIGINS = {
+    "synthetic": Origin(
+        "synthetic",
+        "rendered faces",
+        "Rendered (synthetic) faces, {data}. None of our figures is a figure on Pandora or Biwi.",
+    ),
+    "pandora": Origin("Pandora", "Pandora", "Pandora, {data}."),
+    "biwi": Origin("Biwi", "Biwi", "Biwi, {data}."),
+    UNKNOWN: Origin(
+        "data of unknown origin",
+        "faces of unknown origin",
+        "The {data}, of unknown origin. Our figures are taken for no other set's.",
+    ),
+}
+
+
+@dataclass(frozen=True)
 class FrameList:
     """The frames that were measured, n of them.
 

@@ -49,7 +49,7 @@ class MetricOrder:
         metric: A name of TABLE_1_METRICS.
         ours: The systems here; equal ones stand as in the paper.
         paper: The systems in the paper.
-        reversals: Every two that stand the other way round.
+        reversals: Every two systems whose order is the other way round.
         ties: The systems that are equal here, group by group.
         paper_ties: Those that are equal in the paper.
     """
@@ -63,7 +63,7 @@ class MetricOrder:
 
     @property
     def without_order(self) -> int:
-        """How many twos are equal, here or in the paper."""
+        """How many pairs of systems are equal, here or in the paper."""
         pairs = (frozenset(pair) for group in (*self.ties, *self.paper_ties) for pair in combinations(group, 2))
         return len(set(pairs))
 

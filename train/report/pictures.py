@@ -17,10 +17,10 @@ import numpy as np
 from facedepth_edge.errors import InputError
 from facedepth_edge.image_files import write_picture
 from facedepth_edge.picture import colour_from_depth
-from train.metrics import HALF_RANGE_MM
 from train.paper_metrics import LEVELS_PER_Z
 from train.report.measurement import SYSTEMS, FrameList, Measured, Samples
 from train.report.paper_figures import SYSTEM_LABELS
+from train.units import HALF_RANGE_MM
 
 TILE_PX = 144
 GAP_PX = 6

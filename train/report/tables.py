@@ -10,11 +10,10 @@ from typing import Any
 
 from train.paper_metrics import DEPTH_METRICS, PIXEL_METRICS, VERIFICATION, MetricName
 from train.report.bootstrap import Estimate
-from train.report.measurement import SYSTEMS
+from train.report.measurement import ORIGINS, SYSTEMS
 from train.report.paper_figures import SYSTEM_LABELS, TABLE_1, TABLE_2
 from train.report.summary import Summary
 
-ORIGIN_LABELS = {"synthetic": "synthetic", "pandora": "Pandora", "biwi": "Biwi", "unknown": "data of unknown origin"}
 ANGLE_LABELS = {"A1": "A1", "A2": "A2", "all": "{A1, A2}"}
 SEQUENCE_LABELS = {"S123": "S1-S3", "S45": "S4-S5", "all": "S1-S5"}
 GENERATED = "paper"  # table 2 judges the cGAN's depth
@@ -22,7 +21,7 @@ GENERATED = "paper"  # table 2 judges the cGAN's depth
 
 def origin_label(summary: Summary) -> str:
     """Return the word that stands over our columns."""
-    return ORIGIN_LABELS[summary.about["data"]["origin"]]
+    return ORIGINS[summary.about["data"]["origin"]].label
 
 
 def table_1_markdown(summary: Summary) -> str:

@@ -25,6 +25,13 @@ LEAST_Z_MM = 150  # of a head centre: nearer, the camera would be in the face
 MOST = 1e5  # of a focal length in pixels, or of a place in mm
 MOST_DEG = 360
 PICTURE_SUFFIXES = (".png", ".jpg")
+COUNTS = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
+SPREADS = {
+    "proportions": "standard deviation of each head's width, height and depth by itself, beside the head model's "
+    "variety",
+    "warp_mm": "RMS length in mm of smooth displacements that bend each head beyond the head model's variety",
+}
+"""Settings of SetConfig to their help."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> Outcome:
         _check(chosen)
-        _run(chosen)
+        chosen.run(chosen)
         return Outcome("")
 
     return run_command("python -m train.synth", arguments, work)
@@ -47,7 +54,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m train.synth", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    render = commands.add_parser("render", help="render a set of heads in the layout of Pandora's crops")
+    for name, (add, help_) in COMMANDS.items():
+        add(commands.add_parser(name, help=help_))
+    return parser.parse_args(arguments)
+
+
+def _add_render(render: argparse.ArgumentParser) -> None:
     render.add_argument("--head", type=Path, required=True, help="packed head model (.npz), see pack-head")
     render.add_argument(
         "--hair", type=Path, default=None, help="folder of modelled hair: NAME.obj, NAME.png, hm08_base.obj"
@@ -55,44 +67,33 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     render.add_argument("--out", type=Path, required=True, help="folder of the set; a started one is continued")
     render.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     defaults = SetConfig()
-    for name in ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression"):
+    for name in COUNTS:
         render.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
-    proportions = "standard deviation of each head's width, height and depth by itself, beside the head model's variety"
-    render.add_argument("--proportions", type=float, default=defaults.proportions, help=proportions)
-    warp = "RMS length in mm of smooth displacements that bend each head beyond the head model's variety"
-    render.add_argument("--warp-mm", type=float, default=defaults.warp_mm, help=warp)
-    swept = "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an eye"
-    render.add_argument("--swept", type=float, default=defaults.swept, help=swept)
-    ears = (
-        "share of the outfits whose hair leaves the ears free or covers a part of them: sideburns, locks, nape, tucked"
-    )
-    render.add_argument("--ears", type=float, default=defaults.ears, help=ears)
-    tongues = "share of the expressions in which the tongue is put out or lifted in the open mouth"
-    render.add_argument("--tongues", type=float, default=defaults.tongues, help=tongues)
+    for name, help_ in (SPREADS | SHARES).items():
+        render.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name), help=help_)
     styles = "share of the outfits with a kind of hair (as afro) or a modelled style, whatever it would have been"
     render.add_argument("--styles", nargs="+", default=[], metavar="NAME=SHARE", help=styles)
-    modelled = "share of the outfits with the modelled hair of --hair, beside those that have it anyway"
-    render.add_argument("--modelled", type=float, default=defaults.modelled, help=modelled)
-    turned = "share of the frames with the head turned away: its back, its top or its throat, and no face"
-    render.add_argument("--turned", type=float, default=defaults.turned, help=turned)
-    portraits = "share of the sequences that a photographer took: clean, from farther away, the face free"
-    render.add_argument("--portraits", type=float, default=defaults.portraits, help=portraits)
-    drivers = "share of the sequences that a driver camera took: near infra-red by its own near flash, from below"
-    render.add_argument("--drivers", type=float, default=defaults.drivers, help=drivers)
-    bare = "share of the sequences of bare heads: no hair, beard, glasses or hat, and nothing held before them"
-    render.add_argument("--bare", type=float, default=defaults.bare, help=bare)
     render.add_argument(
         "--depth-only", action="store_true", help="no pictures: for face verification, at about a third of the cost"
     )
-    raw = commands.add_parser(
-        "render-raw", help="render full frames of a few sequences in the layout of Pandora's raw frames"
-    )
+    render.set_defaults(run=_render)
+
+
+def _add_raw(raw: argparse.ArgumentParser) -> None:
     raw.add_argument("--sequences", type=int, nargs="+", required=True, help="numbers of the sequences, 1 and up")
-    biwi = commands.add_parser(
-        "render-biwi", help="render a few sequences in Biwi's layout, depth.bin and .cal included"
-    )
+    _add_studio(raw)
+    raw.add_argument("--frames", type=int, default=20, help="frames of a sequence")
+    raw.set_defaults(run=_render_raw)
+
+
+def _add_biwi(biwi: argparse.ArgumentParser) -> None:
     biwi.add_argument("--sequences", type=int, nargs="+", required=True, help="numbers of the sequences, 1 to 24")
-    one = commands.add_parser("render-frame", help="render one full frame, with its depth and intrinsics beside it")
+    _add_studio(biwi)
+    biwi.add_argument("--frames", type=int, default=20, help="frames of a sequence")
+    biwi.set_defaults(run=_render_biwi)
+
+
+def _add_frame(one: argparse.ArgumentParser) -> None:
     one.add_argument("--subject", type=int, default=1)
     one.add_argument("--outfit", type=int, default=1, help="which of the subject's five sequences, 1..5")
     one.add_argument("--shot", type=int, default=0, help="seed of light, background and noise")
@@ -100,17 +101,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     one.add_argument("--focal-px", type=float, default=None, help="default: 0.87 W")
     one.add_argument("--position-mm", type=float, nargs=3, default=(0.0, 0.0, 700.0), metavar=("X", "Y", "Z"))
     one.add_argument("--angles-deg", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("ROLL", "PITCH", "YAW"))
-    for parser_ in (raw, biwi, one):
-        parser_.add_argument("--head", type=Path, required=True)
-        parser_.add_argument("--hair", type=Path, default=None)
-        parser_.add_argument("--out", type=Path, required=True)
-        parser_.add_argument("--seed", type=int, default=0)
-    for parser_ in (raw, biwi):
-        parser_.add_argument("--frames", type=int, default=20, help="frames of a sequence")
-    pack = commands.add_parser("pack-head", help="pack a checkout of the public repository ICT-VGL/ICT-FaceKit")
+    _add_studio(one)
+    one.set_defaults(run=_render_frame)
+
+
+def _add_studio(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--head", type=Path, required=True)
+    parser.add_argument("--hair", type=Path, default=None)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _add_pack(pack: argparse.ArgumentParser) -> None:
     pack.add_argument("--checkout", type=Path, required=True, help="folder that holds FaceXModel/")
     pack.add_argument("--out", type=Path, required=True)
-    return parser.parse_args(arguments)
+    pack.set_defaults(run=lambda chosen: pack_head(chosen.checkout, chosen.out))
 
 
 def _check(chosen: argparse.Namespace) -> None:
@@ -176,33 +181,47 @@ def _settle(chosen: argparse.Namespace) -> None:
     settle_note(chosen.out, {"layout": chosen.command, "seed": chosen.seed, "frames": chosen.frames, **sources})
 
 
-def _run(chosen: argparse.Namespace) -> None:
-    if chosen.command == "pack-head":
-        pack_head(chosen.checkout, chosen.out)
-    elif chosen.command == "render-raw":
-        studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
-        _settle(chosen)
-        for index in chosen.sequences:
-            number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
-            write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
-    elif chosen.command == "render-biwi":
-        studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
-        _settle(chosen)
-        for index in chosen.sequences:
-            write_biwi_sequence(studio, chosen.out, index, chosen.frames)
-    elif chosen.command == "render-frame":
-        studio = Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
-        width, height = chosen.size
-        size = FrameSize(chosen.focal_px or 0.87 * width, (height, width))
-        angles = tuple(chosen.angles_deg)
-        shot = shoot_frame(studio, chosen.subject, chosen.outfit, size, chosen.shot, chosen.position_mm, angles)
-        write_frame(shot, chosen.out)
-    else:
-        names = ("seed", "train_subjects", "val_subjects", "test_subjects", "frames", "frames_per_expression")
-        counts = {name: getattr(chosen, name) for name in names}
-        shares = {name: getattr(chosen, name) for name in ("proportions", "warp_mm", *SHARES)}
-        config = SetConfig(**counts, **shares, styles=_styles(chosen.styles), pictures=not chosen.depth_only)
-        render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
+def _render(chosen: argparse.Namespace) -> None:
+    numbers = {name: getattr(chosen, name) for name in (*COUNTS, *SPREADS, *SHARES)}
+    config = SetConfig(**numbers, styles=_styles(chosen.styles), pictures=not chosen.depth_only)
+    render_set(config, chosen.head, chosen.hair, chosen.out, chosen.processes)
+
+
+def _render_raw(chosen: argparse.Namespace) -> None:
+    studio = _studio(chosen)
+    _settle(chosen)
+    for index in chosen.sequences:
+        number, sequence = divmod(index - 1, SEQUENCES_PER_SUBJECT)
+        write_raw_sequence(studio, chosen.out, number + 1, sequence + 1, chosen.frames)
+
+
+def _render_biwi(chosen: argparse.Namespace) -> None:
+    studio = _studio(chosen)
+    _settle(chosen)
+    for index in chosen.sequences:
+        write_biwi_sequence(studio, chosen.out, index, chosen.frames)
+
+
+def _render_frame(chosen: argparse.Namespace) -> None:
+    width, height = chosen.size
+    size = FrameSize(chosen.focal_px or 0.87 * width, (height, width))
+    angles = tuple(chosen.angles_deg)
+    shot = shoot_frame(_studio(chosen), chosen.subject, chosen.outfit, size, chosen.shot, chosen.position_mm, angles)
+    write_frame(shot, chosen.out)
+
+
+def _studio(chosen: argparse.Namespace) -> Studio:
+    return Studio(SetConfig(seed=chosen.seed), chosen.head, chosen.hair)
+
+
+COMMANDS = {
+    "render": (_add_render, "render a set of heads in the layout of Pandora's crops"),
+    "render-raw": (_add_raw, "render full frames of a few sequences in the layout of Pandora's raw frames"),
+    "render-biwi": (_add_biwi, "render a few sequences in Biwi's layout, depth.bin and .cal included"),
+    "render-frame": (_add_frame, "render one full frame, with its depth and intrinsics beside it"),
+    "pack-head": (_add_pack, "pack a checkout of the public repository ICT-VGL/ICT-FaceKit"),
+}
+"""Command to what adds its arguments and sets `run`, and its help."""
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class PosedHead:
 def dress(
     canvas: FaceCanvas, subject: Subject, outfit: Outfit, cards: dict[str, CardHair], painted: bool = True
 ) -> Wardrobe:
-    """Paint the textures and sew the clothes of one sequence; unpainted there are the holes in hair alone."""
+    """Paint the textures and sew the clothes of one sequence; without painting there are only the holes in the hair."""
     rng = np.random.default_rng(outfit.seed)
     if outfit.bare and not painted:
         nothing = np.zeros(TEXTURE_HW, np.float32)

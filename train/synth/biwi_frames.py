@@ -15,12 +15,12 @@ from facedepth_edge.errors import ConfigError
 from train.data.biwi import SAME_PERSON, frame_path, person_of
 from train.data.biwi_files import Calibration, Pose, bytes_from_depth, text_from_calibration, text_from_pose
 from train.data.registration import Intrinsics
+from train.image_files import write_image
 from train.synth.assemble import Wardrobe, dress, surroundings
 from train.synth.backdrop import background
 from train.synth.dataset import Studio
-from train.synth.full_frame import write_image
 from train.synth.light import sample_lighting
-from train.synth.motion import rotation_from_angles, sample_angles, sample_torso
+from train.synth.motion import rotation_from_dataset_angles, sample_angles, sample_torso
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, View, render, trace
 from train.synth.sensor import depth_picture, expose, structured_light_depth
 from train.synth.streams import Stream
@@ -32,7 +32,7 @@ from train.synth.tracer import TraceScene
 KINECT_DEPTH = Calibration(Intrinsics((575.8, 575.8), (320.5, 240.5), (480, 640)), np.eye(3), np.zeros(3))
 KINECT_RGB = Calibration(
     Intrinsics((517.7, 517.7), (320.5, 241.0), (480, 640)),
-    rotation_from_angles(0.15, -0.4, 0.5),
+    rotation_from_dataset_angles(0.15, -0.4, 0.5),
     np.array([-25.0, 0.6, -2.0]),
 )
 KINECT = (KINECT_DEPTH, KINECT_RGB)
@@ -80,7 +80,7 @@ class BiwiStage:
         rng = Stream.BIWI_FRAME.rng(seed, self.sequence, frame)
         angles = sample_angles(rng, _TURNING)
         position = np.array([rng.normal(0, 60), rng.normal(0, 40), rng.uniform(800, 1150)])
-        rotation = rotation_from_angles(*angles)
+        rotation = rotation_from_dataset_angles(*angles)
         torso_rotation = sample_torso(rng, rotation)
         expression = sample_expression(rng, studio.model.expression_names)
         head = studio.head(self.subject, self.outfit, self.wardrobe, expression)

@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from facedepth_edge.errors import ConfigError
-from train.data.crops_set import SEQUENCES_PER_SUBJECT
-from train.data.crops_writer import CropFrame, SetNote, start_set, write_frames
+from train.data.crops_set import SEQUENCES_PER_SUBJECT, sequence_folder, sequence_of
+from train.data.crops_writer import CropFrame, SetNote, frame_note, start_set, write_frames
 from train.data.shapes import FILE as SHAPES_FILE
 from train.data.shapes import read_shapes, write_shapes
 from train.synth.assemble import PosedHead, Wardrobe, dress, pose_head
@@ -24,7 +24,7 @@ from train.synth.hair import KINDS_MM
 from train.synth.hair_cards import CardHair, load_cards
 from train.synth.headmodel import HeadModel
 from train.synth.motion import sample_turned_angles
-from train.synth.shot import REACH_MM, Shot, shoot
+from train.synth.shot import Shot, shoot
 from train.synth.skin import FaceCanvas
 from train.synth.sources import source_digests
 from train.synth.streams import Stream
@@ -38,9 +38,21 @@ from train.synth.subject import (
     yawned,
 )
 from train.synth.tongue import Tongue, with_tongue
+from train.units import REACH_MM
 
-# Settings from 0 to 1, 0 leaves out.
-SHARES = ("swept", "modelled", "turned", "portraits", "drivers", "bare", "ears", "tongues")
+SHARES = {
+    "swept": "share of the outfits with hair close about the face: a bob or longer, swept to one side, often over an "
+    "eye",
+    "modelled": "share of the outfits with the modelled hair of --hair, beside those that have it anyway",
+    "turned": "share of the frames with the head turned away: its back, its top or its throat, and no face",
+    "portraits": "share of the sequences that a photographer took: clean, from farther away, the face free",
+    "drivers": "share of the sequences that a driver camera took: near infra-red by its own near flash, from below",
+    "bare": "share of the sequences of bare heads: no hair, beard, glasses or hat, and nothing held before them",
+    "ears": "share of the outfits whose hair leaves the ears free or covers a part of them: sideburns, locks, nape, "
+    "tucked",
+    "tongues": "share of the expressions in which the tongue is put out or lifted in the open mouth",
+}
+"""Settings of SetConfig from 0 to 1, 0 leaves out, and the command line's help on them."""
 _MOST_PROPORTIONS = 0.15
 _MOST_WARP_MM = 6.0
 _UNDER_MASK = 0.12  # how far a mouth moves under a face mask, of what it would without
@@ -104,16 +116,12 @@ class SetConfig:
     def __post_init__(self) -> None:
         for name in ("train_subjects", "frames", "frames_per_expression", "crop_px"):
             if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"SetConfig.{name}: got {getattr(self, name)}, expected at least 1. Give a positive number."
-                )
+                raise ConfigError.of(f"SetConfig.{name}", getattr(self, name), "at least 1", "Give a positive number.")
         if self.seed < 0:
             raise ConfigError.of("SetConfig.seed", self.seed, ">= 0", "Give a number from 0 up.")
         if self.val_subjects < 0 or self.test_subjects < 0:
-            raise ConfigError(
-                f"SetConfig: got {self.val_subjects} validation and {self.test_subjects} test subjects, "
-                "expected 0 or more. Give no negative number."
-            )
+            got = f"{self.val_subjects} validation and {self.test_subjects} test subjects"
+            raise ConfigError.of("SetConfig", got, "0 or more", "Give no negative number.")
         for name, most in (("proportions", _MOST_PROPORTIONS), ("warp_mm", _MOST_WARP_MM)):
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -127,9 +135,8 @@ class SetConfig:
             rule = "shares from 0 to 1 of the outfits, at most 1 in all"
             raise ConfigError.of("SetConfig.styles", self.styles, rule, "Give smaller ones.")
         if not 1 <= self.margin < math.inf:
-            raise ConfigError(
-                f"SetConfig.margin: got {self.margin}, expected a number from 1 up. The crop must hold eq. 6's box."
-            )
+            fix = "The crop must hold eq. 6's box."
+            raise ConfigError.of("SetConfig.margin", self.margin, "a number from 1 up", fix)
 
     @property
     def subjects(self) -> int:
@@ -256,8 +263,7 @@ class Studio:
 
 def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Path:
     """Render and write one sequence; the folder appears under its name only when it is whole."""
-    index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
-    folder = out / f"{index:03d}"
+    folder = sequence_folder(out, sequence_of(number, sequence))
     if not folder.is_dir():
         write_frames(folder, _frames(studio, number, sequence))
     return folder
@@ -265,17 +271,17 @@ def write_sequence(studio: Studio, out: Path, number: int, sequence: int) -> Pat
 
 def _frames(studio: Studio, number: int, sequence: int) -> Iterator[CropFrame]:
     for frame, shot, face, attributes in studio.shots(number, sequence):
-        note = {
-            "frame": frame,
-            "distance_mm": round(shot.distance_mm, 2),
-            "visible": round(shot.visible, 4) if face else 0.0,
-            "face": face,
-            "focal_px": round(shot.focal_px, 4),
-            "principal_xy": [round(c, 4) for c in shot.principal_xy],
-            "head_center_xy": [round(c, 4) for c in shot.head_center_xy],
-            "head_center_mm": [round(float(c), 3) for c in shot.centre_mm],
-            "attributes": attributes,
-        }
+        note = frame_note(
+            frame=frame,
+            distance_mm=shot.distance_mm,
+            visible=shot.visible,
+            face=face,
+            focal_px=shot.focal_px,
+            principal_xy=shot.principal_xy,
+            head_center_xy=shot.head_center_xy,
+            head_center_mm=shot.centre_mm,
+            attributes=attributes,
+        )
         picture = shot.picture if studio.config.pictures else None
         yield CropFrame(picture, shot.depth_mm, shot.label, shot.angles_deg, note)
 
@@ -349,8 +355,8 @@ def render_set(config: SetConfig, head: Path, hair: Path | None, out: Path, proc
         _settle_shapes(out, set_shapes(config, studio.model))
     # Test and validation subjects first: a set that is still growing can already be measured on.
     jobs = [(n, s) for n in range(config.subjects, 0, -1) for s in range(1, SEQUENCES_PER_SUBJECT + 1)]
-    done = sum((out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir() for n, s in jobs)
-    missing = [(n, s) for n, s in jobs if not (out / f"{(n - 1) * SEQUENCES_PER_SUBJECT + s:03d}").is_dir()]
+    missing = [(n, s) for n, s in jobs if not sequence_folder(out, sequence_of(n, s)).is_dir()]
+    done = len(jobs) - len(missing)
     bar = tqdm(total=len(jobs) * config.frames, initial=done * config.frames, unit="frame", desc="render")
     if processes == 1:
         for number, sequence in missing:

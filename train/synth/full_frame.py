@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from facedepth_edge.errors import ConfigError
-from train.data.crops_set import SEQUENCES_PER_SUBJECT
+from train.data.crops_set import sequence_folder, sequence_of
 from train.data.pandora_calibration import CALIBRATION_FILE, KinectCalibration
 from train.data.registration import Intrinsics
+from train.image_files import write_image
 from train.synth.dataset import Studio
 from train.synth.motion import sample_angles, sample_position
 from train.synth.shot import FrameSize, Shot, shoot
@@ -80,18 +80,18 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
     """Write a sequence as Pandora's raw frames: RGB/, DEPTH/ and data.json; it appears only when it is whole.
 
     Ours: both cameras share one optical centre and are free of distortion, so that depth and colour are registered by
-    the ratio of their focal lengths; Pandora's own are not. calibration.json says so to the loader. joints are pixels
+    the ratio of their focal lengths; Pandora's own are not. calibration.json tells the loader so. joints are pixels
     of the depth image.
     """
-    index = (number - 1) * SEQUENCES_PER_SUBJECT + sequence
-    folder, partial = out / f"{index:03d}", out / f".{index:03d}.partial"
+    folder = sequence_folder(out, sequence_of(number, sequence))
+    partial = out / f".{folder.name}.partial"
     if folder.is_dir():
         return folder
     shutil.rmtree(partial, ignore_errors=True)
     for name in ("RGB", "DEPTH"):
         (partial / name).mkdir(parents=True)
     notes = []
-    for frame in tqdm(range(frames), desc=f"raw {index:03d}", unit="frame"):
+    for frame in tqdm(range(frames), desc=f"raw {folder.name}", unit="frame"):
         rng = Stream.RAW_POSE.rng(studio.config.seed, number, sequence, frame)
         angles, position = sample_angles(rng, sequence), sample_position(rng)
         colour, depth = (
@@ -119,18 +119,3 @@ def write_raw_sequence(studio: Studio, out: Path, number: int, sequence: int, fr
 def _intrinsics(frame: FrameSize) -> Intrinsics:
     height, width = frame.size_hw
     return Intrinsics((frame.focal_px, frame.focal_px), (width / 2, height / 2), frame.size_hw)
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image, or say why that failed.
-
-    Raises:
-        ConfigError: The folder cannot be written, or the name has no ending that OpenCV knows.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written, reason = cv2.imwrite(str(path), image), "a write error"
-    except (OSError, cv2.error) as error:
-        written, reason = False, str(error).strip()
-    if not written:
-        raise ConfigError.of(str(path), reason, "a writable folder and a .png or .jpg name", "Check both.")

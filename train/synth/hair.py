@@ -55,6 +55,7 @@ class HairStyle:
     tucked_deg: tuple[float, float] = (0.0, 0.0)
 
 
+_SHELL_HW = (256, 512)  # of a fur shell's textures
 KINDS_MM = {  # thickness over the scalp, from and to
     "bald": (0, 0),
     "shaved": (1.5, 3),
@@ -203,15 +204,15 @@ def blurred_lookup(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def shell_textures(
-    rng: np.random.Generator, colour: np.ndarray, layers: int, waves: float, hw: tuple[int, int] = (256, 512)
+    rng: np.random.Generator, colour: np.ndarray, layers: int, waves: float
 ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     """Make the albedo and the holes of fur shells.
 
     Returns:
         albedo of each layer (H, W, 3) float32, and each layer's alpha (H, W) float32, None for the inner one.
     """
-    lock = strands(rng, hw, 2.0 + 2 * waves, 30 - 17 * waves)
-    fine = strands(rng, hw, 1.3, 14)
+    lock = strands(rng, _SHELL_HW, 2.0 + 2 * waves, 30 - 17 * waves)
+    fine = strands(rng, _SHELL_HW, 1.3, 14)
     field = 0.5 * lock + 0.5 * fine
     albedo = (colour * (0.45 + 1.15 * field)[..., None]).astype(np.float32)
     alphas: list[np.ndarray | None] = [None]

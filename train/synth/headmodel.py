@@ -75,7 +75,7 @@ class HeadModel:
         path = Path(path)
         how = "Make it with: python -m train.synth pack-head --checkout ICT-FaceKit --out ict_facekit.npz"
         if not path.is_file():
-            raise ConfigError(f"head model: got no file at {path}, expected the packed ICT-FaceKit head. {how}")
+            raise ConfigError.of("head model", f"no file at {path}", "the packed ICT-FaceKit head", how)
         try:
             with path.open("rb") as file, np.load(file) as data:
                 count = _LAST_SOLID + 1
@@ -89,7 +89,7 @@ class HeadModel:
                     triangles=solid,
                 )
         except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
-            raise ConfigError(f"head model {path}: got {error}, expected a readable ICT-FaceKit pack. {how}") from error
+            raise ConfigError.of(f"head model {path}", str(error), "a readable ICT-FaceKit pack", how) from error
 
     def shape(self, identity: np.ndarray, expression: dict[str, float], scale: float | np.ndarray = 1.0) -> np.ndarray:
         """Return vertices (V, 3) float32 in mm of `neutral + sum w_i identity_i + sum e_j expression_j`, scaled.

@@ -54,9 +54,10 @@ MATERIALS: dict[str, Material] = {
     "thing": Material(OCCLUDER, 0.25, 60.0),
 }
 MATERIAL_NAMES = list(MATERIALS)
+_CLOTH_HW = (256, 512)  # of its texture
 
 
-def cloth(rng: np.random.Generator, *, infrared: bool, hw: tuple[int, int] = (256, 512)) -> np.ndarray:
+def cloth(rng: np.random.Generator, *, infrared: bool) -> np.ndarray:
     """Paint cloth: plain, striped, checked, printed or knitted; (H, W, 3) float32 linear RGB albedo."""
 
     def dye() -> np.ndarray:
@@ -64,12 +65,13 @@ def cloth(rng: np.random.Generator, *, infrared: bool, hw: tuple[int, int] = (25
         colour = level * np.clip(rng.normal(1, 0.45, 3), 0.15, 2.2)
         return np.full(3, 0.25 + 0.5 * level) if infrared else colour
 
-    texture = np.broadcast_to(dye(), (*hw, 3)).astype(np.float32).copy()
+    height, width = _CLOTH_HW
+    texture = np.broadcast_to(dye(), (height, width, 3)).astype(np.float32).copy()
     kind = rng.choice(["plain", "stripes", "checks", "print", "knit"], p=[0.4, 0.2, 0.12, 0.16, 0.12])
-    y, x = np.mgrid[: hw[0], : hw[1]]
+    y, x = np.mgrid[:height, :width]
     if kind in ("stripes", "checks"):
         period, duty = rng.uniform(6, 60), rng.uniform(0.2, 0.6)
-        period = hw[1] / round(hw[1] / period)  # so that it goes on where the cloth's sides meet
+        period = width / round(width / period)  # so that it goes on where the cloth's sides meet
         across = ((y % period) < duty * period) if rng.uniform() < 0.6 else ((x % period) < duty * period)
         amount = across.astype(np.float32)
         if kind == "checks":
@@ -77,16 +79,16 @@ def cloth(rng: np.random.Generator, *, infrared: bool, hw: tuple[int, int] = (25
         texture += amount[..., None].astype(np.float32) * (dye() - texture)
     elif kind == "print":
         for _ in range(int(rng.integers(4, 40))):
-            at = (int(rng.integers(hw[1])), int(rng.integers(hw[0])))
+            at = (int(rng.integers(width)), int(rng.integers(height)))
             radius, colour = int(rng.integers(3, 40)), tuple(float(c) for c in dye())
-            for turn in (-hw[1], 0, hw[1]):
+            for turn in (-width, 0, width):
                 cv2.circle(texture, (at[0] + turn, at[1]), radius, colour, -1, cv2.LINE_AA)
     elif kind == "knit":
         rows, columns = rng.uniform(4, 10), rng.uniform(4, 10)
-        columns = hw[1] / round(hw[1] / columns)
+        columns = width / round(width / columns)
         rib = 0.75 + 0.25 * np.sin(x * 2 * np.pi / columns) * np.cos(y * 2 * np.pi / rows)
         texture *= rib[..., None].astype(np.float32)
-    weave = 1 + 0.06 * fractal_noise(rng, hw, (4, 4), 2) + 0.1 * fractal_noise(rng, hw, (90, 90), 2)
+    weave = 1 + 0.06 * fractal_noise(rng, _CLOTH_HW, (4, 4), 2) + 0.1 * fractal_noise(rng, _CLOTH_HW, (90, 90), 2)
     return np.clip(texture * weave[..., None], 0.005, 0.92).astype(np.float32)
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def rotation_from_angles(roll_deg: float, pitch_deg: float, yaw_deg: float) -> np.ndarray:
-    """Return the head's rotation (3, 3) in camera axes (x right, y down, z forward), identity = looks into the camera.
+def rotation_from_dataset_angles(roll_deg: float, pitch_deg: float, yaw_deg: float) -> np.ndarray:
+    """Return a head's rotation (3, 3); yaw has the opposite sign to facedepth_edge.HeadPose.yaw_deg.
 
-    Convention: R = Rz(roll) Ry(yaw) Rx(pitch), so that roll = atan2(R10, R00), pitch = atan2(R21, R22) and
-    yaw = asin(-R20), as the Biwi data set defines them.
+    Convention: camera axes (x right, y down, z forward); the identity looks into the camera. R = Rz(roll) Ry(yaw)
+    Rx(pitch), so that roll = atan2(R10, R00), pitch = atan2(R21, R22) and yaw = asin(-R20), as the Biwi data set
+    defines them.
     """
     r, p, y = np.deg2rad([roll_deg, pitch_deg, yaw_deg])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
@@ -19,8 +20,15 @@ def rotation_from_angles(roll_deg: float, pitch_deg: float, yaw_deg: float) -> n
     return about_z @ about_y @ about_x
 
 
-def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
-    """Return (roll, pitch, yaw) in degrees of a head rotation (3, 3) in camera axes."""
+def dataset_angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Return a head rotation's angles; yaw has the opposite sign to facedepth_edge.HeadPose.yaw_deg.
+
+    Args:
+        rotation: (3, 3), in camera axes, as `rotation_from_dataset_angles` makes it.
+
+    Returns:
+        (roll, pitch, yaw) in degrees.
+    """
     roll = np.arctan2(rotation[1, 0], rotation[0, 0])
     pitch = np.arctan2(rotation[2, 1], rotation[2, 2])
     yaw = np.arcsin(np.clip(-rotation[2, 0], -1, 1))
@@ -57,9 +65,9 @@ def sample_angles(rng: np.random.Generator, sequence: int) -> tuple[float, float
 
 
 def sample_portrait_angles(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw (roll, pitch, yaw) in degrees of a head that looks about into the camera, or half of the time anywhere.
+    """Draw (roll, pitch, yaw) in degrees of a head that looks roughly into the camera, or half of the time anywhere.
 
-    Were clear pictures of heads that look into the camera alone, a network would take any clear picture for one.
+    If the only clear pictures were of heads that look into the camera, a network would take any clear picture for one.
     """
     roll, pitch, yaw = rng.normal(0, [7, 8, 18])
     if rng.uniform() < 0.5:
@@ -115,14 +123,14 @@ def sample_turned_torso(rng: np.random.Generator, angles_deg: tuple[float, float
     roll, pitch, yaw = angles_deg
     less = np.sign(yaw) * min(abs(yaw), rng.uniform(-10, 70))
     follow = 0.5 if pitch > 0 else 0.1  # who bows, bends; who looks up, sits straight
-    return rotation_from_angles(0.25 * roll + rng.normal(0, 4), follow * pitch + rng.normal(0, 6), yaw - less)
+    return rotation_from_dataset_angles(0.25 * roll + rng.normal(0, 4), follow * pitch + rng.normal(0, 6), yaw - less)
 
 
 def sample_torso(rng: np.random.Generator, head_rotation: np.ndarray) -> np.ndarray:
     """Draw the torso's rotation (3, 3) in camera axes: it follows the head a little."""
-    roll, pitch, yaw = angles_from_rotation(head_rotation)
+    roll, pitch, yaw = dataset_angles_from_rotation(head_rotation)
     follow = rng.uniform(0.1, 0.6)
-    return rotation_from_angles(
+    return rotation_from_dataset_angles(
         0.25 * roll + rng.normal(0, 4), 0.15 * pitch + rng.normal(0, 6), follow * yaw + rng.normal(0, 14)
     )
 

@@ -30,17 +30,16 @@ def pack_head(checkout: Path, out: Path) -> None:
     folder = checkout / "FaceXModel"
     neutral_path = folder / "generic_neutral_mesh.obj"
     if not neutral_path.is_file():
-        raise ConfigError(
-            f"{neutral_path}: got no such file, expected the ICT Face Model Light. "
-            "Give a checkout of ICT-VGL/ICT-FaceKit."
-        )
+        fix = "Give a checkout of ICT-VGL/ICT-FaceKit."
+        raise ConfigError.of(str(neutral_path), "no such file", "the ICT Face Model Light", fix)
     neutral, uv, faces, face_uv = _read_mesh(neutral_path)
     identities = [folder / f"identity{i:03d}.obj" for i in range(_IDENTITIES)]
     expressions = sorted(p for p in folder.glob("*.obj") if not p.stem.startswith(_NOT_EXPRESSIONS))
     offsets = []
     for path in tqdm([*identities, *expressions], desc="pack", unit="mesh"):
         if not path.is_file():
-            raise ConfigError(f"{path}: got no such file, expected {_IDENTITIES} identities. Complete the checkout.")
+            fix = "Complete the checkout."
+            raise ConfigError.of(str(path), "no such file", f"{_IDENTITIES} identities", fix)
         offsets.append((_read_vertices(path) - neutral).astype(np.float16))
     arrays = {
         "neutral": neutral.astype(np.float32),
@@ -58,7 +57,8 @@ def pack_head(checkout: Path, out: Path) -> None:
 def _read_vertices(path: Path) -> np.ndarray:
     rows = [line.split()[1:4] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("v ")]
     if len(rows) != _VERTICES:
-        raise ConfigError(f"{path}: got {len(rows)} vertices, expected {_VERTICES}. Complete the checkout (Git LFS?).")
+        fix = "Complete the checkout (Git LFS?)."
+        raise ConfigError.of(str(path), f"{len(rows)} vertices", f"{_VERTICES}", fix)
     return np.array(rows, np.float64)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facedepth_edge.head import DEPTH_WINDOW_MM
 from train.synth.light import Light, Lighting
 from train.synth.materials import BACKGROUND, MATERIAL_NAMES, MATERIALS
 from train.synth.tracer import Hits, TraceScene, sample_nearest
@@ -108,10 +109,10 @@ def trace(scenes: list[TraceScene], origins: np.ndarray, directions: np.ndarray)
     return best
 
 
-def surface_distance(scenes: list[TraceScene], pose: HeadPose, window_mm: float = 40.0) -> float:
-    """Measure D as the runtime does from a depth image: the median z in a window around the projected head centre."""
+def surface_distance(scenes: list[TraceScene], pose: HeadPose) -> float:
+    """Measure D as the runtime does from a depth image: the median z over DEPTH_WINDOW_MM around the head centre."""
     x, y, z = pose.centre_mm
-    offset = np.linspace(-window_mm / 2, window_mm / 2, 7)
+    offset = np.linspace(-DEPTH_WINDOW_MM / 2, DEPTH_WINDOW_MM / 2, 7)
     grid = np.stack(np.meshgrid(x + offset, y + offset), -1).reshape(-1, 2) / z
     directions = np.concatenate([grid, np.ones((len(grid), 1))], 1).astype(np.float32)
     hits = trace(scenes, *pose.rays(directions))

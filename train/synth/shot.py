@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facedepth_edge.spec import Preprocessing
 from train.data.crops_set import HEAD_LABELS
 from train.synth import body
 from train.synth.assemble import PosedHead, Wardrobe, surroundings
@@ -17,7 +16,7 @@ from train.synth.light import sample_driver_lighting, sample_lighting
 from train.synth.materials import MATERIAL_NAMES, MATERIALS
 from train.synth.motion import (
     is_turned_away,
-    rotation_from_angles,
+    rotation_from_dataset_angles,
     sample_angles,
     sample_driver_angles,
     sample_driver_position,
@@ -31,8 +30,7 @@ from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, Rendering, View, 
 from train.synth.sensor import depth_picture, expose, expose_driver
 from train.synth.subject import Outfit
 from train.synth.tracer import TraceScene
-
-REACH_MM = Preprocessing().reach_x_mm  # eq. 6
+from train.units import REACH_MM
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def shoot(
     """
     angles = _draw_angles(rng, outfit, sequence) if angles_deg is None else angles_deg
     position = _draw_position(rng, outfit) if position_mm is None else np.asarray(position_mm, float)
-    camera_rotation = rotation_from_angles(*angles)
+    camera_rotation = rotation_from_dataset_angles(*angles)
     away = angles_deg is not None and is_turned_away(angles)  # what sample_angles draws has sample_torso's torso always
     torso_rotation = sample_turned_torso(rng, angles) if away else sample_torso(rng, camera_rotation)
     facing = CAMERA_FROM_FACING

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The streams of chance of rendered sets: each thing that is drawn has its own, so that another leaves it as it was."""
+"""The random streams of rendered sets: each thing that is drawn has its own, so that a new one leaves it unchanged."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Outfit:
 class OutfitShares:
     """Which shares of a set's outfits are not everyday ones.
 
-    Where several fall on one outfit, the last of the first four has its hair, the last of all the rest.
+    Where several fall on one outfit, the last of the first four decides its hair, and the last of all the rest.
 
     Attributes:
         swept: with `swept_style`'s hair.

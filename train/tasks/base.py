@@ -47,20 +47,24 @@ def require_names(where: str, subjects: Tensor, people: int) -> None:
 class Task(nn.Module):
     """What every task has, and the loop uses.
 
-    `network` is what is averaged, measured and exported. `phases` are names, in the order in which a step runs them;
-    each has an optimizer of its own. `names_people` are the parts that know the training people. `selects` is the score
-    of `measure` by which the best checkpoint is chosen, the smallest; `scores` are all that it gives. `reads_pictures`:
-    False where depth alone serves. `draws_people`: `draw` draws people and frames of each, so that a frame must not
-    come twice among `indices`. `needs_start`: it goes on from a trained network (`--start`), and is nothing without.
+    Args:
+        network: What is averaged, measured and exported.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("network",)
+    """Names of the phases, in the order in which a step runs them; each has an optimizer of its own."""
     names_people: ClassVar[tuple[str, ...]] = ()
+    """The parts of the task that know the training people."""
     selects: ClassVar[str] = "offset_free_mm"
+    """The score of `measure` by which the best checkpoint is chosen: the one where it is smallest."""
     scores: ClassVar[tuple[str, ...]] = ("offset_free_mm", "absolute_mm", "correlation")
+    """All scores that `measure` gives."""
     reads_pictures: ClassVar[bool] = True
+    """False where depth alone serves."""
     draws_people: ClassVar[bool] = False
+    """Whether `draw` draws people and then frames of each, so that no frame may come twice among `indices`."""
     needs_start: ClassVar[bool] = False
+    """Whether the task only goes on from a trained network (`--start`)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

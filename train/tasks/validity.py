@@ -25,7 +25,7 @@ class ValidityTaskConfig:
 
 
 class ValidityTask(Task):
-    """Learn when to trust a result, of a network whose depth is trained; begin with that one (`--start`).
+    """Learn when to trust the results of a network whose depth is already trained; begin with it (`--start`).
 
     The layers of `Edge.validity_layers` are stepped. All others stay in inference mode, so that their running means
     stay too.

@@ -40,9 +40,9 @@ class VerificationTaskConfig:
         validation_pairs: Random pairs of validation frames that are measured, half of them of the same person.
         identity: Weight of naming the training person by the vector; 0: pairs alone, as in the paper.
         people: How many names; person n is name n - 1.
-        shape: Weight of regressing the shape from the vector, for every mm^2 of squared error summed over all values of
-            the shape, in expectation the mean squared error of the head's vertices; people whose shape is not known
-            take no part.
+        shape: Weight of regressing the shape from the vector, per mm^2 of squared error summed over all values of the
+            shape (on average the mean squared error of the head's vertices); people whose shape is not known take no
+            part.
         across_sequences: Compare frames of different sequences of a person where there are enough: within one sequence
             hair and clothes are the same, and a network may learn those.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from facedepth_edge.bench.machine import describe_machine, memory_mib
+from facedepth_edge.bench.machine import cpu_name, describe_machine, memory_mib
 from facedepth_edge.bench.power import PowerMeter, watts_from_nvidia_smi, watts_from_tegrastats
 from facedepth_edge.bench.run import describe_bench
 from facedepth_edge.system_tool import run_tool
@@ -55,6 +55,7 @@ def test_a_jetson_is_described(tmp_path: Path, tools: Path) -> None:
     found = describe_machine(tmp_path)
     assert found["device"] == "NVIDIA Jetson Orin Nano Developer Kit"
     assert found["l4t"].startswith("R36 (release)")
+    assert found["cpu"] == cpu_name(tmp_path) == "ARMv8 Processor rev 1 (v8l)"
     assert found["cpu_features"] == ["asimd", "asimddp"]
     assert found["cpu_clocks"] == {"governor": "schedutil", "max_mhz": 1510.4}
     assert found["power_mode"] == "NV Power Mode: MAXN_SUPER 2"
@@ -64,6 +65,7 @@ def test_a_jetson_is_described(tmp_path: Path, tools: Path) -> None:
 def test_a_bare_machine_is_described_too(tmp_path: Path, tools: Path) -> None:
     found = describe_machine(tmp_path)
     assert set(found) == {"system", "machine", "cpus"}
+    assert cpu_name(tmp_path) == ""
     assert memory_mib(tmp_path) == {}
     assert memory_mib()["resident"] > 10
 

@@ -18,9 +18,10 @@ from train.crosscheck.depth_truth import Truth, head_distance
 from train.crosscheck.lattice import field, ramp
 from train.crosscheck.parts import BACKGROUND, BODY, SKIN, Part, cut_out, triangles_of
 from train.crosscheck.path_tracer import Light, Panel, PathTracer
+from train.crosscheck.shot import Film, shoot
 from train.crosscheck.subdivision import Subdivision
 from train.synth.mesh import grid_triangles
-from train.synth.motion import angles_from_rotation
+from train.synth.motion import dataset_angles_from_rotation
 
 _CUBE = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -51,7 +52,7 @@ def test_slopes_are_those_of_the_pixels_centres() -> None:
 def test_pose_keeps_the_angle_convention() -> None:
     placement = Placement((5.0, -12.0, 31.0), np.array([0.0, 0.0, 500.0]), np.eye(3))
     back = placement.camera_from_head @ CAMERA_FROM_FACING
-    assert angles_from_rotation(back) == pytest.approx((5.0, -12.0, 31.0))
+    assert dataset_angles_from_rotation(back) == pytest.approx((5.0, -12.0, 31.0))
     straight = Placement((0.0, 0.0, 0.0), np.zeros(3), np.eye(3)).camera_from_head
     assert (straight @ [0, 0, 1]).tolist() == pytest.approx([0, 0, -1])  # the face looks into the camera
     assert (straight @ [0, 1, 0]).tolist() == pytest.approx([0, -1, 0])
@@ -157,6 +158,23 @@ def test_a_cut_part_has_only_its_own_vertices() -> None:
     assert part.vertices[part.triangles].tolist() == whole.vertices[whole.triangles[:5]].tolist()
     assert len(part.vertices) == len(np.unique(whole.triangles[:5]))
     assert part.roughness == 0.2
+
+
+def test_a_turned_head_is_noted_as_no_face() -> None:
+    class Blank:
+        def render(self, parts: object, light: object, focal: float, principal: object, px: int, *_: int) -> np.ndarray:
+            return np.ones((px, px, 3), np.float32)
+
+    own, body = [ball(np.zeros(3), 90.0, rows=20)], [ball(np.array([0.0, -200.0, 0.0]), 90.0, rows=20)]
+    for place, face in ((sample_placement, True), (sample_turned_placement, False)):
+        rng = np.random.default_rng(1)
+        taken = shoot(Blank(), Film(72, 1.5, 1), own, body, place(rng), 4, {"hair": "bald"}, rng)  # type: ignore[arg-type]
+        note = taken.note
+        assert list(note) == ["frame", "distance_mm", "visible", "face", "focal_px", "principal_xy", "head_center_xy",
+                              "head_center_mm", "attributes"]  # fmt: skip
+        assert (note["frame"], note["face"], note["head_center_xy"]) == (4, face, [36.0, 36.0])
+        assert (note["visible"] > 0.5) == face
+        assert note["attributes"].keys() == {"hair", "light"}
 
 
 @pytest.mark.toolchain

@@ -23,7 +23,7 @@ from train.crosscheck.textured_mesh import digest_of, read_textured
 from train.data.batches import make_batch
 from train.data.packed import open_packed_set
 from train.evaluate import main as evaluate_main
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import rotation_from_dataset_angles
 
 pytest.importorskip("trimesh")
 
@@ -188,7 +188,7 @@ def test_a_set_of_a_scan_is_read_and_measured(
     batch = make_batch(data, indices)
     for number in (0, 2, 4):
         place = sample_place(np.random.default_rng([3, 13, number]))
-        rotation = rotation_from_angles(*angles[number]) @ np.diag([1.0, -1.0, -1.0])
+        rotation = rotation_from_dataset_angles(*angles[number]) @ np.diag([1.0, -1.0, -1.0])
         distance = float(batch.distance_mm[number])
         a, b = place[:2] / place[2]
         np.testing.assert_allclose(batch.ray_xy[number].numpy(), (a, b), atol=1e-4)

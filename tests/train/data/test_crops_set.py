@@ -14,7 +14,8 @@ import pytest
 
 from facedepth_edge.errors import InputError
 from tests.train.conftest import write_crops_set
-from train.data.crops_set import open_crops_set, read_frame
+from train.data.crops_set import open_crops_set, read_frame, sequence_folder, sequence_of, subject_of
+from train.data.crops_writer import frame_note
 from train.data.packed import open_packed_set
 
 
@@ -47,6 +48,27 @@ def test_gray_and_bgr_frames_are_both_read(crops_root: Path) -> None:
         assert (gray.dtype, depth.dtype, label.dtype) == (np.uint8, np.uint16, np.uint8)
         assert depth.max() > 500
         assert set(np.unique(label)) == {0, 1, 2, 4}
+
+
+def test_a_frame_s_note_is_rounded_as_it_is_written() -> None:
+    note = frame_note(
+        frame=3, distance_mm=700.12345, visible=0.987654, face=True, focal_px=609.000049,
+        principal_xy=(70.00004, 71.99996), head_center_xy=(72.0, 72.0),
+        head_center_mm=np.array([1.00049, -2.0, 812.5]), attributes={"light": "flash"},
+    )  # fmt: skip
+    written = (
+        '{"frame": 3, "distance_mm": 700.12, "visible": 0.9877, "face": true, "focal_px": 609.0, '
+        '"principal_xy": [70.0, 72.0], "head_center_xy": [72.0, 72.0], "head_center_mm": [1.0, -2.0, 812.5], '
+        '"attributes": {"light": "flash"}}'
+    )
+    assert json.dumps(note) == written
+
+
+def test_a_sequence_s_number_leads_back_to_its_person(tmp_path: Path) -> None:
+    numbers = [sequence_of(subject, index) for subject in (1, 2, 210) for index in range(1, 6)]
+    assert numbers == [*range(1, 11), *range(1046, 1051)]
+    assert [subject_of(number) for number in numbers[::5]] == [1, 2, 210]
+    assert [sequence_folder(tmp_path, number).name for number in (7, 1050)] == ["007", "1050"]
 
 
 def test_sequences_beyond_999_keep_their_order(tmp_path: Path) -> None:

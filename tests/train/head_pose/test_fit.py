@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from train.head_pose.__main__ import main
 from train.head_pose.fit import FitSettings, PoseNetwork, rotation_in_box, write_weights
 from train.head_pose.measure import measure_set
 from train.report.command import COMMITTED_MODELS
-from train.synth.motion import rotation_from_angles
+from train.synth.motion import rotation_from_dataset_angles
 
 EDGE = Path(BUNDLED_FOLDER) / "edge"
 
@@ -34,7 +35,7 @@ EDGE = Path(BUNDLED_FOLDER) / "edge"
 def test_a_box_that_is_turned_and_mirrored_shows_the_heads_axes_so(flip: bool) -> None:
     """As Placement.pixels has it, a place s of the sample shows center + Rot(angle) (mirrored s) of the crop."""
     angles, ray_xy, angle = np.array([20.0, -15.0, 40.0]), (0.2, -0.1), 0.6
-    seen = rotation_along_ray(ray_xy).T @ rotation_from_angles(*angles)
+    seen = rotation_along_ray(ray_xy).T @ rotation_from_dataset_angles(*angles)
     found = rotation_in_box(angles, ray_xy, angle, flip)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     mirror = np.diag([-1.0 if flip else 1.0, 1.0])
@@ -42,7 +43,7 @@ def test_a_box_that_is_turned_and_mirrored_shows_the_heads_axes_so(flip: bool) -
         np.testing.assert_allclose(turn @ mirror @ found[:2, axis], seen[:2, axis], atol=1e-12)
         assert found[2, axis] == pytest.approx(seen[2, axis])
     assert np.linalg.det(found) == pytest.approx(1.0)
-    np.testing.assert_allclose(rotation_in_box(angles, (0.0, 0.0)), rotation_from_angles(*angles), atol=1e-12)
+    np.testing.assert_allclose(rotation_in_box(angles, (0.0, 0.0)), rotation_from_dataset_angles(*angles), atol=1e-12)
 
 
 def about_of(path: Path) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def tilted_samples(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, 
     mask = np.hypot(x, y) < 80
     cells, rotations, maps = [], [], []
     for _ in range(count):
-        rotation = rotation_from_angles(0.0, *rng.uniform(-30, 30, 2))
+        rotation = rotation_from_dataset_angles(0.0, *rng.uniform(-30, 30, 2))
         normal = rotation[:, 2]
         depth_mm = (-(normal[0] * x + normal[1] * y) / normal[2]).astype(np.float32)
         cells.append(features_from_maps(depth_mm, mask))
@@ -120,6 +121,23 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     paper = str(COMMITTED_MODELS / "paper.safetensors")
     assert main(["fit", "--model", paper, *common[2:], "--out", str(out)]) == 1
     assert "got a PaperGenerator, expected a network with a mask, edge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["fit", "measure"])
+def test_a_set_of_depth_alone_is_refused_before_the_work(
+    command: str, crops_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(crops_root, blind, ignore=shutil.ignore_patterns("packed"))
+    note = json.loads((blind / "dataset.json").read_text())
+    (blind / "dataset.json").write_text(json.dumps({**note, "pictures": False}))
+    out = ["--out", str(tmp_path / "pose.safetensors")] if command == "fit" else []
+    asked = ["--data", str(crops_root), "--data", str(blind), "--cache-dir", str(tmp_path / "cache"), *out]
+    assert main([command, "--model", str(EDGE), *asked]) == 1
+    said = capsys.readouterr()
+    assert "blind: got a set of depth alone, expected one with pictures" in said.err
+    assert "training" not in said.err
+    assert not (tmp_path / "pose.safetensors").exists()
 
 
 def test_models_that_cannot_be_measured_are_refused(crops_root: Path, tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from train.synth.dataset import SetConfig, Studio, render_set, set_note, write_s
 from train.synth.full_frame import FrameSize, shoot_frame, write_frame, write_raw_sequence
 from train.synth.headmodel import HeadModel
 from train.synth.motion import (
-    angles_from_rotation,
+    dataset_angles_from_rotation,
     is_turned_away,
-    rotation_from_angles,
+    rotation_from_dataset_angles,
     sample_angles,
     sample_turned_angles,
     sample_turned_torso,
@@ -103,7 +103,7 @@ def test_heads_turned_away_stay_on_their_necks() -> None:
     for _ in range(300):
         angles = sample_turned_angles(rng)
         assert is_turned_away(angles)
-        head, torso = rotation_from_angles(*angles) @ facing, sample_turned_torso(rng, angles) @ facing
+        head, torso = rotation_from_dataset_angles(*angles) @ facing, sample_turned_torso(rng, angles) @ facing
         looks.append(-head[2])
         apart.append(np.rad2deg(np.arccos(np.clip(head @ torso, -1, 1))))
     assert max(looks) < np.cos(np.deg2rad(65))  # none looks within 65 degrees of the camera
@@ -246,8 +246,8 @@ def test_raw_frames_have_pandoras_files(studio: Studio, tmp_path: Path, monkeypa
     x, y, z = note["joints3D"]["Head"]
     assert note["joints"]["Head"] == pytest.approx([256 + 365 * x / z, 212 + 365 * y / z], abs=0.01)
     euler = note["orientation"]["euler"]
-    turned = rotation_from_angles(euler["roll"], euler["pitch"], euler["yaw"])
-    assert angles_from_rotation(turned)[1] == pytest.approx(euler["pitch"], abs=1e-6)
+    turned = rotation_from_dataset_angles(euler["roll"], euler["pitch"], euler["yaw"])
+    assert dataset_angles_from_rotation(turned)[1] == pytest.approx(euler["pitch"], abs=1e-6)
 
 
 def test_a_finished_sequence_is_left_alone(rendered: Path, studio: Studio) -> None:

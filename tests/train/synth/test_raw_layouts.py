@@ -22,7 +22,7 @@ from train.synth.__main__ import main
 from train.synth.biwi_frames import BiwiFrame, BiwiStage, write_biwi_sequence
 from train.synth.dataset import Studio
 from train.synth.full_frame import FrameSize, shoot_frame, write_raw_sequence
-from train.synth.motion import angles_from_rotation, sample_angles, sample_position
+from train.synth.motion import dataset_angles_from_rotation, sample_angles, sample_position
 from train.synth.shot import Shot
 
 COLOUR, DEPTH = FrameSize(212.0, (216, 384)), FrameSize(73.0, (86, 102))
@@ -116,7 +116,7 @@ def test_biwis_files_hold_what_was_rendered(shots: list[BiwiFrame], biwi_root: P
         np.testing.assert_array_equal(colour, shot.colour)
         np.testing.assert_array_equal(source.poses[position].rotation, shot.pose.rotation)
         assert source.crops.frames[position].roll_pitch_yaw_deg == pytest.approx(shot.angles_deg, abs=1e-9)
-        assert angles_from_rotation(shot.pose.rotation) == pytest.approx(shot.angles_deg, abs=1e-9)
+        assert dataset_angles_from_rotation(shot.pose.rotation) == pytest.approx(shot.angles_deg, abs=1e-9)
     for calibration, written in zip(source.calibrations[15], RIG, strict=True):
         assert calibration.camera == written.camera
         np.testing.assert_array_equal(calibration.rotation, written.rotation)

@@ -10,7 +10,7 @@ from tests.train.synth.test_mesh import sphere
 from train.synth.light import Light, Lighting
 from train.synth.materials import BACKGROUND, HEAD_SKIN, MATERIAL_NAMES, MATERIALS, OCCLUDER, flat
 from train.synth.mesh import Mesh, grid_triangles
-from train.synth.motion import angles_from_rotation, rotation_from_angles
+from train.synth.motion import dataset_angles_from_rotation, rotation_from_dataset_angles
 from train.synth.renderer import CAMERA_FROM_FACING, HeadPose, View, render, surface_distance
 from train.synth.tracer import TraceScene, sample_nearest
 
@@ -97,12 +97,14 @@ def test_what_stands_in_the_light_casts_a_shadow() -> None:
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (10, -20, 30), (-35, 40, -70)])
 def test_angles_survive_a_round_trip(angles: tuple[float, float, float]) -> None:
-    assert angles_from_rotation(rotation_from_angles(*angles)) == pytest.approx(angles, abs=1e-9)
+    assert dataset_angles_from_rotation(rotation_from_dataset_angles(*angles)) == pytest.approx(angles, abs=1e-9)
 
 
 def test_a_near_light_is_carried_into_the_head_s_frame() -> None:
     """A turned head with its own origin, beside the closed form, and with a plate that shades half of it."""
-    pose = HeadPose(rotation_from_angles(20, -15, 30), np.array([30.0, 20.0, 700.0]), np.array([5.0, -8.0, 12.0]))
+    pose = HeadPose(
+        rotation_from_dataset_angles(20, -15, 30), np.array([30.0, 20.0, 700.0]), np.array([5.0, -8.0, 12.0])
+    )
     place = np.array([150.0, -60.0, 40.0])
     towards = (place - pose.centre_mm) / np.linalg.norm(place - pose.centre_mm)
     near = Lighting((Light(towards, np.ones(3), 0.0, place),), np.zeros(3), np.zeros((3, 3)))
@@ -165,7 +167,7 @@ def test_a_turned_head_moves_its_nose_as_the_angles_say() -> None:
     facing = CAMERA_FROM_FACING
 
     def seen(*angles: float) -> np.ndarray:
-        pose = HeadPose(facing @ rotation_from_angles(*angles) @ facing, np.array([0.0, 0, 600]), np.zeros(3))
+        pose = HeadPose(facing @ rotation_from_dataset_angles(*angles) @ facing, np.array([0.0, 0, 600]), np.zeros(3))
         return pose.camera_from_head @ nose
 
     assert seen(0, 0, 0) == pytest.approx([0, 0, -100])
