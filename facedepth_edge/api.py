@@ -16,7 +16,7 @@ from facedepth_edge.artifacts import Artifact, open_artifact
 from facedepth_edge.backends.base import PRECISIONS, Backend, choose_backend, open_backend
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import ConfigError, InputError
-from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, locate_faces
+from facedepth_edge.frame_path import FaceRequest, FrameFaces, FramePath, HostPath, error_of_face, locate_faces
 from facedepth_edge.native import find_native
 from facedepth_edge.out_argument import check_out
 from facedepth_edge.result import DepthResult
@@ -74,7 +74,7 @@ class EdgeDepth:
             "depth_average": depth_average, "self_test": self_test,
         }  # fmt: skip
         artifact = open_artifact(model)
-        if backend == "auto":
+        if isinstance(backend, str) and backend == "auto":
             chosen = choose_backend(artifact, precision, threads)
         else:
             chosen = open_backend(backend, artifact, precision, threads)
@@ -140,8 +140,8 @@ class EdgeDepth:
             distance_mm: the z along the optical axis (not the range) of the face's surface around the head centre: the
                 median over a window of 40 mm. The point midway between the ears, which a pose estimate gives, lies 73
                 to 102 mm behind it: distance_from_head_point() turns one into the other.
-            depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative and NaN
-                pixels are holes.
+            depth: (H, W) integers or floats of 16 bits or more, mm, registered to the frame; 0, negative, NaN and
+                masked (numpy.ma) pixels are holes.
             head_width_px: the head's width between the ears (which do not count) in pixels, of a head that faces the
                 camera; a turned head looks narrower, and so farther away than it is.
             out: a DepthResult of the same model, all of which is overwritten and which is returned; or a (h, w) float32
@@ -212,7 +212,13 @@ class EdgeDepth:
         for first in range(0, len(requests), step):
             faces = located.faces[first : first + step]
             boxes = [face.box for face in faces]
-            outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
+            try:
+                outputs, crop_ms, network_ms = self._path.run(located.frame, boxes, located.camera.max_value)
+            except InputError as error:
+                index, error.face_index = error.face_index, None
+                if index is None or len(requests) == 1:
+                    raise
+                raise error_of_face(error, first + index) from error
             for output, face in zip(outputs, faces, strict=True):
                 result = self._writer.write(output, located, face, out)
                 since_check_ms = (time.perf_counter() - began) * 1e3
@@ -261,7 +267,7 @@ class EdgeDepth:
 
 def _check_options(precision: Any, camera: Any, threads: Any, depth_average: Any) -> None:
     """Raise ConfigError for the first of EdgeDepth's options that breaks its rule; open_backend() checks the others."""
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise ConfigError.of("precision", precision, f"one of {', '.join(PRECISIONS)}", "Choose one of these.")
     if camera is not None and not isinstance(camera, Camera):
         raise ConfigError.of("camera", camera, "a Camera or None", "Give Camera(fx, fy) in pixels.")
@@ -270,7 +276,7 @@ def _check_options(precision: Any, camera: Any, threads: Any, depth_average: Any
     ):
         rule = f"a whole number from 1 to {MOST_THREADS}, or None"
         raise ConfigError.of("threads", threads, rule, "Leave it out if unsure.")
-    if depth_average not in _AVERAGES:
+    if not isinstance(depth_average, str) or depth_average not in _AVERAGES:
         raise ConfigError.of("depth_average", depth_average, f"one of {', '.join(_AVERAGES)}", "Choose one of these.")
 
 

@@ -8,6 +8,7 @@ of a frame of width W is W / 2. Distances are z along the optical axis in millim
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from os import PathLike
 from typing import Any
 
@@ -133,7 +134,10 @@ class Camera:
         rule = "((fx, 0, cx), (0, fy, cy), (0, 0, 1))"
         fix = "Give the camera matrix of cv2.calibrateCamera, of frames without distortion."
         try:
-            values = np.array(matrix, np.float64)
+            given = np.array(matrix)
+            if given.dtype.kind not in "iuf":  # NumPy would read texts as numbers, and drop imaginary parts
+                raise TypeError(f"values of {given.dtype}")
+            values = given.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ConfigError.of("Camera.from_opencv", f"a {type(matrix).__name__}", rule, fix) from error
         empty = ((0, 1), (1, 0), (2, 0), (2, 1))
@@ -158,15 +162,24 @@ class Camera:
             The camera.
 
         Raises:
-            ConfigError: the file cannot be read, is not a JSON object, or has an unknown key or a wrong value.
+            ConfigError: the file cannot be read, is not a JSON object, or has an unknown key, a key twice or a wrong
+                value.
         """
         import difflib  # these three would double the time that importing this package takes
         import json
         from pathlib import Path
 
         where = str(path)
+
+        def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            keys = sorted(key for key, _ in pairs)
+            twice = sorted({key for key, following in pairwise(keys) if key == following})
+            if twice:
+                raise ConfigError.of(where, f"the keys {twice} twice", "each key once", "Remove the wrong one.")
+            return dict(pairs)
+
         try:
-            data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+            data: Any = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=object_of)
         except (OSError, TypeError) as error:
             got = getattr(error, "strerror", None) or str(error)
             raise ConfigError.of(where, got, "a file that can be read", "Check the path.") from error

@@ -11,7 +11,7 @@ import numpy as np
 from facedepth_edge.errors import InputError
 
 LARGEST_GIVEN = 1e9  # largest magnitude accepted from a caller; anything larger is a mistake and would overflow
-NO_NUMBERS = (bool, np.bool_, str, bytes)  # types that float() accepts but that are not numbers here
+NO_NUMBERS = (bool, np.bool_, str, bytes, np.timedelta64)  # types that float() accepts but that are not numbers here
 
 MAX_FRAME_SIDE_PX = 32768
 """Longest side of a frame that a Camera may be made for, that may lie on a GPU, and that the native crop takes. In host
@@ -20,12 +20,14 @@ memory a frame may be larger, where the camera names no size: OpenCV crops it.""
 
 def shown(value: object) -> str:
     """Return a value as Python writes it: texts in quotes, NumPy's numbers as plain ones."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    if isinstance(value, np.generic) and not isinstance(value, np.timedelta64):  # a span's item() may be an int
+        return repr(value.item())
+    return repr(value)
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value is a real number: neither a bool nor an int beyond LARGEST_GIVEN."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    """Say whether a value is a real number: neither a bool, a time span nor an int beyond LARGEST_GIVEN."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, NO_NUMBERS)
     return number and not (isinstance(value, int) and abs(value) > LARGEST_GIVEN)  # which float() might not take
 
 

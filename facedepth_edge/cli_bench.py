@@ -15,13 +15,16 @@ from typing import Any
 
 import click
 
-from facedepth_edge.api import EdgeDepth
+from facedepth_edge.api import MOST_THREADS, EdgeDepth
 from facedepth_edge.backends.base import PRECISIONS
 from facedepth_edge.bench.compare import Comparison, compare_runs, read_bench, require_common_mode
 from facedepth_edge.bench.plan import (
     FULL_QUERIES,
     FULL_SECONDS,
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
     MODES,
+    MOST_STREAMS,
     QUICK_QUERIES,
     QUICK_SECONDS,
     BenchPlan,
@@ -74,12 +77,12 @@ class _Asked:
 @click.option("--fps", type=PositiveNumber("frames a second"), default=30.0, show_default=True,
               help="The camera's pace in the paced mode, and in all modes the deadline, 1000 / fps ms a frame, of "
               "which the missed are counted.")  # fmt: skip
-@click.option("--resolution", type=FrameSize(), default="1280x720", show_default=True,
+@click.option("--resolution", type=FrameSize(MIN_SIDE_PX, MAX_SIDE_PX), default="1280x720", show_default=True,
               help="Width x height of the frame in pixels; the bundled frame is scaled to it.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1),
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS),
               help="CPU threads that the network may use for one prediction.  [default: onnxruntime: as many as the "
               "process has CPUs, 4 at most; torch: PyTorch's own; on a GPU the number does nothing]")  # fmt: skip
-@click.option("--streams", type=click.IntRange(min=1),
+@click.option("--streams", type=click.IntRange(1, MOST_STREAMS),
               help="Streams of the throughput mode, a thread that calls predict() each.  [default: the CPUs of the "
               "process divided by --threads]")  # fmt: skip
 @click.option("--seconds", type=PositiveNumber("s"), default=QUICK_SECONDS, show_default=True,

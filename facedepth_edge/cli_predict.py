@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
-from facedepth_edge.camera import Camera
+from facedepth_edge.camera import MAX_DISTANCE_MM, MIN_DISTANCE_MM, Camera
 from facedepth_edge.cli_report import Report, json_option, model_options, reported
 from facedepth_edge.cli_result import json_from_result, words_from_result
 from facedepth_edge.cli_types import CameraFile, HeadCenter, OutFile, PositiveNumber
@@ -118,17 +119,18 @@ def _out_files(
     if out is not None and len(images) > 1:
         raise click.UsageError(f"--out: got {len(images)} images, expected one. Use --out-dir DIR for several.")
     files = [out] if out is not None else [Path(str(out_dir)) / f"{image.stem}_depth.{kind}" for image in images]
-    read = {path.resolve() for path in (*images, *depths)}
-    taken: set[Path] = set()
+    read = {os.path.realpath(path) for path in (*images, *depths)}  # Path.resolve() raises for a link to itself
+    taken: set[str] = set()
     for file in files:
         for written in (file, _picture_beside(file)) if picture else (file,):
-            if written.resolve() in read:
+            place = os.path.realpath(written)
+            if place in read:
                 rule = "a file that is not read. Choose another --out or --out-dir."
                 raise click.UsageError(f"output: got {str(written)!r}, which is an input, expected {rule}")
-            if written.resolve() in taken:
+            if place in taken:
                 rule = "a file for each. Rename one of them, or give each folder a run with an --out-dir of its own."
                 raise click.UsageError(f"output: got {str(written)!r} for two images, expected {rule}")
-            taken.add(written.resolve())
+            taken.add(place)
     return files
 
 
@@ -172,7 +174,7 @@ def _build_jobs(
 @click.option("--detect", is_flag=True,
               help="Find the largest head with OpenCV's face detector instead; where no distance is given, it comes "
               "from this head's width.")  # fmt: skip
-@click.option("--distance-mm", "distances", type=PositiveNumber("mm"), multiple=True,
+@click.option("--distance-mm", "distances", type=PositiveNumber("mm", MIN_DISTANCE_MM, MAX_DISTANCE_MM), multiple=True,
               help="z, along the optical axis, of the face's surface around the head centre, millimetres.")  # fmt: skip
 @click.option("--depth", "depths", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
               help="Depth image of the same view and size, whose depth at the head is the distance: 16-bit PNG or "

@@ -32,18 +32,20 @@ class HeadCenter(click.ParamType):
 
 
 class PositiveNumber(click.ParamType):
-    """A finite number above 0."""
+    """A finite number above 0, or one from the least to the most."""
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str, least: float = 0.0, most: float = math.inf) -> None:
         self.name = unit
+        self._least, self._most = least, most
+        self._rule = f"a number from {least:g} to {most:g}" if least else "a finite number above 0"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             number = float(value)
         except ValueError:
             self.fail(f"got {value!r}, expected a number ({self.name}).", param, ctx)
-        if not (math.isfinite(number) and number > 0):
-            self.fail(f"got {value!r}, expected a finite number above 0 ({self.name}).", param, ctx)
+        if not (math.isfinite(number) and number > 0 and self._least <= number <= self._most):
+            self.fail(f"got {value!r}, expected {self._rule} ({self.name}).", param, ctx)
         return number
 
 
@@ -84,9 +86,12 @@ class OutFile(click.ParamType):
 
 
 class FrameSize(click.ParamType):
-    """`WxH` in pixels."""
+    """`WxH` in pixels, each side from the least to the most."""
 
     name = "WxH"
+
+    def __init__(self, least_px: int, most_px: int) -> None:
+        self._least_px, self._most_px = least_px, most_px
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
@@ -94,4 +99,11 @@ class FrameSize(click.ParamType):
         width, _, height = str(value).lower().partition("x")
         if not (width.isdecimal() and height.isdecimal()):
             self.fail(f"got {value!r}, expected WxH in pixels. Write for example 1280x720.", param, ctx)
-        return int(width), int(height)
+        try:
+            sides = int(width), int(height)
+        except ValueError:  # thousands of digits
+            sides = (0, 0)
+        if not self._least_px <= min(sides) <= max(sides) <= self._most_px:
+            rule = f"sides of {self._least_px} to {self._most_px} px"
+            self.fail(f"got {value!r}, expected {rule}. Write for example 1280x720.", param, ctx)
+        return sides

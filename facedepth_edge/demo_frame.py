@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ArtifactError, FaceDepthError
+from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthError
 from facedepth_edge.image_files import read_frame
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def load_demo_frame(folder: str | Path = DEMO_FOLDER) -> DemoFrame:
 
     Raises:
         ArtifactError: a file is missing or damaged.
+        BackendUnavailable: OpenCV does not load here.
     """
     folder = Path(folder)
     where = folder / "frame.json"
@@ -63,6 +64,8 @@ def load_demo_frame(folder: str | Path = DEMO_FOLDER) -> DemoFrame:
         camera = Camera(**data["camera"])
         distance_mm = float(data["distance_mm"])
         frame = read_frame(folder / "frame.png")
+    except BackendUnavailable:  # the frame is whole
+        raise
     except (OSError, ValueError, KeyError, TypeError, FaceDepthError) as error:
         raise ArtifactError.of(str(where), f"{type(error).__name__}: {error}", "the bundled frame", _FIX) from error
     return DemoFrame(frame, (x, y), distance_mm, camera)

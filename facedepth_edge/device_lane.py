@@ -19,6 +19,7 @@ from facedepth_edge.cuda import DeviceBuffer, HostBuffer, keep_for_ever
 from facedepth_edge.cuda_driver import CudaError, Graph, Kernel
 from facedepth_edge.cuda_kernels import CROP_KERNEL, CROP_SOURCE, compiled_kernel, find_nvcc
 from facedepth_edge.device_frame import DeviceFrame
+from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import WHITE, require_within
 from facedepth_edge.frame_path import NetworkOutput
 from facedepth_edge.spec import ModelSpec
@@ -134,8 +135,12 @@ class Lane:
         done = time.perf_counter()
         summaries = self._summaries(len(boxes))
         if frame.dtype == np.uint16:
-            brightest = max(largest for _, largest in summaries)
-            require_within(brightest, float(max_value or WHITE))
+            for index, (_, largest) in enumerate(summaries):
+                try:
+                    require_within(largest, float(max_value or WHITE))
+                except InputError as error:
+                    error.face_index = index
+                    raise
         return self._outputs(copy, summaries), (staged - started) * 1e3, (done - staged) * 1e3
 
     def _stage(self, frame: NDArray[Any] | DeviceFrame, boxes: Sequence[Box], level: float) -> int:

@@ -24,6 +24,7 @@ from facedepth_edge.errors import ArtifactError, BackendUnavailable, FaceDepthEr
 from facedepth_edge.head_pose import require_weights
 from facedepth_edge.installed import TENSORRT, installed_version
 from facedepth_edge.native import find_native
+from facedepth_edge.opencv import find_cv2, how_to_mend
 from facedepth_edge.system_tool import run_tool
 from facedepth_edge.verify import check_golden_faces
 from facedepth_edge.verify_frame import check_device_path, worst_of
@@ -131,16 +132,14 @@ def _look_at_packages(found: Diagnosis) -> None:
         if all(installed_version(name) is not None for name in pair):
             fix = f"pip uninstall -y {' '.join(pair)}, then install the one that you want again."
             found.add("packages", f"{' and '.join(pair)} overwrite each other's files", "broken", fix)
-    try:
-        import cv2
-    except ImportError as error:
-        found.add("cv2", str(error), "broken", "pip install 'opencv-python>=4.8,<5', or use the system's.")
-    else:
-        if not hasattr(cv2, "CascadeClassifier"):
-            fix = "pip install 'opencv-python>=4.8,<5'."
-            found.add("cv2", f"{cv2.__version__} has no CascadeClassifier, which --detect uses", "note", fix)
-        elif installed_version("opencv-python") is None:
-            found.add("cv2", f"{cv2.__version__} ({cv2.__file__})")
+    cv2, error = find_cv2()
+    if error is not None:
+        found.add("cv2", str(error), "broken", how_to_mend())
+    elif not hasattr(cv2, "CascadeClassifier"):
+        fix = "pip install 'opencv-python>=4.8,<5'."
+        found.add("cv2", f"{cv2.__version__} has no CascadeClassifier, which --detect uses", "note", fix)
+    elif installed_version("opencv-python") is None:
+        found.add("cv2", f"{cv2.__version__} ({cv2.__file__})")
 
 
 def _look_at_crop(found: Diagnosis) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from facedepth_edge.backends.base import Backend
 from facedepth_edge.box import Box, box_from_head
 from facedepth_edge.camera import Camera
-from facedepth_edge.errors import ConfigError, FaceDepthError
+from facedepth_edge.errors import ConfigError, FaceDepthError, InputError
 from facedepth_edge.face_crop import FaceSampler, check_frame
 from facedepth_edge.head import DistanceSource, check_head_center, decide_distance
 from facedepth_edge.spec import ModelSpec, Outputs
@@ -98,13 +98,18 @@ def locate_faces(
         except FaceDepthError as error:
             if len(requests) == 1:
                 raise
-            told = type(error)(f"face {index}: {error}")
-            told.face_index = index
-            raise told from error
+            raise error_of_face(error, index) from error
         faces.append(
             Face(center, distance_mm, source, box_from_head(center, distance_mm, (camera.fx, camera.fy), reach))
         )
     return FrameFaces(frame, camera, faces)
+
+
+def error_of_face(error: FaceDepthError, index: int) -> FaceDepthError:
+    """Return an error of one of several faces of a call as one whose text and face_index say which."""
+    told = type(error)(f"face {index}: {error}")
+    told.face_index = index
+    return told
 
 
 class NetworkOutput(NamedTuple):
@@ -173,7 +178,8 @@ class FramePath(Protocol):
 
         Raises:
             ConfigError: after close().
-            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average.
+            InputError: uint16 pixels under a pixel of a crop are larger than max_value on average; its face_index is
+                the box's.
         """
         ...
 
@@ -238,10 +244,15 @@ class HostPath:
             backend, sampler = lane.backend, lane.sampler
             started = time.perf_counter()
             backend.reserve(len(boxes))
-            contrast_levels = [
-                sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
-                for face, box in zip(backend.input, boxes, strict=True)
-            ]
+            contrast_levels: list[float] = []
+            try:
+                for face, box in zip(backend.input, boxes, strict=True):
+                    contrast_levels.append(
+                        sampler.sample_into(face[0], frame, box, self._spec.preprocessing, max_value)
+                    )
+            except InputError as error:
+                error.face_index = len(contrast_levels)
+                raise
             cropped = time.perf_counter()
             backend.run()
             done = time.perf_counter()

@@ -11,6 +11,7 @@ import numpy as np
 
 from facedepth_edge.errors import BackendUnavailable, InputError
 from facedepth_edge.eyes import head_from_eyes
+from facedepth_edge.opencv import import_cv2
 
 INSTALL_HINT = "Run: pip install 'opencv-python>=4.8,<5', or give the head centre yourself."
 
@@ -163,10 +164,7 @@ class HeadDetector:
 
 def _load_cascade(name: str) -> Any:
     """Open one cascade file of the installed OpenCV."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise BackendUnavailable.of("head detection", str(error), "OpenCV 4", INSTALL_HINT) from error
+    cv2 = import_cv2()
     if not hasattr(cv2, "CascadeClassifier"):
         got = f"OpenCV {cv2.__version__} without CascadeClassifier"
         raise BackendUnavailable.of("head detection", got, "OpenCV 4.8 or later, before 5", INSTALL_HINT)
@@ -184,8 +182,7 @@ def _load_cascade(name: str) -> Any:
 
 def _search_image(frame: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the (h, w) uint8 gray image that is searched, and the frame's pixels for one of its pixels."""
-    import cv2
-
+    cv2 = import_cv2()
     fix = "Read the image with OpenCV, or drop its alpha channel."
     rule = "(H, W, 3) BGR or (H, W) gray, uint8 or uint16, with at least one pixel"
     if not isinstance(frame, np.ndarray) or frame.dtype not in (np.uint8, np.uint16):
@@ -195,7 +192,7 @@ def _search_image(frame: np.ndarray) -> tuple[np.ndarray, float]:
         raise InputError.of("frame", f"shape {frame.shape}", rule, fix)
     gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else np.ascontiguousarray(frame)
     if gray.dtype == np.uint16:
-        gray = cv2.normalize(gray, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload]
+        gray = cv2.normalize(gray, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
     scale = max(1.0, max(gray.shape) / SEARCH_SIDE_PX)
     if scale > 1.0:
         size_wh = (max(1, round(gray.shape[1] / scale)), max(1, round(gray.shape[0] / scale)))

@@ -51,7 +51,8 @@ class HeadPose:
             looks against the optical axis, upright.
         rotation_seen: (3, 3) float64, the same in the axes of a camera that is turned towards the head: how the picture
             shows it. The identity looks into the camera.
-        position_mm: (x, y, z) of the point midway between the ears in the camera's axes, by the result's distance.
+        position_mm: (x, y, z) of the point midway between the ears in the camera's axes, by the result's distance,
+            which distance_from_head_point(z, yaw_deg=yaw_seen_deg, ray_xy=(x / z, y / z)) gives back.
     """
 
     yaw_deg: float
@@ -203,7 +204,7 @@ def _weights(path: str) -> dict[str, NDArray[np.float32]]:
         sha256 = json.loads(header[NOTES]["about"])["sha256"]
         weights = tensors_of(header, data)
         shapes = {name: weights[name].shape for name in WEIGHTS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError.of(path, f"{type(error).__name__}: {error}", "the head pose's weights", fix) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:

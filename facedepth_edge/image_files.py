@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 
 from facedepth_edge.errors import InputError
+from facedepth_edge.opencv import import_cv2
+from facedepth_edge.whole_file import replace_file
 
 _FRAME_RULE = "an image file that OpenCV decodes (PNG, JPEG, TIFF, BMP, WebP)"
+_NO_ARRAY = (
+    OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, OverflowError, TypeError, IndexError,
+    RecursionError,
+)  # fmt: skip
+"""What NumPy raises for a file that is no .npy, or has an odd header."""
 
 
 def read_frame(path: str | Path) -> np.ndarray:
@@ -25,10 +32,14 @@ def read_frame(path: str | Path) -> np.ndarray:
 
     Raises:
         InputError: the file cannot be read or is not an image.
+        BackendUnavailable: OpenCV does not load here.
     """
     frame = _decode(Path(path), "image", _FRAME_RULE)
     if frame is None:
         raise InputError.of(f"image {path}", "bytes that are no image", _FRAME_RULE, "Convert it to PNG or JPEG first.")
+    if frame.dtype not in (np.uint8, np.uint16):
+        fix = "Convert it to 8 bits, or to 16 bits without sign."
+        raise InputError.of(f"image {path}", f"{frame.dtype} pixels", "uint8 or uint16 ones", fix)
     return frame
 
 
@@ -51,7 +62,7 @@ def read_depth(path: str | Path) -> np.ndarray:
         try:
             with path.open("rb") as file:  # not numpy.load: it would open archives too
                 depth = np.lib.format.read_array(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
+        except _NO_ARRAY as error:
             raise InputError.of(f"depth {path}", str(error), rule, fix) from error
     else:
         depth = _decode(path, "depth", rule)
@@ -77,8 +88,7 @@ def write_picture(picture: np.ndarray, path: str | Path) -> Path:
     Raises:
         InputError: OpenCV knows no such format, or the file cannot be written.
     """
-    import cv2
-
+    cv2 = import_cv2()
     path = Path(path)
     try:
         data = cv2.imencode(path.suffix, picture)[1]
@@ -86,9 +96,9 @@ def write_picture(picture: np.ndarray, path: str | Path) -> Path:
         rule = "a file name that ends in .png or .jpg"
         raise InputError.of(f"picture {path}", f"the ending {path.suffix!r}", rule, "Rename it.") from error
     try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        text = error.strerror or str(error)
+        replace_file(path, data.tobytes())
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
         fix = "Check that the folder exists and may be written."
         raise InputError.of(f"picture {path}", text, "a file that can be written", fix) from error
     return path
@@ -96,12 +106,11 @@ def write_picture(picture: np.ndarray, path: str | Path) -> Path:
 
 def _decode(path: Path, what: str, rule: str) -> Any:
     """Return the decoded image, or None where the bytes are no image; imread cannot tell that from a missing file."""
-    import cv2
-
+    cv2 = import_cv2()
     try:
         data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        text = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
         raise InputError.of(f"{what} {path}", text, rule, "Check the path and its permissions.") from error
     if data.size == 0:
         return None

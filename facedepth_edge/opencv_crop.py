@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from facedepth_edge.native_crop import CropSummary
+from facedepth_edge.opencv import import_cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +125,7 @@ class OpenCvCropper:
         """Return the region in gray: itself if it is, else a buffer of the same dtype."""
         if region.ndim == 2:
             return region
-        import cv2
+        cv2 = import_cv2()
 
         rows, columns = region.shape[:2]
         if not region.flags.aligned:  # such as rows with a header of one byte
@@ -137,7 +138,7 @@ class OpenCvCropper:
 
     def _area(self, gray: NDArray[Any], rows: _Axis, columns: _Axis) -> NDArray[np.float64]:
         """Average a (rows, columns) uint8 or uint16 region over the output's pixels."""
-        import cv2
+        cv2 = import_cv2()
 
         shape = (gray.shape[0] + 1, gray.shape[1] + 1)
         if gray.dtype == np.uint8 and gray.size <= _INT32_SUM_PIXELS:

@@ -38,6 +38,8 @@ def check_out(out: Any, shape: tuple[int, int]) -> None:
     else:
         raise InputError.of("out", f"a {type(out).__name__}", "a DepthResult or a float32 array", _FIX)
     for array, kind in zip(arrays, kinds, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise InputError.of("out", f"a result with a {type(array).__name__}", "one with three arrays", _FIX)
         if array.shape != shape or array.dtype != kind or not array.flags.writeable:
             got = f"shape {array.shape}, dtype {array.dtype}, writeable {array.flags.writeable}"
             raise InputError.of("out", got, f"shape {shape}, dtype {kind}, writeable", _FIX)

@@ -13,6 +13,7 @@ import numpy as np
 from facedepth_edge.errors import InputError
 from facedepth_edge.face_crop import FaceSampler, check_frame
 from facedepth_edge.head import FROM_DEPTH, FROM_WIDTH, GIVEN, HELD, NOMINAL
+from facedepth_edge.opencv import import_cv2
 from facedepth_edge.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def colour_from_depth(depth_mm: NDArray[Any], near_mm: float, far_mm: float) -> 
     Returns:
         (h, w, 3) uint8 BGR.
     """
-    import cv2
-
+    cv2 = import_cv2()
     level = 1.0 - np.clip((depth_mm - near_mm) / max(far_mm - near_mm, 1e-6), 0.0, 1.0)
     # the outermost colours of the map are nearly black: they would be read as shadow
     return np.asarray(cv2.applyColorMap(np.rint(16 + level * 224).astype(np.uint8), cv2.COLORMAP_TURBO), np.uint8)
@@ -121,8 +121,7 @@ def _smooth_depth(result: DepthResult, size_px: int) -> tuple[NDArray[np.float32
     Returns:
         ((size_px, size_px) float32 mm, (size_px, size_px) bool head).
     """
-    import cv2
-
+    cv2 = import_cv2()
     weight = result.mask.astype(np.float32)
     offset = (result.depth_mm - result.distance_mm) * weight
     size = (size_px, size_px)
@@ -145,8 +144,7 @@ def _frame_as_bgr(result: DepthResult, frame: NDArray[Any]) -> Image:
 
 def _frame_panel(result: DepthResult, frame: Image, pose: HeadPose | None) -> Image:
     """Scale the frame to the panel's height and draw box, head centre and the head's axes."""
-    import cv2
-
+    cv2 = import_cv2()
     height, width = frame.shape[:2]
     scale = min(PANEL_PX / height, MAX_FRAME_WIDTH_PX / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -165,8 +163,7 @@ def _frame_panel(result: DepthResult, frame: Image, pose: HeadPose | None) -> Im
 
 def _crop_panel(result: DepthResult, frame: NDArray[Any]) -> Image:
     """Draw the gray face as the network saw it."""
-    import cv2
-
+    cv2 = import_cv2()
     face = np.empty(result.depth_mm.shape, np.float32)
     checked = check_frame(frame, result.camera.max_value)
     FaceSampler().sample_into(face, checked, result.box, Preprocessing(scale=1.0, offset=0.0), result.camera.max_value)
@@ -177,8 +174,7 @@ def _crop_panel(result: DepthResult, frame: NDArray[Any]) -> Image:
 
 def _normals(depth: NDArray[np.float32], head: NDArray[np.bool_], step_mm: float) -> NDArray[np.float32]:
     """Return the (h, w, 3) unit normals of the head's surface, towards the camera; step_mm is a pixel's side."""
-    import cv2
-
+    cv2 = import_cv2()
     back = np.float32(depth[head].max()) if head.any() else np.float32(0)
     slope_y, slope_x = np.gradient(cv2.GaussianBlur(np.where(head, depth, back), (0, 0), 2.5), step_mm)
     normals = np.stack([slope_x, slope_y, np.full(depth.shape, -1.0)], axis=2).astype(np.float32)
@@ -228,8 +224,7 @@ def _lit(normals: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _scale(near_mm: float, far_mm: float) -> Image:
     """Draw the colour scale with its numbers, near at the top."""
-    import cv2
-
+    cv2 = import_cv2()
     panel = np.full((PANEL_PX, SCALE_WIDTH_PX, 3), _PAPER, np.uint8)
     top, bottom, width = 12, PANEL_PX - 12, 26
     ramp = np.linspace(near_mm, far_mm, bottom - top)[:, None]
@@ -245,8 +240,7 @@ def _scale(near_mm: float, far_mm: float) -> Image:
 
 def _draw_axes(image: NDArray[Any], pose: HeadPose, center: tuple[int, int], length_px: float) -> None:
     """Draw where the head's right side, its chin and its face point to, as a camera turned towards it sees them."""
-    import cv2
-
+    cv2 = import_cv2()
     seen = pose.rotation_seen
     axes = (seen[:2, 0], seen[:2, 1], -seen[:2, 2])  # the face looks along -z of the head
     for (x, y), colour in zip(axes, _AXES, strict=True):
@@ -280,6 +274,5 @@ def _compose(panels: list[tuple[Image, str]], title: str) -> Image:
 
 
 def _text(image: Image, text: str, at: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
-    import cv2
-
+    cv2 = import_cv2()
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -17,6 +17,7 @@ import numpy as np
 from facedepth_edge.box import Box
 from facedepth_edge.camera import Camera
 from facedepth_edge.errors import InputError
+from facedepth_edge.opencv import import_cv2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,6 +179,8 @@ class DepthResult:
         """
         from pathlib import Path
 
+        from facedepth_edge.whole_file import replace_file
+
         target = Path(path)
         writers = {".png": self._png, ".npy": self._npy, ".ply": self._ply}
         if target.suffix.lower() not in writers:
@@ -185,15 +188,15 @@ class DepthResult:
             raise InputError.of("path", str(path), rule, "Choose one of these endings.")
         content = writers[target.suffix.lower()](on_frame)
         try:
-            target.write_bytes(content)
-        except OSError as error:
-            reason = error.strerror or str(error)
+            replace_file(target, content)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             fix = "Check that the folder exists and may be written."
             raise InputError.of(str(path), reason, "a file that can be written", fix) from error
         return target
 
     def _png(self, on_frame: bool) -> bytes:
-        import cv2
+        cv2 = import_cv2()
 
         depth = np.rint(self.on_frame() if on_frame else np.where(self.mask, self.depth_mm, 0))
         ok, data = cv2.imencode(".png", np.clip(depth, 0, 65535).astype(np.uint16))

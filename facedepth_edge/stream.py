@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+import weakref
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            number = isinstance(value, Real) and not isinstance(value, bool)
+            number = isinstance(value, Real) and not isinstance(value, (bool, np.timedelta64))
             if not number or not 0 < value <= MOST:
                 rule = f"a number above 0, up to {MOST:g}"
                 raise ConfigError.of(f"StreamConfig.{name}", value, rule, "Leave it out for the default.")
@@ -84,12 +85,19 @@ class _Track:
 @dataclass(frozen=True)
 class _State:
     time_s: float
-    own_clock: bool  # the time is this machine's, not the caller's
     box: Box
     relative: _Track
     distance_mm: _Track
     distance_s: float  # when the distance's track had its last sample; a frame that brought none adds none
     nominal: bool  # the distance's track is of the camera's nominal one
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Of the last frame, whether it was valid or not."""
+
+    time_s: float
+    own: bool  # the time is this machine's, not the caller's
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,9 @@ class DepthStream:
             raise ConfigError.of("config", f"a {type(config).__name__}", "a StreamConfig", fix)
         self._config = StreamConfig() if config is None else config
         self._state: _State | None = None
+        self._clock: _Clock | None = None
         self._known: _Known | None = None
+        self._handed_out: weakref.WeakSet[DepthResult] = weakref.WeakSet()
         self._late_frames = 0  # in a row, of one recording
         self._warned = False
 
@@ -192,17 +202,34 @@ class DepthStream:
                 got = f"a map of {result.relative.shape} with a distance from {result.distance_source!r}"
             rule = f"a DepthResult of {size_hw} as predict_batch() returns it"
             raise InputError.of("result", got, rule, "Give a result of the stream's model.")
+        if result in self._handed_out:
+            rule = "a DepthResult as predict_batch() returns it"
+            raise InputError.of("result", "a result of this stream's", rule, "It is filtered already: use it as it is.")
         now = self._time(time_s)
-        return self._take(replace(result, relative=result.relative.copy()), now, time_s is None)
+        own = replace(
+            result,
+            depth_mm=result.depth_mm.copy(),
+            relative=result.relative.copy(),
+            mask=result.mask.copy(),
+            timings_ms=dict(result.timings_ms),
+        )
+        return self._take(own, now, time_s is None)
 
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
-        self._state, self._known, self._late_frames = None, None, 0
+        self._state, self._clock, self._known, self._late_frames = None, None, None, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without the results that were handed out: a copy has handed out none."""
+        return {name: value for name, value in vars(self).items() if name != "_handed_out"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _handed_out=weakref.WeakSet())
 
     def _predict(self, frame: Frame, head_center: Point, distances: dict[str, Any], now: float) -> DepthResult:
         """Predict; a frame that brings no distance takes the last one, as long as it is fresh and of the same head."""
         known, unmeasured = self._known, None
-        if known is None or now - known.time_s > self._config.longest_gap_s:
+        if known is None or not 0 <= now - known.time_s <= self._config.longest_gap_s:
             return self._model.predict(frame, head_center, **distances)
         if any(value is not None for value in distances.values()):
             try:
@@ -221,7 +248,8 @@ class DepthStream:
         """Return a frame's result with its depth filtered, and keep what the next frame is filtered with."""
         if self._state is not None and result.valid:
             self._count_late(now - self._state.time_s)
-        self._state, result = self._filter(self._state, result, now, own_clock)
+        self._state, result = self._filter(self._state, result, now)
+        self._clock = _Clock(now, own_clock)
         if result.distance_source == HELD:
             assert self._known is not None, "what was held is known"
             self._known = replace(self._known, box=result.box)
@@ -229,11 +257,10 @@ class DepthStream:
             self._known = None
         else:
             self._known = _Known(float(result.distance_mm), now, result.box)
+        self._handed_out.add(result)
         return result
 
-    def _filter(
-        self, state: _State | None, result: DepthResult, now: float, own_clock: bool
-    ) -> tuple[_State | None, DepthResult]:
+    def _filter(self, state: _State | None, result: DepthResult, now: float) -> tuple[_State | None, DepthResult]:
         """Return the state after a frame, and its result with the depth filtered; one that is not valid as it is."""
         if not result.valid:
             return None, result
@@ -252,7 +279,7 @@ class DepthStream:
             relative = _Track(measured, np.where(jumps, measured, _towards(old, measured, amount)), speed)
             distance, distance_s = self._filter_distance(state, result, now)
         nominal = result.distance_source == NOMINAL
-        after = _State(now, own_clock, result.box, relative, distance, distance_s, nominal)
+        after = _State(now, result.box, relative, distance, distance_s, nominal)
         filtered = relative.filtered.copy()  # the caller's; the track's own stays
         depth_mm = np.float32(distance.filtered) + filtered * np.float32(scale)
         return after, replace(result, relative=filtered, depth_mm=depth_mm, distance_mm=distance.filtered)
@@ -283,18 +310,18 @@ class DepthStream:
 
     def _time(self, time_s: float | None) -> float:
         """Return the frame's time in seconds, checked against the last one's."""
-        state = self._state
+        last = self._clock
         fix = "Give every frame its time stamp in seconds, or none; call reset() between two recordings."
-        if state is not None and state.own_clock != (time_s is None):
+        if last is not None and last.own != (time_s is None):
             raise InputError.of("time_s", time_s, "a time for all frames of a stream or for none", fix)
         if time_s is None:
             now = time.monotonic()
-            return now if state is None else max(now, state.time_s + LEAST_GAP_S)
+            return now if last is None else max(now, last.time_s + LEAST_GAP_S)
         seconds = _seconds(time_s)
         if not -MOST_SECONDS < seconds < MOST_SECONDS:
             raise InputError.of("time_s", time_s, "a number of seconds", fix)
-        if state is not None and seconds < state.time_s + LEAST_GAP_S:
-            rule = f"at least {LEAST_GAP_S:g} s later than the frame before ({state.time_s!r} s)"
+        if last is not None and seconds < last.time_s + LEAST_GAP_S:
+            rule = f"at least {LEAST_GAP_S:g} s later than the frame before ({last.time_s!r} s)"
             raise InputError.of("time_s", time_s, rule, fix)
         return seconds
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facedepth_edge.opencv import import_cv2
+
 FONT_PX = 12
 BLACK, GRAY, LIGHT, WHITE = "#222222", "#888888", "#dddddd", "#ffffff"
 
@@ -121,7 +123,7 @@ def picture_from_drawing(drawing: Drawing, scale: float = 2.0) -> NDArray[np.uin
     Returns:
         (H, W, 3) uint8 BGR, H and W `scale` times the drawing's; the caller owns it.
     """
-    import cv2
+    cv2 = import_cv2()
 
     image = np.full((round(drawing.height * scale), round(drawing.width * scale), 3), 255, np.uint8)
 
@@ -144,7 +146,7 @@ def picture_from_drawing(drawing: Drawing, scale: float = 2.0) -> NDArray[np.uin
 
 
 def _write(image: NDArray[np.uint8], word: Word, scale: float) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     font, size, thickness = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale, max(1, round(scale * (0.8 if word.bold else 0.5)))
     text = word.text.encode("ascii", "replace").decode()  # OpenCV's fonts have no other characters

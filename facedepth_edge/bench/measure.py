@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -64,13 +65,17 @@ def measure(edge: EdgeDepth, demo: DemoFrame, plan: BenchPlan, tick: Callable[[f
     """
     if plan.streams == 1:
         return _measure_stream(edge, demo, plan, time.perf_counter(), tick)
-    began = time.perf_counter()
+    began, stop = time.perf_counter(), threading.Event()
     with ThreadPoolExecutor(plan.streams, thread_name_prefix="stream") as pool:
-        jobs = [
-            pool.submit(_measure_stream, edge, demo, plan, began, tick if index == 0 else None)
-            for index in range(plan.streams)
-        ]
-        parts = [job.result() for job in jobs]
+        try:
+            jobs = [
+                pool.submit(_measure_stream, edge, demo, plan, began, tick if index == 0 else None, stop)
+                for index in range(plan.streams)
+            ]
+            parts = [job.result() for job in jobs]
+        except BaseException:  # such as Ctrl-C: the pool's end waits for the streams
+            stop.set()
+            raise
     order = np.argsort(np.concatenate([part.at_s for part in parts]), kind="stable")
 
     def merged(lists: list[list[float]]) -> list[float]:
@@ -86,7 +91,12 @@ def measure(edge: EdgeDepth, demo: DemoFrame, plan: BenchPlan, tick: Callable[[f
 
 
 def _measure_stream(
-    edge: EdgeDepth, demo: DemoFrame, plan: BenchPlan, began: float, tick: Callable[[float], None] | None
+    edge: EdgeDepth,
+    demo: DemoFrame,
+    plan: BenchPlan,
+    began: float,
+    tick: Callable[[float], None] | None,
+    stop: threading.Event | None = None,
 ) -> Times:
     times = Times()
     work = np.linspace(0.0, 1.0, CONTROL_SIDE * CONTROL_SIDE, dtype=np.float32).reshape(CONTROL_SIDE, CONTROL_SIDE)
@@ -98,6 +108,8 @@ def _measure_stream(
         elapsed = time.perf_counter() - start
         if query >= wanted and elapsed >= plan.seconds:
             break
+        if stop is not None and stop.is_set():
+            return times
         if tick is not None and elapsed - last_tick >= 0.1:
             last_tick = elapsed
             tick(min(query / wanted, elapsed / plan.seconds, 1.0))

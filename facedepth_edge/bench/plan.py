@@ -14,7 +14,8 @@ FULL_SECONDS = 600.0  # as long as MLPerf's single stream runs
 FULL_QUERIES = 10_000  # 99.9 % of fewer would rest on less than ten queries
 QUICK_SECONDS = 10.0
 QUICK_QUERIES = 200
-MAX_SIDE_PX = 16_384
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 16_384
+MOST_STREAMS = 256
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ class BenchPlan:
                 raise ConfigError.of(name, value, "a finite number above 0", "Correct it.")
         if not (math.isfinite(self.warm_up_seconds) and self.warm_up_seconds >= 0):
             raise ConfigError.of("warm_up_seconds", self.warm_up_seconds, "a finite number, 0 or more", "Correct it.")
-        if min(self.size_wh) < 64 or max(self.size_wh) > MAX_SIDE_PX:
+        if min(self.size_wh) < MIN_SIDE_PX or max(self.size_wh) > MAX_SIDE_PX:
             got = f"{self.size_wh[0]}x{self.size_wh[1]}"
-            raise ConfigError.of("resolution", got, f"sides of 64 to {MAX_SIDE_PX} px", "Use for example 1280x720.")
+            raise ConfigError.of(
+                "resolution", got, f"sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} px", "Use for example 1280x720."
+            )
         if self.queries < 1:
             raise ConfigError.of("queries", self.queries, "1 or more", "Correct it.")
-        if self.streams < 1 or (self.streams > 1 and self.mode != "throughput"):
-            rule = "1 or more, and 1 outside the throughput mode"
+        if not 1 <= self.streams <= MOST_STREAMS or (self.streams > 1 and self.mode != "throughput"):
+            rule = f"1 to {MOST_STREAMS}, and 1 outside the throughput mode"
             raise ConfigError.of("streams", self.streams, rule, "Use --mode throughput.")
 
     @property
@@ -71,4 +74,4 @@ class BenchPlan:
 
 def default_streams(threads: int) -> int:
     """Return how many streams of `threads` threads each fill this machine's processors."""
-    return max(1, available_cpus() // max(1, threads))
+    return min(max(1, available_cpus() // max(1, threads)), MOST_STREAMS)

@@ -22,6 +22,7 @@ from facedepth_edge.bench.record import Bench, name_of_run
 from facedepth_edge.bench.text import lines_from_run
 from facedepth_edge.errors import InputError
 from facedepth_edge.image_files import write_picture
+from facedepth_edge.whole_file import replace_file
 
 _STYLE = """
 body { font: 15px/1.45 sans-serif; color: #222; max-width: 1500px; margin: 24px auto; padding: 0 16px; }
@@ -146,9 +147,10 @@ def write_text(path: Path, text: str) -> None:
         InputError: it cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError.of(str(path), str(error), "a file that can be written", "Give another path.") from error
+        replace_file(path, text.encode())
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise InputError.of(str(path), got, "a file that can be written", "Give another path.") from error
 
 
 def _plain(value: Any) -> str:

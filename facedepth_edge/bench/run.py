@@ -22,6 +22,7 @@ from facedepth_edge.bench.record import BENCH_FORMAT, Bench, BenchModel, BenchRu
 from facedepth_edge.bench.statistics import curve_of, histogram_of, judge_noise, spread_of_blocks, summarise_times
 from facedepth_edge.camera import Camera
 from facedepth_edge.demo_frame import DemoFrame, load_demo_frame
+from facedepth_edge.opencv import import_cv2
 
 if TYPE_CHECKING:
     from facedepth_edge.api import EdgeDepth
@@ -35,8 +36,7 @@ def scaled_demo(size_wh: tuple[int, int]) -> DemoFrame:
     Args:
         size_wh: width and height in pixels; another shape than 16:9 cuts or widens the frame around the head.
     """
-    import cv2
-
+    cv2 = import_cv2()
     demo = load_demo_frame()
     height, width = demo.frame.shape[:2]
     factor = max(size_wh[0] / width, size_wh[1] / height)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from facedepth_edge import ArtifactError, Camera, ConfigError, EdgeDepth, InputError
+from facedepth_edge.backends.onnxruntime_network import MAX_BATCH
 
 NAN, INF = math.nan, math.inf
 GOOD_FRAME = np.tile(np.arange(60, 140, dtype=np.uint8), (60, 1))  # a ramp: a flat frame is not valid
@@ -73,6 +74,9 @@ def test_frame(tiny_edge: EdgeDepth, bad: Any, text: str) -> None:
         ({"depth": "depth.png"}, "depth: got a str, expected a NumPy array"),
         ({"out": np.empty((96, 95), np.float32)}, r"out: got shape \(96, 95\)"),
         ({"out": np.empty((96, 96), np.float64)}, "out: got shape .* dtype float64"),
+        ({"distance_mm": np.timedelta64(700)}, r"distance_mm: got \w+\.timedelta64\(700\)"),
+        ({"head_width_px": np.timedelta64(70, "ns")}, "head_width_px: got"),
+        ({"head_center": (np.timedelta64(40), np.timedelta64(30))}, "head_center: got"),
         ({"out": [1.0]}, "out: got a list, expected a DepthResult or a float32 array"),
         ({"out": np.broadcast_to(np.float32(0), (96, 96))}, "out: got .*writeable False"),
     ],
@@ -160,6 +164,24 @@ def test_max_value_below_the_pixels(tiny_artifact: Any) -> None:
         assert np.isfinite(edge.predict(GOOD_FRAME.astype(np.uint16) * 4, CENTER).depth_mm).all()
 
 
+def test_max_value_below_the_pixels_of_one_face_of_many(tiny_artifact: Any) -> None:
+    frame = np.tile(GOOD_FRAME.astype(np.uint16) * 4, (10, 10))  # 600 x 800
+    frame[500:, 700:] = 4000
+    count = MAX_BATCH + 2
+    centers = [(40.0 + 30 * i, 40.0) for i in range(count - 1)] + [(760.0, 560.0)]
+    rule = r"frame: got gray up to 4000 in the face's crop, expected at most the camera's max_value 1023"
+    with EdgeDepth(tiny_artifact, camera=Camera(60, 60, max_value=1023)) as edge:
+        for given in (centers, centers[-2:]):
+            with pytest.raises(InputError, match=rf"^face {len(given) - 1}: {rule}") as caught:
+                edge.predict_batch(frame, given)
+            assert caught.value.face_index == len(given) - 1
+        for one in (lambda: edge.predict(frame, centers[-1]), lambda: edge.predict_batch(frame, centers[-1:])):
+            with pytest.raises(InputError, match=f"^{rule}") as caught:
+                one()
+            assert caught.value.face_index is None
+        assert len(edge.predict_batch(frame, centers[:-1])) == count - 1
+
+
 @pytest.mark.parametrize("camera", ["camera.json", (600, 600), {"fx": 600, "fy": 600}])
 def test_camera_of_another_kind(tiny_artifact: Any, camera: Any) -> None:
     with pytest.raises(ConfigError, match=r"camera: got .*expected a Camera or None"):
@@ -171,7 +193,9 @@ def test_depth_average_of_another_name(tiny_artifact: Any) -> None:
         EdgeDepth(tiny_artifact, depth_average="mode")
 
 
-@pytest.mark.parametrize("values", [(10**400, 1.0), (1e308, 1e308), (1.0, 1.0, 10**400), (1.0, 1.0, True)])
+@pytest.mark.parametrize(
+    "values", [(10**400, 1.0), (1e308, 1e308), (1.0, 1.0, 10**400), (1.0, 1.0, True), (np.timedelta64(5), 1.0)]
+)
 def test_numbers_that_would_overflow_are_refused_by_the_camera(values):
     with pytest.raises(ConfigError, match=r"^Camera\.(fx|cx): got "):
         Camera(*values)
@@ -208,6 +232,21 @@ def test_a_spec_with_what_no_model_has_is_refused(tiny_artifact, tmp_path, chang
     spec.write_text(changed)
     with pytest.raises(ArtifactError, match=r"spec\.json: "):
         EdgeDepth(folder)
+
+
+@pytest.mark.parametrize("name", ["precision", "backend", "depth_average"])
+@pytest.mark.parametrize("value", [np.array(["fp32", "int8"]), np.array(["auto", "auto"]), ["auto"], None, 5])
+def test_an_option_that_is_no_text_is_refused(tiny_artifact, name, value):
+    with pytest.raises(ConfigError, match=rf"^{name}: got .*expected (one of|auto, )"):
+        EdgeDepth(tiny_artifact, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["mask", "relative", "depth_mm"])
+def test_out_that_lacks_an_array(tiny_edge: EdgeDepth, name: str) -> None:
+    out = tiny_edge.predict(GOOD_FRAME, CENTER)
+    setattr(out, name, None)
+    with pytest.raises(InputError, match=r"^out: got a result with a NoneType, expected one with three arrays"):
+        tiny_edge.predict(GOOD_FRAME, CENTER, out=out)
 
 
 def test_a_backend_that_is_no_name_is_refused(tiny_artifact):

@@ -104,6 +104,8 @@ def test_camera_from_file(tmp_path: Path) -> None:
         ("{", "expected JSON text"),
         ("[]", "expected a JSON object with fx and fy"),
         ('{"fx": 1}', "expected a JSON object with fx and fy"),
+        ('{"fx": 1100, "fy": 1100, "cx": 5, "fx": 600}', r"got the keys \['fx'\] twice, expected each key once"),
+        ('{"fx": 1100, "fy": {"a": 1, "b": 2, "a": 3, "b": 4}}', r"got the keys \['a', 'b'\] twice"),
         ('{"fx": 1, "fy": 1, "max_valu": 1}', "unknown key max_valu, .*Did you mean max_value"),
         ('{"fx": 1, "fy": 0}', r"Camera\.fy: got 0"),
         ('{"fx": 1, "fy": "2"}', r"Camera\.fy: got '2'"),
@@ -139,6 +141,8 @@ def test_camera_of_opencvs_matrix() -> None:
     [
         None, [[1, 2], [3, 4]], [[600, 2.5, 320], [0, 600, 240], [0, 0, 1]], [[600, 0, 320], [0, 600, 240], [0, 0, 2]],
         [[600, 0, 320], [0, 600, 240]], [["a", 0, 320], [0, 600, 240], [0, 0, 1]],
+        [["600", "0", "320"], ["0", "600", "240"], ["0", "0", "1"]], [[10**400, 0, 320], [0, 600, 240], [0, 0, 1]],
+        np.array([[600 + 5j, 0, 320], [0, 600, 240], [0, 0, 1]]), np.eye(3, dtype=bool),
     ],
 )  # fmt: skip
 def test_a_matrix_that_is_none_is_refused(matrix: Any) -> None:

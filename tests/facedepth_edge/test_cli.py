@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -251,15 +252,18 @@ def test_a_head_too_near_for_the_assumed_view_is_told(run, tmp_path):
         (("a.png", "--detect"), "expected exactly one of --out, --out-dir"),
         (("a.png", "--detect", "--out", "o.npy", "--out-dir", "d"), "expected exactly one of --out, --out-dir"),
         (
-            ("a.png", "--detect", "--out", "o.npy", "--distance-mm", "5", "--head-width-px", "5"),
+            ("a.png", "--detect", "--out", "o.npy", "--distance-mm", "500", "--head-width-px", "5"),
             "expected at most one of",
         ),
         (("a.png", "--head-center", "12", "--out", "o.npy"), "got '12', expected X,Y in pixels"),
         (("a.png", "--head-center", "a,b", "--out", "o.npy"), "expected X,Y in pixels"),
         (("a.png", "--head-center", "nan,1", "--out", "o.npy"), "expected finite pixels"),
-        (("a.png", "--detect", "--distance-mm", "0", "--out", "o.npy"), "expected a finite number above 0"),
-        (("a.png", "--detect", "--distance-mm", "-700", "--out", "o.npy"), "expected a finite number above 0"),
-        (("a.png", "--detect", "--distance-mm", "nan", "--out", "o.npy"), "expected a finite number above 0"),
+        (("a.png", "--detect", "--distance-mm", "0", "--out", "o.npy"), "got '0', expected a number from 10 to 100000"),
+        (("a.png", "--detect", "--distance-mm", "-700", "--out", "o.npy"), "expected a number from 10 to 100000 (mm)"),
+        (("a.png", "--detect", "--distance-mm", "nan", "--out", "o.npy"), "expected a number from 10 to 100000 (mm)"),
+        (("a.png", "--detect", "--distance-mm", "5", "--out", "o.npy"), "got '5', expected a number from 10 to 100000"),
+        (("a.png", "--detect", "--distance-mm", "1e6", "--out", "o.npy"), "expected a number from 10 to 100000 (mm)"),
+        (("a.png", "--detect", "--head-width-px", "0", "--out", "o.npy"), "expected a finite number above 0 (px)"),
         (("a.png", "--detect", "--head-width-px", "wide", "--out", "o.npy"), "got 'wide', expected a number (px)"),
         (("a.png", "--detect", "--out", "o.jpeg2"), "expected a file name that ends in .png, .npy, .ply"),
         (("a.png", "--detect", "--out", "nowhere/o.npy"), "expected a file in a folder that exists"),
@@ -429,3 +433,16 @@ def test_a_full_disk_behind_stdout_fails_without_a_traceback():
     assert done.returncode == 1, said
     assert "Traceback" not in said
     assert "No space left" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links")
+def test_a_link_to_itself_fails_alone(run, image, tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "out.npy").symlink_to("out.npy")
+    done = run("predict", "loop.png", image, *HEAD, "--distance-mm", 650, "--out-dir", "out", "--json", status=1)
+    looped, good = json.loads(done.stdout)["results"]
+    assert (looped["ok"], good["ok"]) == (False, True)
+    assert "Too many levels of symbolic links" in looped["error"]["message"]
+    assert os.listdir(tmp_path / "out") == ["driver_depth.png"]
+    told = run("predict", image, *HEAD, "--distance-mm", 650, "--out", "out.npy", status=1).stderr
+    assert "out.npy: got Too many levels of symbolic links, expected a file that can be written" in told

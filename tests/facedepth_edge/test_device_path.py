@@ -77,6 +77,15 @@ def test_uint16(gpu: Machine, trt_artifact: Path, frame: np.ndarray) -> None:
         assert_right(edge.predict(wide, CENTER, distance_mm=DISTANCE_MM), wide, 1023)
         with pytest.raises(InputError, match=r"frame: got gray up to .*expected at most the camera's max_value 1023"):
             edge.predict(wide * 8, CENTER, distance_mm=DISTANCE_MM)
+        bright = wide.copy()
+        bright[:, 400:] = 4000
+        centers = [(100.0, 100.0)] * 9 + [(470.0, 100.0)]  # the last one in a second run
+        with pytest.raises(InputError, match=r"^face 9: frame: got gray up to 4000 in the face's crop") as caught:
+            edge.predict_batch(bright, centers, distances_mm=[2000.0] * 10)
+        assert caught.value.face_index == 9
+        with pytest.raises(InputError, match=r"^frame: got gray up to 4000") as caught:
+            edge.predict(bright, centers[-1], distance_mm=2000.0)
+        assert caught.value.face_index is None
 
 
 def test_contrast_is_that_of_the_crop(edge: EdgeDepth, frame: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from facedepth_edge.errors import InputError, UnmeasuredHead
 from facedepth_edge.head import (
     EARS_BEHIND_FACE_MM,
     HEAD_WIDTH_MM,
+    check_depth,
     check_head_center,
     decide_distance,
     distance_from_depth,
@@ -105,6 +106,29 @@ def test_the_head_width_counts_where_the_depth_image_has_only_holes() -> None:
         decide_distance(CENTER, SIZE_HW, CAMERA, depth=metres, head_width_px=120.0)
 
 
+def test_masked_pixels_are_holes() -> None:
+    depth = np.ma.array(np.full(SIZE_HW, 650, np.uint16))
+    depth[:, :] = 3000
+    depth[:, 100:] = 700
+    depth[:, :100] = np.ma.masked
+    assert decide_distance((100.0, 100.0), SIZE_HW, CAMERA, depth=depth) == (700.0, "depth")
+    assert not isinstance(check_depth(depth, SIZE_HW), np.ma.MaskedArray)
+    assert depth.data[0, 0] == 3000  # the caller's stays as it is
+    with pytest.raises(UnmeasuredHead):
+        decide_distance((20.0, 100.0), SIZE_HW, CAMERA, depth=depth)
+    for kind in (np.float32, np.int32):
+        some = np.ma.masked_greater(np.where(depth.mask, 3000, 700).astype(kind), 2000)
+        assert decide_distance((100.0, 100.0), SIZE_HW, CAMERA, depth=some, average="mean") == (700.0, "depth")
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_taken_as_an_array() -> None:
+    depth = np.matrix(np.full(SIZE_HW, 700.0))
+    depth[:, :150] = NAN
+    for average in ("median", "mean"):
+        assert decide_distance(CENTER, SIZE_HW, CAMERA, depth=depth, average=average) == (700.0, "depth")
+
+
 def test_float16_depth() -> None:
     depth = np.full(SIZE_HW, 700, np.float16)
     depth[:, :150] = NAN
@@ -122,6 +146,16 @@ def test_head_width_of_a_head_at_a_known_distance() -> None:
 )
 def test_a_pose_estimates_point_lies_behind_the_surface(yaw_deg: float, behind_mm: float) -> None:
     assert distance_from_head_point(700.0, yaw_deg=yaw_deg) == pytest.approx(700 - behind_mm)
+
+
+def test_beside_the_axis_the_point_lies_behind_along_the_ray() -> None:
+    beside = math.tan(math.radians(30))
+    for ray_xy in ((beside, 0.0), (0.0, -beside), np.array([beside, 0.0])):
+        found = distance_from_head_point(700.0, ray_xy=ray_xy)
+        assert found == pytest.approx(700 - 102 * math.cos(math.radians(30)))
+    for value in ((NAN, 0.0), (0.0, INF), 0.5, (1.0, 2.0, 3.0), ("0", "0"), None):
+        with pytest.raises(InputError, match=r"^ray_xy: got .*, expected two .*numbers .*Give x / z and y / z"):
+            distance_from_head_point(700.0, ray_xy=value)
 
 
 def test_a_point_that_is_none_is_refused() -> None:

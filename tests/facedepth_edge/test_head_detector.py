@@ -11,6 +11,7 @@ import skimage.data
 from facedepth_edge import head_detector
 from facedepth_edge.errors import BackendUnavailable, InputError
 from facedepth_edge.head_detector import HeadDetector
+from facedepth_edge.opencv import find_cv2
 
 # Tragi of the astronaut by eye: a little above the ear lobes (177, 125) and (272, 132).
 HEAD_CENTER = (224.5, 111.0)
@@ -129,7 +130,9 @@ def test_a_system_opencv_is_served_by_its_own_folder(monkeypatch, astronaut):
     assert len(HeadDetector().detect(astronaut)) == 1
 
 
-def test_a_missing_opencv_says_what_to_install(monkeypatch):
+def test_a_missing_opencv_says_what_to_install(monkeypatch, request):
+    request.addfinalizer(find_cv2.cache_clear)
+    find_cv2.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(BackendUnavailable, match=r"opencv-python>=4\.8,<5"):
         HeadDetector()

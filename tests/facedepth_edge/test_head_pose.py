@@ -19,7 +19,7 @@ from facedepth_edge import EdgeDepth, head_pose
 from facedepth_edge.camera import Camera
 from facedepth_edge.demo import load_demo_frame
 from facedepth_edge.errors import ArtifactError, InputError
-from facedepth_edge.head import point_behind_face_mm
+from facedepth_edge.head import distance_from_head_point, point_behind_face_mm
 from facedepth_edge.head_pose import (
     CELLS,
     SCALE_MM,
@@ -179,6 +179,17 @@ def test_a_head_that_the_frames_edge_cuts(above_px: int) -> None:
     assert (pose.yaw_deg, pose.pitch_deg, pose.roll_deg) == pytest.approx((14, 4, 3), abs=9)
 
 
+@pytest.mark.parametrize("head_center", [(160.0, 120.0), (300.0, 20.0), (5.0, 200.0)])
+def test_the_distance_comes_back_from_where_the_head_is(head_center: tuple[float, float]) -> None:
+    result = sphere_result(head_center=head_center)
+    pose = result.head_pose()
+    assert pose is not None
+    x, y, z = pose.position_mm
+    found = distance_from_head_point(z, yaw_deg=pose.yaw_seen_deg, ray_xy=(x / z, y / z))
+    assert found == pytest.approx(result.distance_mm, abs=1e-9)
+    assert z - result.distance_mm > 50
+
+
 def test_results_without_a_pose() -> None:
     assert sphere_result(valid=False, reason="no").head_pose() is None
     assert sphere_result(mask_source="relative depth below 0.75").head_pose() is None
@@ -207,6 +218,9 @@ def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         _, data = split_tensor_file(save(changed))
         return save(changed, {"about": json.dumps({"sha256": hashlib.sha256(data).hexdigest()})})
 
+    header = b'{"mean": {"dtype": "F32", "shape": [Infinity], "data_offsets": [0, 0]}, "__metadata__": {"about": "%s"}}'
+    header %= b'{\\"sha256\\": \\"0\\"}'
+    endless = len(header).to_bytes(8, "little") + header
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 16
     damaged = {
@@ -220,6 +234,8 @@ def test_damaged_weights_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "text": (b"no tensors", "a header that ends at byte"),
         "empty": (b"", "a header that ends at byte 8 of 0"),
         "list": (b"\2" + bytes(7) + b"[]", "a header that is a list"),
+        "deep": ((100_000).to_bytes(8, "little") + b"[" * 100_000, "RecursionError"),
+        "endless": (endless, "OverflowError"),
     }
     for name, (bytes_, _) in damaged.items():
         (tmp_path / name).write_bytes(bytes_)

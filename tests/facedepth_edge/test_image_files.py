@@ -53,6 +53,38 @@ def test_what_is_no_image_is_named(tmp_path):
         assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["nul\0.png", "half\ud800.png"])
+def test_a_name_that_the_system_does_not_take_is_told(tmp_path, name):
+    for read in (read_frame, read_depth):
+        with pytest.raises(InputError, match=r"expected a"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.int16, np.int32])
+def test_pixels_of_another_kind_are_refused(tmp_path, dtype):
+    path = tmp_path / "frame.tiff"
+    assert cv2.imwrite(str(path), np.ones((5, 7), dtype))
+    told = rf"frame\.tiff: got {np.dtype(dtype)} pixels, expected uint8 or uint16 ones\. Convert it to 8 bits"
+    with pytest.raises(InputError, match=told):
+        read_frame(path)
+
+
+ODD_HEADERS = {
+    "keys": "{'descr': '<f8', 'fortran_order': False, 3: (2, 2)}",
+    "dtype": "{'descr': ('<f8',), 'fortran_order': False, 'shape': (2, 2)}",
+    "shape": "{'descr': '<f8', 'fortran_order': False, 'shape': (2.5, 2)}",
+    "deep": "-" * 5000 + "1",
+}
+
+
+@pytest.mark.parametrize("header", ODD_HEADERS.values(), ids=ODD_HEADERS)
+def test_an_npy_with_an_odd_header_is_refused(tmp_path, header):
+    length = len(header).to_bytes(4, "little")
+    (tmp_path / "depth.npy").write_bytes(b"\x93NUMPY\x02\x00" + length + header.encode() + bytes(64))
+    with pytest.raises(InputError, match=r"depth\.npy: got .+, expected a 16-bit gray PNG"):
+        read_depth(tmp_path / "depth.npy")
+
+
 def test_depth_is_read_from_png_and_npy(tmp_path):
     depth = gradient((5, 7), np.uint16)
     assert cv2.imwrite(str(tmp_path / "depth.png"), depth)

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import pickle
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -306,7 +310,7 @@ def test_what_breaks_a_rule_is_named() -> None:
         stream.predict(None, (60.0, 60.0))
     stream.reset()
     assert stream.predict(None, (60.0, 60.0)).valid  # now by this machine's clock
-    for value in (0, -1.0, math.nan, math.inf, True, "3", 10**400):
+    for value in (0, -1.0, math.nan, math.inf, True, "3", 10**400, np.timedelta64(3, "ns")):
         with pytest.raises(ConfigError, match=r"StreamConfig.jump_mm: got .*, expected a number above 0"):
             StreamConfig(jump_mm=value)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="config: got a dict, expected a StreamConfig"):
@@ -356,3 +360,87 @@ def test_only_results_of_the_model_are_filtered() -> None:
         stream.update(face(), time_s=0.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"result: got a map of \(12, 24\)"):
         stream.update(Scripted(lambda _: face()[:12]).predict(None, (60.0, 60.0)), time_s=0.0)
+
+
+@pytest.mark.parametrize("again", [7.0, 3.0, 7.00005])
+def test_time_runs_on_over_a_frame_that_is_not_valid(again: float) -> None:
+    model = Scripted(lambda _: face())
+    stream = DepthStream(model)
+    model.valid = False
+    stream.predict(None, (60.0, 60.0), time_s=7.0)
+    model.valid = True
+    with pytest.raises(InputError, match=r"time_s: got .*, expected at least 0.0001 s later .* \(7.0 s\)"):
+        stream.predict(None, (60.0, 60.0), time_s=again)
+    with pytest.raises(InputError, match="a time for all frames of a stream or for none"):
+        stream.predict(None, (60.0, 60.0))
+    stream.reset()
+    assert stream.predict(None, (60.0, 60.0), time_s=again).valid
+
+
+def test_a_refused_frame_leaves_the_clock_as_it_was() -> None:
+    model = Scripted(lambda _: face())
+    model.holes = {1}
+    stream = DepthStream(model)
+    stream.update(model.predict(None, (60.0, 60.0)), time_s=1.0)
+    with pytest.raises(UnmeasuredHead):
+        stream.predict(None, (60.0, 60.0), time_s=2.0)
+    assert stream.predict(None, (60.0, 60.0), time_s=2.0, distance_mm=700.0).valid
+
+
+def test_own_times_rise_over_frames_that_are_not_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facedepth_edge.stream.time.monotonic", lambda: 5.0)  # a clock with coarse ticks
+    model = Scripted(lambda _: face())
+    stream = DepthStream(model)
+    for valid in (True, True, False):
+        model.valid = valid
+        stream.predict(None, (60.0, 60.0))
+    with pytest.raises(InputError, match="a time for all frames"):
+        stream.predict(None, (60.0, 60.0), time_s=9.0)
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_what_update_returns_shares_nothing_with_what_it_was_given(valid: bool) -> None:
+    model = Scripted(lambda _: face())
+    model.valid = valid
+    given = model.predict(None, (60.0, 60.0))
+    given.timings_ms = {"total": 1.0}
+    found = DepthStream(model).update(given, time_s=0.0)
+    expected = {name: np.array(getattr(found, name)) for name in ("depth_mm", "relative", "mask")}
+    for name in expected:
+        getattr(given, name).fill(9)  # as predict(out=given) overwrites it
+    given.timings_ms["total"] = 2.0
+    for name, values in expected.items():
+        np.testing.assert_array_equal(getattr(found, name), values)
+    assert found.timings_ms == {"total": 1.0}
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_stream_s_own_results_are_not_filtered_again(valid: bool) -> None:
+    model = Scripted(lambda _: face())
+    model.valid = valid
+    stream, other = DepthStream(model), DepthStream(model)
+    predicted = stream.predict(None, (60.0, 60.0), time_s=0.0)
+    updated = stream.update(model.predict(None, (60.0, 60.0)), time_s=0.1)
+    for own in (predicted, updated):
+        with pytest.raises(InputError, match=r"^result: got a result of this stream's, expected a DepthResult as"):
+            stream.update(own, time_s=0.2)
+    assert other.update(model.predict(None, (60.0, 60.0)), time_s=0.2).valid is valid
+    kept = weakref.ref(predicted)
+    del predicted, own
+    gc.collect()
+    assert kept() is None, "the stream keeps the results that it handed out"
+
+
+def test_a_copied_stream_goes_on_as_the_first_one() -> None:
+    demo = load_demo_frame()
+    given_mm = demo.distance_mm + 20
+    with EdgeDepth(camera=demo.camera) as edge:
+        stream = DepthStream(edge)
+        stream.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm, time_s=0.0)
+        copies = [copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))]
+        expected = stream.predict(demo.frame, demo.head_center, distance_mm=given_mm, time_s=0.1)
+        for other in copies:
+            found = other.predict(demo.frame, demo.head_center, distance_mm=given_mm, time_s=0.1)
+            assert found.distance_mm == expected.distance_mm != given_mm
+            with pytest.raises(InputError, match="a result of this stream's"):
+                other.update(found, time_s=0.2)

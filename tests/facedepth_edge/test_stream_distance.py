@@ -128,3 +128,17 @@ def test_what_was_held_is_no_result_to_filter_again() -> None:
     held = stream.predict(None, (60.0, 60.0), time_s=0.03)
     with pytest.raises(InputError, match=r"result: got a map of \(24, 24\) with a distance from 'held'"):
         stream.update(held, time_s=0.06)
+
+
+def test_a_distance_is_not_held_for_frames_before_it() -> None:
+    """A time that jumps back after a frame that is not valid is refused, and does not keep the distance for good."""
+    model = Scripted(lambda i: face())
+    model.nominal = set(range(10))
+    stream = DepthStream(model)
+    stream.predict(None, (60.0, 60.0), time_s=1000.0, distance_mm=TRUE_MM)
+    model.valid = False
+    assert stream.predict(None, (60.0, 60.0), time_s=1000.1).distance_source == "held"
+    model.valid = True
+    with pytest.raises(InputError, match=r"time_s: got 0\.0, expected at least"):
+        stream.predict(None, (60.0, 60.0), time_s=0.0)
+    assert stream.predict(None, (60.0, 60.0), time_s=1000.6).distance_source == "nominal"

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,24 @@ def test_an_error_in_a_stream_reaches_the_caller(monkeypatch: pytest.MonkeyPatch
         short_run(mode="throughput", streams=2, queries=500)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals to a thread")
+def test_ctrl_c_ends_all_streams_at_once() -> None:
+    began = time.perf_counter()
+    pressed: list[float] = []
+
+    def press(share: float) -> None:
+        if not pressed:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        pressed.append(share)
+
+    plan = BenchPlan(**{**SHORT, "mode": "throughput", "streams": 2, "seconds": 20.0})
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(plan, threads=1, tick=press, cold_start=False)
+    assert time.perf_counter() - began < 10
+    assert 1.0 not in pressed
+    assert not any(thread.name.startswith("stream") for thread in threading.enumerate())
+
+
 def test_progress_comes_to_its_end() -> None:
     seen: list[float] = []
     run_bench(BenchPlan(**{**SHORT, "seconds": 0.35}), threads=1, tick=seen.append, cold_start=False)
@@ -134,7 +155,8 @@ def test_the_frame_is_scaled_with_its_head_and_camera(size: tuple[int, int]) -> 
         ({"seconds": float("nan")}, r"seconds: got nan"),
         ({"size_wh": (32, 720)}, r"resolution: got 32x720"),
         ({"queries": 0}, r"queries: got 0, expected 1 or more"),
-        ({"streams": 2}, r"streams: got 2, expected 1 or more, and 1 outside the throughput mode"),
+        ({"streams": 257, "mode": "throughput"}, r"streams: got 257, expected 1 to 256, and 1 outside"),
+        ({"streams": 2}, r"streams: got 2, expected 1 to 256, and 1 outside the throughput mode"),
         ({"warm_up_seconds": -1.0}, r"warm_up_seconds: got -1\.0"),
     ],
 )
