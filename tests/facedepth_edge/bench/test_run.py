@@ -92,6 +92,14 @@ def test_an_error_in_a_stream_reaches_the_caller(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(os.name != "posix", reason="signals to a thread")
 def test_ctrl_c_ends_all_streams_at_once() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        _press_ctrl_c_in_a_run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _press_ctrl_c_in_a_run() -> None:
     began = time.perf_counter()
     pressed: list[float] = []
 
