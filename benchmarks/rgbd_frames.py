@@ -13,7 +13,7 @@ Convention: pixel i covers [i, i + 1), so cx and cy are half a pixel larger than
 `image` is 8-bit gray or BGR, `depth` 16-bit millimetres in the same pixels, 0 where nothing was measured,
 `head_center_xy` the projection of the point midway between the tragi. `cx` and `cy` may be left out where the frames
 were cut out of larger ones and nobody knows where: then only the columns beside a plane mean anything. `distance_mm`
-may be given; else it is measured.
+may be given; else it is measured. `groups` may say what a frame shows, {"glasses": "no"}: each group gets a line.
 
 Compared are the measured pixels of the face: the ellipse of train/face_ellipse.py about the head centre, within
 HALF_RANGE_MM of the distance, and at most BEHIND_NOSE_MM behind the nearest of them, where the background begins. A
@@ -61,6 +61,7 @@ class Frame:
         camera: intrinsics.
         on_axis: True where the place in the camera's frame is not known, and the head is taken as on the optical axis.
         distance_mm: None: it is measured in the depth image.
+        groups: what it shows, by kind.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Frame:
     camera: Camera
     on_axis: bool
     distance_mm: float | None
+    groups: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,11 @@ def _frame_from(item: Mapping[str, Any], folder: Path, where: Path, label: str) 
     cx, cy = head if on_axis else (number_in(item, key, where, -1e5, 1e5, _FIX, label) for key in ("cx", "cy"))
     distance = number_in(item, "distance_mm", where, 10.0, 65_535.0, _FIX, label) if "distance_mm" in item else None
     camera = Camera(fx, fy, cx, cy)
+    groups = item.get("groups", {})
+    if not isinstance(groups, dict) or not all(isinstance(value, str) and value for value in groups.values()):
+        raise InputError.of(f"{where}: {label}groups", groups, "an object of texts", _FIX)
     return Frame(names["image"], folder / names["image"], folder / names["depth"], names["person"], (head[0], head[1]),
-                 camera, on_axis, distance)  # fmt: skip
+                 camera, on_axis, distance, groups)  # fmt: skip
 
 
 def face_pixels(measured_mm: np.ndarray, distance_mm: float) -> np.ndarray:
@@ -237,7 +242,7 @@ def table(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]], fram
         frames: how many frames there were before those with too little measured were left out.
 
     Returns:
-        A table in Markdown, and a line or two below it.
+        A table in Markdown, and below it a line or two, and where frames say what they show, a table by group.
     """
     people = sorted({one.frame.person for one in found})
     own = {person: [r for one, r in zip(found, rows, strict=True) if one.frame.person == person] for person in people}
@@ -256,7 +261,21 @@ def table(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]], fram
     lines.append(f"\n{frames} frames, {few} with too little measured; of the others {valid} called valid.")
     if any(one.frame.on_axis for one in found):
         lines.append("Some frames' place before the camera is not known: r, error, yaw and pitch are not the model's.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_group_lines(found, rows)])
+
+
+def _group_lines(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]]) -> list[str]:
+    groups = sorted({group for one in found for group in one.frame.groups.items()})
+    if not groups:
+        return []
+    all_mm = _mean(rows)["error_mm"]
+    lines = ["", "| | | frames | people | r | error (mm) | of all |", "|---|---|---|---|---|---|---|"]
+    for kind, value in groups:
+        own = [(one, r) for one, r in zip(found, rows, strict=True) if one.frame.groups.get(kind) == value]
+        mean, people = _mean([row for _, row in own]), len({one.frame.person for one, _ in own})
+        first = f"| {kind} | {value} | {len(own)} | {people} | {mean['correlation']:.3f} "
+        lines.append(f"{first}| {mean['error_mm']:.2f} | {mean['error_mm'] / all_mm:.2f} |")
+    return lines
 
 
 def sheet(found: Sequence[Comparison], rows: Sequence[Mapping[str, float]]) -> np.ndarray:

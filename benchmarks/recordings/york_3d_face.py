@@ -13,7 +13,9 @@ they tell the camera: CAMERAS_PX has the two that all captures were taken with, 
 york_3d_face.csv has the head centres, 0.06 head widths below the midpoint of MediaPipe FaceMesh's two points nearest
 to the tragi, as in benchmarks/photographs.py, of the 396 captures whose largest patch has LEAST_VERTICES and lies where
 the camera sees it (RESIDUAL_PX). Taken are those in which something was measured about the head centre: 395 of 218
-people. Pictures and depth are half as large as published.
+people. frames.json has the groups that a capture's name tells: 00024-08-mww28nnngy is person 24, a man whose origin
+the database codes as ww, 28 years old, without a beard, without glasses. Pictures and depth are half as large as
+published.
 
 Convention: pixel i of a picture covers [i, i + 1).
 """
@@ -153,6 +155,28 @@ def facing(points_mm: np.ndarray, triangles: np.ndarray, camera: np.ndarray) -> 
     return triangles[np.abs((normals * rays).sum(axis=1)) > LEAST_COSINE * lengths]
 
 
+def groups_of(capture: str) -> dict[str, str]:
+    """Return what a capture's name says of whom it shows, by kind.
+
+    Raises:
+        InputError: it is no name of the database's form.
+    """
+    found = re.fullmatch(r"\d{5}-(08|10)-([mf])([a-z]{2})(\d\d)([bn])([gn])[a-z]{3}", capture)
+    if found is None:
+        raise InputError.of(str(MARKS), capture, "a name such as 00024-08-mww28nnngy", "Restore the file.")
+    kind, sex, origin, age, beard, glasses = found.groups()
+    groups = {
+        "capture": {"08": "mostly smiling", "10": "mostly frowning"}[kind],
+        "sex": {"m": "man", "f": "woman"}[sex],
+        "origin as coded": "ww" if origin == "ww" else "another",
+        "beard": {"b": "yes", "n": "no"}[beard],
+        "glasses": {"g": "yes", "n": "no"}[glasses],
+    }
+    if age != "00":
+        groups["age"] = "up to 24" if int(age) < 25 else "25 to 39" if int(age) < 40 else "40 and more"
+    return groups
+
+
 def convert(root: Path, out: Path) -> int:
     """Write the folder.
 
@@ -193,6 +217,7 @@ def convert(root: Path, out: Path) -> int:
         items.append({
             "image": names[0], "depth": names[1], "person": str(person), "head_center_xy": list(head_center_xy),
             "fx": round(fx, 2), "fy": round(fy, 2), "cx": round(cx, 2), "cy": round(cy, 2),
+            "groups": groups_of(capture),
         })  # fmt: skip
     return write_frames(out, items)
 

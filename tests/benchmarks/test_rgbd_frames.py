@@ -75,6 +75,21 @@ def test_means_over_frames_and_over_people_differ(recording: Path, model: Path) 
     assert "place before the camera is not known" in table([lost, *found[1:]], rows, 3)
 
 
+def test_groups_have_their_lines(recording: Path, model: Path) -> None:
+    found = compare_all(read_frames(recording), model)
+    keys = ("correlation", "error_mm", "yaw_deg", "pitch_deg", "person_correlation", "person_error_mm",
+            "shape_error_mm", "gain")  # fmt: skip
+    rows = [dict.fromkeys(keys, value) for value in (1.0, 3.0, 8.0)]
+    assert "of all" not in table(found, rows, 3)
+    shown = ({"glasses": "no", "light": "dim"}, {"glasses": "yes"}, {"glasses": "no"})
+    found = [replace(one, frame=replace(one.frame, groups=groups)) for one, groups in zip(found, shown, strict=True)]
+    assert table(found, rows, 3).splitlines()[-3:] == [
+        "| glasses | no | 2 | 2 | 4.500 | 4.50 | 1.12 |",
+        "| glasses | yes | 1 | 1 | 3.000 | 3.00 | 0.75 |",
+        "| light | dim | 1 | 1 | 1.000 | 1.00 | 0.25 |",
+    ]
+
+
 def test_red_is_too_far_and_blue_too_near(recording: Path, model: Path) -> None:
     first = compare_all(read_frames(recording), model)[0]
     depth_mm = first.measured_mm.copy()
@@ -176,6 +191,8 @@ def test_the_distance_is_measured_where_it_is_not_given(recording: Path, model: 
         ({"depth": "1.png"}, r"1.png: got 480 x 360 uint8, expected 480 x 360 uint16"),
         ({"head_center_xy": [900, 20]}, r"1\.png: .*head_center: got "),
         ({"distance_mm": 5}, r"\[1\].distance_mm: got 5"),
+        ({"groups": ["glasses"]}, r"\[1\].groups: got \['glasses'\], expected an object of texts"),
+        ({"groups": {"glasses": 1}}, r"\[1\].groups: got .*, expected an object of texts"),
     ],
 )
 def test_a_broken_file_is_named(
@@ -201,8 +218,10 @@ def test_nothing_to_compare(recording: Path, model: Path, capsys: pytest.Capture
 
 
 def test_a_frame_is_what_the_file_says(recording: Path) -> None:
+    items = json.loads((recording / "frames.json").read_text())
+    items[2]["groups"] = {"glasses": "no"}
+    (recording / "frames.json").write_text(json.dumps(items))
     frame = read_frames(recording)[2]
-    expected = Frame(
-        "2.png", recording / "2.png", recording / "2_depth.png", "1", HEAD, Camera(*CAMERA.values()), False, 650.0
-    )
+    files = recording / "2.png", recording / "2_depth.png"
+    expected = Frame("2.png", *files, "1", HEAD, Camera(*CAMERA.values()), False, 650.0, {"glasses": "no"})
     assert frame == expected

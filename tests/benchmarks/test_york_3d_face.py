@@ -69,6 +69,7 @@ def test_depth_is_what_the_camera_sees(
     assert york_3d_face.convert(tmp_path / "clone", tmp_path / "out") == 1
     (frame,) = read_frames(tmp_path / "out")
     assert frame.person == str(int(capture[:5]))
+    assert frame.groups["sex"] == ("man" if "mww" in capture else "woman")
     assert (pixels_in(frame.image) == 50).all()
     assert pixels_in(frame.image).shape == (660, 512)
     depth = pixels_in(frame.depth)
@@ -135,6 +136,25 @@ def test_surfaces_not_as_published_are_refused(
         path.write_text(text)
         with pytest.raises(InputError, match=told):
             york_3d_face.convert(tmp_path, tmp_path / "out")
+
+
+def test_names_tell_the_groups() -> None:
+    assert york_3d_face.groups_of("00028-10-mww22ngngy") == {
+        "capture": "mostly frowning", "sex": "man", "origin as coded": "ww", "beard": "no", "glasses": "yes",
+        "age": "up to 24",
+    }  # fmt: skip
+    other = york_3d_face.groups_of("00057-08-fac00bnhgy")
+    assert (other["sex"], other["origin as coded"], other["beard"], other["glasses"]) == (
+        "woman",
+        "another",
+        "yes",
+        "no",
+    )
+    assert "age" not in other
+    assert york_3d_face.groups_of("00057-08-fac40bnhgy")["age"] == "40 and more"
+    with pytest.raises(InputError, match="got 00057-09-fac40bnhgy, expected a name such as"):
+        york_3d_face.groups_of("00057-09-fac40bnhgy")
+    assert all(len(york_3d_face.groups_of(name)) >= 5 for name in read_marks(york_3d_face.MARKS))
 
 
 def test_the_marks_are_of_218_people_in_the_pictures() -> None:
