@@ -75,7 +75,10 @@ def test_fuzzing_finds_nothing(fuzzers: Path, tmp_path: Path, edge_artifact: Pat
 
 @pytest.mark.slow
 def test_it_builds_for_aarch64_and_its_tests_pass_there(tmp_path: Path) -> None:
-    """Cross-compiled; run under qemu-user. Only doctest's headers are taken from this machine."""
+    """Cross-compiled; run under qemu-user. Only doctest's headers are taken from this machine.
+
+    The engine's tests, which run on stand-ins, say nothing of a processor: they are left to the sanitizers.
+    """
     compiler, emulator = require_tool("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
     doctest = Path("/usr/include/doctest"), Path("/usr/lib/cmake/doctest")
     if not all(folder.is_dir() for folder in doctest):
@@ -96,16 +99,15 @@ def test_it_builds_for_aarch64_and_its_tests_pass_there(tmp_path: Path) -> None:
         ]
     build = tmp_path / "build"
     configure(ROOT, build, *options)
-    run_tool("cmake", "--build", build)
+    run_tool("cmake", "--build", build, "--target", "facedepth", *([] if emulator is None else ["test_facedepth"]))
     header = (build / "libfacedepth.so").resolve().read_bytes()[:20]
     assert header[:4] == b"\x7fELF"
     assert int.from_bytes(header[18:20], "little") == 183  # EM_AARCH64
     if emulator is None:
         pytest.skip("built; qemu-aarch64 is not installed, so nothing was run")
     ctest = Path(find_tool("cmake")).with_name("ctest")
-    done = subprocess.run(
-        [ctest, "--test-dir", build, "--output-on-failure"], capture_output=True, text=True, check=False
-    )
+    command = [ctest, "--test-dir", build, "--output-on-failure", "-R", "^test_facedepth:"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     ran = re.search(r"100% tests passed(?:, 0 tests failed)? out of (\d+)", done.stdout)
     assert ran is not None
