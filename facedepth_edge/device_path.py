@@ -190,6 +190,8 @@ class DevicePath:
         with self._guard:
             root, self._root = self._root, None
             lanes = list(self._lanes)
+        if self._session.is_of_another_process():  # nothing of it can be let go here
+            return
         for lane in lanes:
             _close_lane(lane)
             lane.backend.close()

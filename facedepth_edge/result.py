@@ -68,6 +68,8 @@ class DepthResult:
     face_seen: float | None = None
     """Share of the face's place, an ellipse of 120 x 160 mm about the head centre, that the model's mask calls head;
     None where the model has no mask of its own."""
+    filtered: bool = False
+    """Whether a DepthStream has filtered the depth."""
     timings_ms: dict[str, float] = field(default_factory=dict)
     """Wall-clock milliseconds: "check", "crop", "network", "result" and "total"; crop and network are of the batch that
     the face was in, and check of the whole call."""

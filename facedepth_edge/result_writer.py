@@ -106,6 +106,7 @@ class ResultWriter:
             "distance_mm": face.distance_mm,
             "distance_source": face.distance_source,
             "validity": output.validity,
+            "filtered": False,
             "valid": not reason,
             "reason": reason,
             "face_seen": face_seen,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-import weakref
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -131,7 +130,6 @@ class DepthStream:
         self._state: _State | None = None
         self._clock: _Clock | None = None
         self._known: _Known | None = None
-        self._handed_out: weakref.WeakSet[DepthResult] = weakref.WeakSet()
         self._late_frames = 0  # in a row, of one recording
         self._warned = False
 
@@ -193,7 +191,7 @@ class DepthStream:
             RuntimeWarning: as predict().
 
         Raises:
-            InputError: it is no result of the model's size, or one of this stream's own; or the time breaks a rule.
+            InputError: it is no result of the model's size, or a stream has filtered it; or the time breaks a rule.
         """
         size_hw = self._model.spec.output_hw
         if not isinstance(result, DepthResult) or result.relative.shape != size_hw or result.distance_source == HELD:
@@ -202,9 +200,9 @@ class DepthStream:
                 got = f"a map of {result.relative.shape} with a distance from {result.distance_source!r}"
             rule = f"a DepthResult of {size_hw} as predict_batch() returns it"
             raise InputError.of("result", got, rule, "Give a result of the stream's model.")
-        if result in self._handed_out:
+        if result.filtered:
             rule = "a DepthResult as predict_batch() returns it"
-            raise InputError.of("result", "a result of this stream's", rule, "It is filtered already: use it as it is.")
+            raise InputError.of("result", "a result of a stream's", rule, "It is filtered already: use it as it is.")
         now = self._time(time_s)
         own = replace(
             result,
@@ -218,13 +216,6 @@ class DepthStream:
     def reset(self) -> None:
         """Forget the frames so far: the next is taken as it is."""
         self._state, self._clock, self._known, self._late_frames = None, None, None, 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copy and pickle without the results that were handed out: a copy has handed out none."""
-        return {name: value for name, value in vars(self).items() if name != "_handed_out"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _handed_out=weakref.WeakSet())
 
     def _predict(self, frame: Frame, head_center: Point, distances: dict[str, Any], now: float) -> DepthResult:
         """Predict; a frame that brings no distance takes the last one, as long as it is fresh and of the same head."""
@@ -257,7 +248,6 @@ class DepthStream:
             self._known = None
         else:
             self._known = _Known(float(result.distance_mm), now, result.box)
-        self._handed_out.add(result)
         return result
 
     def _filter(self, state: _State | None, result: DepthResult, now: float) -> tuple[_State | None, DepthResult]:
@@ -282,7 +272,8 @@ class DepthStream:
         after = _State(now, result.box, relative, distance, distance_s, nominal)
         filtered = relative.filtered.copy()  # the caller's; the track's own stays
         depth_mm = np.float32(distance.filtered) + filtered * np.float32(scale)
-        return after, replace(result, relative=filtered, depth_mm=depth_mm, distance_mm=distance.filtered)
+        distance_mm = distance.filtered
+        return after, replace(result, relative=filtered, depth_mm=depth_mm, distance_mm=distance_mm, filtered=True)
 
     def _filter_distance(self, state: _State, result: DepthResult, now: float) -> tuple[_Track, float]:
         """Return the distance's track with a frame's own distance, and the time of its last sample."""

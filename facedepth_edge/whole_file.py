@@ -46,11 +46,17 @@ def whole_file(path: Path, *, make_folders: bool = True, sync: bool = True) -> I
             os.unlink(name)
 
 
+def _is_plain_and_ours(old: os.stat_result) -> bool:
+    """Say whether a new file in its place would have its owner and group, and leave no other name behind."""
+    ours = (old.st_uid, old.st_gid) == (os.geteuid(), os.getegid())
+    return stat.S_ISREG(old.st_mode) and ours and old.st_nlink == 1
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file that somebody has named, in a folder that exists; a write that fails leaves the old file as it is.
 
-    Of a symbolic link the target is written. Permissions stay. What is no plain file, such as a device or a pipe, or
-    lies where nothing can be made beside it, is written in place.
+    Of a symbolic link the target is written. Permissions stay. What is no plain file, such as a device or a pipe, is
+    somebody else's, has a second name, or lies where nothing can be made beside it, is written in place.
 
     Raises:
         OSError: it cannot be written.
@@ -60,7 +66,7 @@ def replace_file(path: Path, content: bytes) -> None:
         old = os.stat(path)
     except FileNotFoundError:
         old = None
-    if old is not None and not (stat.S_ISREG(old.st_mode) and os.access(path, os.W_OK)):
+    if old is not None and not (_is_plain_and_ours(old) and os.access(path, os.W_OK)):
         path.write_bytes(content)
         return
     try:

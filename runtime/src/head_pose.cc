@@ -166,6 +166,8 @@ HeadPoseEstimator::HeadPoseEstimator(std::string_view content, const std::string
   for (std::size_t i = 0; i < sides.size(); ++i) network_->values[i].resize(sides[i]);
 }
 
+HeadPoseEstimator::HeadPoseEstimator(HeadPoseEstimator&& other) noexcept = default;
+HeadPoseEstimator& HeadPoseEstimator::operator=(HeadPoseEstimator&& other) noexcept = default;
 HeadPoseEstimator::~HeadPoseEstimator() = default;
 
 std::optional<HeadPose> HeadPoseEstimator::estimate(const FaceDepth& face) {

@@ -344,6 +344,7 @@ def test_a_forked_process_is_told(gpu: Machine, edge: EdgeDepth, trt_artifact: P
     for attempt in (lambda: edge.predict(frame, CENTER), lambda: EdgeDepth(trt_artifact, "tensorrt", "fp16")):
         with pytest.raises(BackendUnavailable, match=told):
             attempt()
+    edge.close()
     session._finish()  # at the child's end
     assert gpu.log() == []
     session._pid -= 1

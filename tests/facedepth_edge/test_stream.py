@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import copy
-import gc
 import math
 import pickle
 import warnings
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -414,21 +412,31 @@ def test_what_update_returns_shares_nothing_with_what_it_was_given(valid: bool) 
     assert found.timings_ms == {"total": 1.0}
 
 
-@pytest.mark.parametrize("valid", [True, False])
-def test_a_stream_s_own_results_are_not_filtered_again(valid: bool) -> None:
+def test_what_a_stream_has_filtered_is_not_filtered_again() -> None:
     model = Scripted(lambda _: face())
-    model.valid = valid
     stream, other = DepthStream(model), DepthStream(model)
     predicted = stream.predict(None, (60.0, 60.0), time_s=0.0)
     updated = stream.update(model.predict(None, (60.0, 60.0)), time_s=0.1)
-    for own in (predicted, updated):
-        with pytest.raises(InputError, match=r"^result: got a result of this stream's, expected a DepthResult as"):
-            stream.update(own, time_s=0.2)
-    assert other.update(model.predict(None, (60.0, 60.0)), time_s=0.2).valid is valid
-    kept = weakref.ref(predicted)
-    del predicted, own
-    gc.collect()
-    assert kept() is None, "the stream keeps the results that it handed out"
+    for own in (predicted, updated, copy.copy(updated)):
+        assert own.filtered
+        for one in (stream, other):
+            with pytest.raises(InputError, match=r"^result: got a result of a stream's, expected a DepthResult as"):
+                one.update(own, time_s=0.2)
+    model.valid = False
+    unfiltered = stream.update(model.predict(None, (60.0, 60.0)), time_s=0.3)
+    assert not unfiltered.filtered
+    assert not stream.update(unfiltered, time_s=0.4).valid
+
+
+def test_a_filtered_result_that_a_new_frame_overwrites_is_filtered_anew() -> None:
+    demo = load_demo_frame()
+    with EdgeDepth(camera=demo.camera) as edge:
+        stream = DepthStream(edge)
+        result = stream.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm, time_s=0.0)
+        again = edge.predict(demo.frame, demo.head_center, distance_mm=demo.distance_mm, out=result)
+        assert again is result
+        assert not result.filtered
+        assert stream.update(result, time_s=0.1).filtered
 
 
 def test_a_copied_stream_goes_on_as_the_first_one() -> None:
@@ -442,5 +450,5 @@ def test_a_copied_stream_goes_on_as_the_first_one() -> None:
         for other in copies:
             found = other.predict(demo.frame, demo.head_center, distance_mm=given_mm, time_s=0.1)
             assert found.distance_mm == expected.distance_mm != given_mm
-            with pytest.raises(InputError, match="a result of this stream's"):
+            with pytest.raises(InputError, match="a result of a stream's"):
                 other.update(found, time_s=0.2)

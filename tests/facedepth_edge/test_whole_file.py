@@ -172,3 +172,25 @@ def test_a_name_as_long_as_the_system_takes(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         replace_file(path, content)
         assert path.read_bytes() == content
+
+
+def test_a_file_of_somebody_else_or_with_two_names_stays_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file in its place would be the writer's, or leave the other name with the old content."""
+    path, other = tmp_path / "a.npy", tmp_path / "b.npy"
+    path.write_bytes(b"old")
+    os.link(path, other)
+    replace_file(path, b"new")
+    assert other.read_bytes() == b"new"
+    other.unlink()
+    inode = path.stat().st_ino
+    for name in ("geteuid", "getegid"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda real=real: real() + 1)
+        replace_file(path, name.encode())
+        assert path.read_bytes() == name.encode()
+        assert path.stat().st_ino == inode
+        monkeypatch.setattr(os, name, real)
+    replace_file(path, b"mine")
+    assert path.stat().st_ino != inode

@@ -41,6 +41,8 @@ class [[gnu::visibility("default")]] HeadPoseEstimator {
   // Takes the content of head_pose.safetensors, which lies beside the models of the Python package. where is its name,
   // for the error's text. Throws Error of the kind artifact.
   HeadPoseEstimator(std::string_view content, const std::string& where);
+  HeadPoseEstimator(HeadPoseEstimator&& other) noexcept;
+  HeadPoseEstimator& operator=(HeadPoseEstimator&& other) noexcept;
   ~HeadPoseEstimator();
 
   // Returns nothing where the face is not valid, where its model has no mask output, where 12 does not divide the sides

@@ -10,10 +10,12 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <utility>
 
 int main(int, char** arguments) {
   try {
-    facedepth::HeadPoseEstimator estimator(facedepth::read_file(arguments[1]), arguments[1]);
+    facedepth::HeadPoseEstimator opened(facedepth::read_file(arguments[1]), arguments[1]);
+    facedepth::HeadPoseEstimator estimator = std::move(opened);
     facedepth::FaceDepth face;
     while (std::cin >> face.width >> face.height >> face.valid >> face.face_seen) {
       for (double* number : {&face.head.x, &face.head.y, &face.head.distance_mm, &face.head.fx, &face.head.fy,
