@@ -78,6 +78,7 @@ def test_native_tests_pass_under_sanitizers(tmp_path: Path) -> None:
             tmp_path,
             "-DFDE_BUILD_TESTS=ON",
             "-DFDE_SANITIZE=address,undefined",
+            "-DCMAKE_CXX_FLAGS_RELEASE=-O0",  # compiles in two thirds of the time
             "-DFDE_WARNINGS_AS_ERRORS=ON",
         )
     except RuntimeError as error:

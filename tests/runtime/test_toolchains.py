@@ -18,7 +18,7 @@ from tests.runtime.native_library import ROOT, configure, find_tool, run_tool
 
 pytestmark = pytest.mark.toolchain
 
-FUZZ_SECONDS = 20
+FUZZ_SECONDS = 10
 HEADERS_VARIABLE = "TENSORRT_HEADERS"
 """Folders with TensorRT's public headers, one for each release, with colons between: v10.3.0/include:v11.1/include."""
 
