@@ -315,6 +315,7 @@ class Session:
         with self.current(), self.capturing:
             if self.context_is_lost():
                 keep_for_ever(things)
+            del things  # or the last reference would go behind the block
             yield
 
     def require_sole_user(self, ours: Collection[object], error: CudaError) -> None:

@@ -20,6 +20,7 @@ from facedepth_edge.errors import BackendUnavailable, ConfigError, InputError
 from facedepth_edge.frame_path import NetworkOutput
 from facedepth_edge.result import DepthResult
 from facedepth_edge.result_writer import ResultWriter
+from tests.fake_gpu import onnxruntime as fake_onnxruntime
 from tests.fake_gpu import tensorrt as fake_tensorrt
 from tests.fake_gpu.installed import Machine
 from tests.fake_gpu.onnxruntime import FakeOnnxRuntime
@@ -287,6 +288,29 @@ def test_capture_beside_a_thread_that_asks_for_the_context(
         thread.join(60)
         assert not thread.is_alive()
         assert "cuCtxSynchronize" not in gpu.log(), "which would break the captures of others, and wait for their work"
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_a_librarys_objects_go_in_their_context_and_beside_no_capture(
+    gpu: Machine, ort: FakeOnnxRuntime, trt_artifact: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+) -> None:  # fmt: skip
+    gone: list[tuple[bool, bool]] = []
+    kind: Any = fake_tensorrt._OnGpu if backend == "tensorrt" else fake_onnxruntime._Session
+    real = kind.__del__
+
+    def delete(self: Any) -> None:
+        gone.append((open_session().capturing._is_owned(), len(gpu.pycuda._contexts()) > 0))  # type: ignore[attr-defined]
+        real(self)
+
+    with EdgeDepth(trt_artifact, backend, "fp16") as edge:
+        thread = threading.Thread(target=edge.predict_batch, args=(frame, [CENTER, CENTER]))
+        thread.start()
+        thread.join(60)
+        gc.collect()
+        monkeypatch.setattr(kind, "__del__", delete)
+    assert len(gone) >= 1
+    assert set(gone) == {(True, True)}
 
 
 @pytest.mark.parametrize("what", ["cuStreamEndCapture", "cuStreamBeginCapture_v2"])
