@@ -9,7 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from train.command import Outcome, run_command, write_text
+from train.image_files import write_image
+
+
+def write_pair(out: Path, name: str, picture: np.ndarray, depth: np.ndarray) -> dict[str, str]:
+    """Write a frame's picture and its depth; returns what `frames.json` says of them: `image` and `depth`."""
+    pair = {"image": f"{name}.png", "depth": f"{name}_depth.png"}
+    write_image(out / pair["image"], picture)
+    write_image(out / pair["depth"], depth)
+    return pair
 
 
 def write_frames(out: Path, frames: list[dict[str, Any]]) -> int:

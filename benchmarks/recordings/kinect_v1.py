@@ -27,10 +27,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.converter import run_converter, write_frames, write_pair
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour, read_plane
-from train.image_files import write_image
 
 FOLDER = Path("Assignment1/Data/data")
 FRAMES = 100
@@ -147,11 +146,8 @@ def convert(root: Path, out: Path) -> int:
             continue
         intrinsics, turn, place = recording.camera(frame)
         x, y, z = intrinsics @ (turn.T @ (centre - place))
-        names = f"{frame:03d}.png", f"{frame:03d}_depth.png"
-        write_image(out / names[0], recording.colour(frame))
-        write_image(out / names[1], recording.depth(frame))
         items.append({
-            "image": names[0], "depth": names[1], "person": "1",
+            **write_pair(out, f"{frame:03d}", recording.colour(frame), recording.depth(frame)), "person": "1",
             "head_center_xy": [round(x / z, 2), round(y / z, 2)],
             "fx": intrinsics[0, 0], "fy": intrinsics[1, 1], "cx": intrinsics[0, 2], "cy": intrinsics[1, 2],
         })  # fmt: skip

@@ -28,11 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.converter import run_converter, write_frames, write_pair
 from benchmarks.recordings.similarity import origin_of
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_plane, read_text
-from train.image_files import write_image
 
 PARTS = (Path("FaceX-Train/train"), Path("FaceX/test"))
 EVERY = 3
@@ -145,11 +144,9 @@ def convert(root: Path, out: Path) -> int:
             centre = head_center_xy(points, depth)
             if centre is None:
                 continue
-            names = f"{person}_{int(number):02d}.png", f"{person}_{int(number):02d}_depth.png"
-            write_image(out / names[0], picture_from(infrared, points))
-            write_image(out / names[1], depth)
+            pair = write_pair(out, f"{person}_{int(number):02d}", picture_from(infrared, points), depth)
             items.append({
-                "image": names[0], "depth": names[1], "person": person,
+                **pair, "person": person,
                 "head_center_xy": [round(c, 2) for c in centre], "fx": FOCAL_PX, "fy": FOCAL_PX,
             })  # fmt: skip
     return write_frames(out, items)

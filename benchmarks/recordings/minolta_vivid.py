@@ -32,17 +32,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.recordings.converter import write_frames
+from benchmarks.recordings.converter import write_frames, write_pair
 from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.command import Outcome, run_command
 from train.data.strict_files import read_colour, read_text
-from train.image_files import write_image
 
 MARKS = Path(__file__).with_suffix(".csv")
 SIZE_HW = (240, 320)
@@ -187,10 +185,8 @@ def convert(casia: Path, frgc: Path, out: Path) -> list[str]:
     marks, items = read_marks(MARKS), []
 
     def add(name: str, picture: np.ndarray, depth: np.ndarray, camera: dict[str, float]) -> None:
-        item: dict[str, Any] = {"image": f"{name}.png", "depth": f"{name}_depth.png", "person": name}
-        write_image(out / item["image"], picture)
-        write_image(out / item["depth"], depth)
-        items.append({**item, "head_center_xy": [*marks[name]], **camera})
+        pair = write_pair(out, name, picture, depth)
+        items.append({**pair, "person": name, "head_center_xy": [*marks[name]], **camera})
 
     if casia not in missing:
         for name, file in CASIA_SCANS.items():

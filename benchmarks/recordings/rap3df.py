@@ -33,11 +33,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.converter import run_converter, write_frames, write_pair
 from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour
-from train.image_files import write_image
 
 FOLDER = Path("rap3df_data")
 MARKS = Path(__file__).with_suffix(".csv")
@@ -118,11 +117,11 @@ def convert(root: Path, out: Path) -> int:
     """
     items = []
     for person, centre in read_marks(MARKS).items():
-        folder, names = root / FOLDER / person, (f"{person}.png", f"{person}_depth.png")
-        write_image(out / names[0], read_colour(folder / "k1_box_xy.bmp", SIZE_HW, _FIX))
-        write_image(out / names[1], connected_to(centre, read_depth(folder / "k1_box_xyz_depth.data")))
+        folder = root / FOLDER / person
+        picture = read_colour(folder / "k1_box_xy.bmp", SIZE_HW, _FIX)
+        depth = connected_to(centre, read_depth(folder / "k1_box_xyz_depth.data"))
         items.append({
-            "image": names[0], "depth": names[1], "person": person,
+            **write_pair(out, person, picture, depth), "person": person,
             "head_center_xy": [*centre], "fx": FOCAL_PX, "fy": FOCAL_PX,
         })  # fmt: skip
     return write_frames(out, items)

@@ -35,11 +35,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.converter import run_converter, write_frames, write_pair
 from benchmarks.recordings.similarity import origin_of
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_colour
-from train.image_files import write_image
 
 FOLDER = Path("code/images")
 CAMERAS = ("Left", "Middle", "Right")
@@ -291,11 +290,10 @@ def convert(root: Path, out: Path) -> int:
             for names in PAIRS:
                 lens = pairs[names].first
                 x, y, z = lens.matrix @ centres[names]
-                stem = f"{person}_{number}_{names[0].lower()}"
-                write_image(out / f"{stem}.png", cv2.undistort(images[names[0]], lens.matrix, lens.distortion))
-                write_image(out / f"{stem}_depth.png", depths[names])
+                picture = cv2.undistort(images[names[0]], lens.matrix, lens.distortion)
                 items.append({
-                    "image": f"{stem}.png", "depth": f"{stem}_depth.png", "person": str(person),
+                    **write_pair(out, f"{person}_{number}_{names[0].lower()}", picture, depths[names]),
+                    "person": str(person),
                     "head_center_xy": [round(x / z + 0.5, 2), round(y / z + 0.5, 2)],
                     "fx": round(lens.matrix[0, 0], 3), "fy": round(lens.matrix[1, 1], 3),
                     "cx": round(lens.matrix[0, 2] + 0.5, 3), "cy": round(lens.matrix[1, 2] + 0.5, 3),

@@ -29,11 +29,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.recordings.converter import run_converter, write_frames
+from benchmarks.recordings.converter import run_converter, write_frames, write_pair
 from benchmarks.recordings.marks import read_marks
 from facedepth_edge.errors import InputError
 from train.data.strict_files import read_plane, read_text
-from train.image_files import write_image
 
 FOLDER = Path("3DFER/UoY")
 SIZE_HW = (1320, 1024)
@@ -209,13 +208,11 @@ def convert(root: Path, out: Path) -> int:
         x, y = (round(place) for place in head_center_xy)
         if not depth[y - WINDOW_PX : y + WINDOW_PX, x - WINDOW_PX : x + WINDOW_PX].any():
             continue
-        names = f"{capture}.png", f"{capture}_depth.png"
-        write_image(out / names[0], cv2.resize(picture, size_hw[::-1], interpolation=cv2.INTER_AREA))
-        write_image(out / names[1], depth)
+        pair = write_pair(out, capture, cv2.resize(picture, size_hw[::-1], interpolation=cv2.INTER_AREA), depth)
         intrinsics = cv2.decomposeProjectionMatrix(camera)[0]
         fx, fy, cx, cy = (abs(float(intrinsics[i])) / SHRINK for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
         items.append({
-            "image": names[0], "depth": names[1], "person": str(person), "head_center_xy": list(head_center_xy),
+            **pair, "person": str(person), "head_center_xy": list(head_center_xy),
             "fx": round(fx, 2), "fy": round(fy, 2), "cx": round(cx, 2), "cy": round(cy, 2),
             "groups": groups_of(capture),
         })  # fmt: skip
