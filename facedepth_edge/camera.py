@@ -8,7 +8,6 @@ of a frame of width W is W / 2. Distances are z along the optical axis in millim
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from os import PathLike
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from facedepth_edge.checks import LARGEST_GIVEN, MAX_FRAME_SIDE_PX, is_number, is_positive, shown
 from facedepth_edge.errors import ConfigError, InputError
+from facedepth_edge.json_values import repeated_keys
 
 DEFAULT_FOCAL_PER_SIDE = 0.87
 """Focal length over the longer side of an unknown camera's frame: a 60 degree view along it."""
@@ -172,8 +172,7 @@ class Camera:
         where = str(path)
 
         def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            keys = sorted(key for key, _ in pairs)
-            twice = sorted({key for key, following in pairwise(keys) if key == following})
+            twice = repeated_keys(pairs)
             if twice:
                 raise ConfigError.of(where, f"the keys {twice} twice", "each key once", "Remove the wrong one.")
             return dict(pairs)

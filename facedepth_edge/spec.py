@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facedepth_edge.errors import ArtifactError
+from facedepth_edge.json_values import repeated_keys
 
 SPEC_FILE = "spec.json"
 FORMAT = 1
@@ -305,15 +306,11 @@ def _parse(text: str | bytes) -> Any:
     """Parse JSON strictly: UTF-8 without a byte order mark, no key twice, no NaN or infinity."""
     import json
     import math
-    from itertools import pairwise
 
     def object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = sorted(key for key, _ in pairs)
-            twice = sorted({key for key, following in pairwise(keys) if key == following})
-            _require(False, "JSON", f"the keys {twice} twice", "each key once")
-        return found
+        twice = repeated_keys(pairs)
+        _require(not twice, "JSON", f"the keys {twice} twice", "each key once")
+        return dict(pairs)
 
     def refuse_constant(name: str) -> None:
         _require(False, "JSON", name, "finite numbers")
